@@ -1,0 +1,147 @@
+"""Configuration: one validated model a stage, read from `profiles/<profile>.yaml`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from lrs.problems import BENCHMARKS
+
+PROFILES = Path("profiles")
+Fraction = float
+ArmName = Literal["base", "lrs_basic", "lrs", "lrs_history"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Backbone(_Section):
+    """A causal language model, and the decoder layer whose output is read and steered (counted from 0)."""
+
+    path: str = Field(description="folder with the model, or its name on the hub")
+    layer: int = Field(ge=0)
+
+
+class Problems(_Section):
+    """How many problems of each benchmark go into each split."""
+
+    reward: PositiveInt
+    validation: PositiveInt
+    test: PositiveInt
+
+
+class Decoding(_Section):
+    batch_size: PositiveInt = Field(description="rows decoded side by side")
+    problems_per_part: PositiveInt = Field(description="generations saved at a time: the most a kill can lose")
+    max_new_tokens: PositiveInt
+
+
+class Traces(_Section):
+    """Trace construction: one greedy trace and `samples` sampled ones a problem."""
+
+    samples: int = Field(ge=0)
+    temperature: float = Field(gt=0)
+
+
+class Sae(_Section):
+    d_sae: PositiveInt
+    k: PositiveInt
+    learning_rate: float = Field(gt=0)
+    batch_size: PositiveInt = Field(description="activations a step")
+    epochs: PositiveInt
+
+
+class Reward(_Section):
+    width: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    batch_size: PositiveInt = Field(description="traces a step")
+    epochs: PositiveInt
+    patience: PositiveInt = Field(description="epochs without a better AUROC after which training stops")
+    early_stopping_share: Fraction = Field(gt=0, lt=1, description="share of the problems held out for it")
+
+
+class Select(_Section):
+    """The grid that is searched on `validation`; thresholds are quantiles of what base shows there."""
+
+    num_steps: list[PositiveInt]
+    step_size: list[float] = Field(description="in units of the normalised activation")
+    reward_quantile: list[Fraction]
+    confidence_quantile: list[Fraction]
+
+
+class Steering(_Section):
+    arms: list[ArmName]
+
+
+class Statistics(_Section):
+    confidence_level: Fraction = Field(gt=0, lt=1)
+    bootstrap_resamples: PositiveInt
+
+
+class Config(_Section):
+    """A whole profile."""
+
+    profile: str
+    seed: int
+    device: str = Field(description="as torch names it, or `auto`: an accelerator if there is one")
+    dtype: Literal["float32", "bfloat16", "float64"]
+    backbone: Backbone
+    benchmarks: dict[Literal[tuple(BENCHMARKS)], dict[str, Any]]
+    problems: Problems
+    decoding: Decoding
+    traces: Traces
+    sae: Sae
+    reward: Reward
+    select: Select
+    steering: Steering
+    statistics: Statistics
+
+    @property
+    def data(self) -> Path:
+        """Where the profile's data lie."""
+        return Path("data") / self.profile
+
+    @property
+    def figures(self) -> Path:
+        """Where the profile's figures and tables lie."""
+        return Path("figures") / self.profile
+
+
+class ConfigError(ValueError):
+    """A profile that does not exist or does not validate; the message says what is legal."""
+
+
+def profile_names() -> list[str]:
+    """The profiles there are."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def _explain(error: dict[str, Any]) -> str:
+    field = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        owner = Config
+        for name in error["loc"][:-1]:
+            owner = owner.model_fields[name].annotation
+        return f"{field} is not a parameter; legal: {', '.join(f for f in owner.model_fields if f != 'profile')}"
+    return f"{field}: {error['msg']} (got {error['input']!r})"
+
+
+def load_config(profile: str) -> Config:
+    """Read and validate `profiles/<profile>.yaml`.
+
+    Raises:
+        ConfigError: one line per fault, naming the field, what was found and what is legal.
+    """
+    path = PROFILES / f"{profile}.yaml"
+    if not path.exists():
+        raise ConfigError(f"unknown profile {profile!r}; legal: {', '.join(profile_names())}")
+    try:
+        return Config(profile=profile, **yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        faults = "; ".join(_explain(fault) for fault in error.errors())
+        raise ConfigError(f"{path}: {faults}") from None

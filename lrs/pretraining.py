@@ -1,0 +1,235 @@
+"""Training the built-in reasoner from nothing on the tutor's traces: seeded, packed, resumable."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from lrs.problems import Problem, draw_problems
+from lrs.progress import Progress
+from lrs.tokenizer import build_tokenizer
+from lrs.tutor import write_trace
+
+_IGNORED = -100  # the label that cross-entropy leaves out
+
+
+class Recipe(BaseModel):
+    """Everything a reasoner's weights depend on: `recipe.yaml` in its folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt
+    tokens: PositiveInt = Field(description="training tokens, padding included")
+    row_length: PositiveInt
+    rows_per_batch: PositiveInt
+    learning_rate: float = Field(gt=0)
+    warmup_fraction: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    checkpoint_every: PositiveInt = Field(description="steps")
+    longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
+    problems_per_benchmark: PositiveInt
+    benchmarks: dict[str, dict[str, Any]]
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(self.tokens / (self.row_length * self.rows_per_batch))
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def load_recipe(folder: Path) -> Recipe:
+    """Read `recipe.yaml` of a reasoner's folder."""
+    return Recipe(**yaml.safe_load((folder / "recipe.yaml").read_text()))
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    """A Llama with random weights drawn from the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.width,
+            intermediate_size=recipe.mlp_width,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def _documents(
+    problems: list[Problem], tokenizer: PreTrainedTokenizerBase, longest: int, rng: Random
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Endless (token ids, labels) of conversations in which the tutor answers; the prompt is not learned."""
+    while True:
+        problem = rng.choice(problems)
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": problem.question}], tokenize=False, add_generation_prompt=True
+        )
+        prompt_ids = tokenizer(prompt)["input_ids"]
+        answer_ids = tokenizer(f"{write_trace(problem, rng).text} <eos>")["input_ids"]
+        if len(answer_ids) <= longest:
+            yield prompt_ids + answer_ids, [_IGNORED] * len(prompt_ids) + answer_ids
+
+
+def pack_batch(
+    problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, step: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The batch of one step, a function of the recipe and the step alone.
+
+    Returns:
+        input_ids, labels, position_ids and document numbers, each (rows_per_batch, row_length). Documents are
+        whole; position ids restart with each; document 0 is padding.
+    """
+    documents = _documents(problems, tokenizer, recipe.longest_trace, Random(f"{recipe.seed}-{step}"))
+    shape = (recipe.rows_per_batch, recipe.row_length)
+    input_ids = torch.full(shape, tokenizer.pad_token_id)
+    labels, positions, numbers = torch.full(shape, _IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()
+    filled, count = [0] * recipe.rows_per_batch, [0] * recipe.rows_per_batch
+    for ids, targets in documents:
+        row = next((r for r, used in enumerate(filled) if used + len(ids) <= recipe.row_length), None)
+        if row is None:
+            break
+        start, end = filled[row], filled[row] + len(ids)
+        filled[row], count[row] = end, count[row] + 1
+        input_ids[row, start:end] = torch.tensor(ids)
+        labels[row, start:end] = torch.tensor(targets)
+        positions[row, start:end] = torch.arange(len(ids))
+        numbers[row, start:end] = count[row]
+    return input_ids, labels, positions, numbers
+
+
+def block_mask(numbers: Tensor) -> Tensor:
+    """Causal attention within documents only: (batch, 1, length, length), True where attention is allowed."""
+    length = numbers.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()
+    return (causal & (numbers[:, :, None] == numbers[:, None, :]))[:, None]
+
+
+def learning_rate_at(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then a cosine down to 2% of the peak."""
+    warmup = max(1, round(recipe.warmup_fraction * recipe.steps))
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, recipe.steps - warmup)
+    return recipe.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.device) -> Tensor:
+    input_ids, labels, positions, numbers = (part.to(device) for part in batch)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        logits = model(
+            input_ids=input_ids, attention_mask=block_mask(numbers), position_ids=positions, use_cache=False
+        ).logits
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.with_suffix(".tmp").write_text(json.dumps(content))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def _save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, losses: list) -> None:
+    """Weights and optimizer state as safetensors; `state.json`, written last, says which step is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    states = optimizer.state_dict()["state"]
+    flat = {f"{index}.{key}": value for index, state in states.items() for key, value in state.items()}
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    save_file(weights, folder / f"model-{step}.safetensors")
+    save_file(flat, folder / f"optimizer-{step}.safetensors")
+    _write_json(folder / "state.json", {"step": step, "losses": losses})
+    for stale in folder.glob("*.safetensors"):
+        if not stale.stem.endswith(f"-{step}"):
+            stale.unlink()
+
+
+def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list]:
+    if not (folder / "state.json").exists():
+        return 0, []
+    saved = json.loads((folder / "state.json").read_text())
+    model.load_state_dict(load_file(folder / f"model-{saved['step']}.safetensors"), strict=False)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in load_file(folder / f"optimizer-{saved['step']}.safetensors").items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return saved["step"], saved["losses"]
+
+
+def training_problems(recipe: Recipe, cache: Path) -> list[Problem]:
+    """The recipe's problems of split `train`, generated once and kept as JSON lines in `cache`."""
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        counts = {"train": recipe.problems_per_benchmark}
+        drawn = []
+        with Progress("reasoner: problems", len(recipe.benchmarks), "benchmarks") as progress:
+            for benchmark, difficulty in recipe.benchmarks.items():
+                drawn += draw_problems(benchmark, difficulty, counts, recipe.seed)
+                progress.advance()
+        lines = "\n".join(json.dumps(problem.to_row()) for problem in drawn)
+        cache.with_suffix(".tmp").write_text(lines)
+        os.replace(cache.with_suffix(".tmp"), cache)
+    return [Problem.from_row(json.loads(line)) for line in cache.read_text().splitlines()]
+
+
+def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
+    """Train the reasoner of `folder/recipe.yaml` and write its weights, tokenizer and loss curve there.
+
+    Args:
+        folder: of the reasoner; receives `model.safetensors` (bfloat16), `config.json`, tokenizer, `loss.csv`.
+        scratch: checkpoints go here; a killed run resumes from the last.
+        device: as torch names it.
+    """
+    recipe = load_recipe(folder)
+    scratch = scratch / recipe.fingerprint
+    tokenizer = build_tokenizer()
+    model = build_model(recipe, tokenizer).to(device).train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+    problems = training_problems(recipe, scratch / "problems.jsonl")
+    first, losses = _load_checkpoint(scratch, model, optimizer)
+    per_step = recipe.row_length * recipe.rows_per_batch
+    with Progress("reasoner: training", recipe.steps * per_step, "tokens", done=first * per_step) as progress:
+        for step in range(first, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, recipe)
+            loss = _training_step(model, pack_batch(problems, tokenizer, recipe, step), torch.device(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(round(loss.item(), 5))
+            progress.advance(per_step, f"loss {losses[-1]:.3f}")
+            if (step + 1) % recipe.checkpoint_every == 0:
+                _save_checkpoint(scratch, step + 1, model, optimizer, losses)
+    model.eval().to("cpu", torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
+    (folder / "loss.csv").write_text("tokens,loss\n" + "\n".join(rows) + "\n")

@@ -1,0 +1,161 @@
+"""Problems, drawn from reasoning-gym, and the splits that keep training, selection and test apart.
+
+A problem's id is a hash of what it asks, so that the same problem in another order of its numbers is the same
+problem, and its split follows from the id: nobody assigns problems to splits, and two runs cannot disagree.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import reasoning_gym
+
+SPLIT_SHARES = {"train": 0.70, "reward": 0.10, "validation": 0.05, "test": 0.15}
+_MOST_REPEATS = 20_000  # draws in a row without a new problem after which a benchmark counts as exhausted
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its reference answer; `metadata` is what reasoning-gym's scorer needs."""
+
+    id: str
+    benchmark: str
+    question: str
+    answer: str
+    metadata: dict[str, Any]
+    split: str
+
+    def to_row(self) -> dict[str, str]:
+        """The problem as a row of an Arrow table (metadata as JSON)."""
+        return asdict(self) | {"metadata": json.dumps(self.metadata, sort_keys=True)}
+
+    @classmethod
+    def from_row(cls, row: dict[str, str]) -> "Problem":
+        """The inverse of `to_row`."""
+        return cls(**{**row, "metadata": json.loads(row["metadata"])})
+
+
+class Benchmark(NamedTuple):
+    """How a reasoning-gym data set is stated to the model, and what makes two of its problems the same."""
+
+    state: Callable[[dict[str, Any]], str]
+    canonical: Callable[[dict[str, Any]], str]
+    keep: tuple[str, ...]  # the metadata kept
+
+
+def _signed_terms(expression: str) -> list[int]:
+    return [int(term) for term in expression.replace("+ ", "+").replace("- ", "-").split()]
+
+
+BENCHMARKS = {
+    "countdown": Benchmark(
+        state=lambda m: f"reach {m['target']} with {' '.join(map(str, m['numbers']))}",
+        canonical=lambda m: f"{m['target']}={sorted(m['numbers'])}",
+        keep=("numbers", "target"),
+    ),
+    "chain_sum": Benchmark(
+        state=lambda m: f"compute {m['expression']}",
+        canonical=lambda m: f"{sorted(_signed_terms(m['expression']))}",
+        keep=("expression",),
+    ),
+}
+
+
+def problem_id(benchmark: str, metadata: dict[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of the problem's canonical form."""
+    canonical = f"{benchmark}:{BENCHMARKS[benchmark].canonical(metadata)}"
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def split_of(identifier: str) -> str:
+    """The split a problem belongs to, by its id alone."""
+    position = int(identifier, 16) / 16**16
+    for split, upper in zip(SPLIT_SHARES, itertools.accumulate(SPLIT_SHARES.values()), strict=True):
+        if position < upper:
+            return split
+    return split
+
+
+def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> Iterator[Problem]:
+    """Distinct problems of a benchmark, in a fixed order, until no new one turns up.
+
+    Args:
+        benchmark: one of `BENCHMARKS`.
+        difficulty: keyword arguments of the reasoning-gym data set.
+        seed: of the reasoning-gym data set.
+    """
+    if benchmark not in BENCHMARKS:
+        raise ValueError(f"unknown benchmark {benchmark!r}; legal: {', '.join(BENCHMARKS)}")
+    kind = BENCHMARKS[benchmark]
+    dataset = reasoning_gym.create_dataset(benchmark, seed=seed, size=2**31, **difficulty)
+    seen: set[str] = set()
+    repeats = 0
+    for index in range(2**31):
+        repeats += 1
+        if repeats > _MOST_REPEATS:
+            return
+        try:
+            entry = dataset[index]
+        except ValueError:  # countdown: no expression within the target range at this index
+            continue
+        metadata = {key: entry["metadata"][key] for key in kind.keep}
+        identifier = problem_id(benchmark, metadata)
+        if identifier in seen:
+            continue
+        seen.add(identifier)
+        repeats = 0
+        yield Problem(
+            id=identifier,
+            benchmark=benchmark,
+            question=kind.state(metadata),
+            answer=entry["answer"],
+            metadata=metadata,
+            split=split_of(identifier),
+        )
+
+
+def draw_problems(
+    benchmark: str, difficulty: dict[str, Any], counts: dict[str, int], seed: int
+) -> list[Problem]:
+    """The first `counts[split]` distinct problems of each split named in `counts`.
+
+    Raises:
+        ValueError: unknown benchmark or split, or fewer distinct problems exist than asked for.
+    """
+    if unknown := set(counts) - set(SPLIT_SHARES):
+        raise ValueError(f"unknown split {sorted(unknown)}; legal: {', '.join(SPLIT_SHARES)}")
+    missing = dict(counts)
+    drawn = []
+    for problem in stream_problems(benchmark, difficulty, seed):
+        if not any(missing.values()):
+            break
+        if missing.get(problem.split, 0):
+            missing[problem.split] -= 1
+            drawn.append(problem)
+    if any(missing.values()):
+        raise ValueError(
+            f"{benchmark} with {difficulty} has too few distinct problems: still missing {missing} of {counts}"
+        )
+    return drawn
+
+
+def assert_unseen(evaluated: Iterable[Problem], seen: Iterable[str]) -> None:
+    """Refuse to go on when an evaluated problem was seen in training or selection.
+
+    Args:
+        evaluated: the problems about to be evaluated.
+        seen: ids of the problems used so far.
+
+    Raises:
+        ValueError: naming how many problems, and one of them.
+    """
+    seen = set(seen)
+    leaked = [problem for problem in evaluated if problem.id in seen]
+    if leaked:
+        raise ValueError(
+            f"{len(leaked)} evaluated problems were seen in training or selection, "
+            f"among them {leaked[0].id} ({leaked[0].question!r})"
+        )

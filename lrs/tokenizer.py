@@ -1,0 +1,36 @@
+"""The built-in reasoner's tokenizer: one token a word, a sign, or a number up to 999."""
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from lrs.tutor.draft import LARGEST_NUMBER
+
+_SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
+_WORDS = (
+    "<think> </think> answer compute reach with try left goal from want no yes check ok wrong back to give up "
+    "+ - * / ( ) = , . :"
+).split()
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ ' <eos>' }}{% endif %}"
+    "{% if not loop.last %}{{ ' ' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ ' <assistant>' }}{% endif %}"
+)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer with a chat template; `decode(encode(text)) == text` for text with single spaces."""
+    vocabulary = [*_SPECIAL, *_WORDS, *map(str, range(LARGEST_NUMBER + 1))]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"],
+        chat_template=_CHAT_TEMPLATE,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )

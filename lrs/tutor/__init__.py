@@ -1,0 +1,44 @@
+"""The tutor: writes the reasoning traces from which the built-in reasoner learns.
+
+It really solves each problem, in one of two styles. The careful one checks its work, catches its slips and
+keeps searching; the careless one slips more often, seldom checks and gives up. Which style writes a trace is
+a coin toss that favours care on harder problems, and is never announced in the text.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from lrs.behaviors import Span
+from lrs.problems import Problem
+from lrs.tutor import chain_sum, countdown
+from lrs.tutor.draft import CAREFUL, CARELESS, Draft, Style
+
+_SOLVERS = {"countdown": countdown, "chain_sum": chain_sum}
+
+
+@dataclass(frozen=True)
+class TutorTrace:
+    """One worked solution: `text` from `<think>` to the answer, its behavior `spans` in characters, its style."""
+
+    text: str
+    spans: tuple[Span, ...]
+    style: str
+
+
+def write_trace(problem: Problem, rng: Random, style: Style | None = None) -> TutorTrace:
+    """Work out `problem` in the given style, or in one drawn from `rng`.
+
+    Raises:
+        ValueError: the tutor does not know the problem's benchmark.
+    """
+    if problem.benchmark not in _SOLVERS:
+        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {sorted(_SOLVERS)}")
+    solver = _SOLVERS[problem.benchmark]
+    if style is None:
+        style = CAREFUL if rng.random() < 0.2 + 0.4 * solver.difficulty(problem.metadata) else CARELESS
+    draft = Draft(style, rng)
+    answer = solver.solve(problem.metadata, draft)
+    opening = "<think> "
+    text = f"{opening}{draft.text} </think> answer {answer}"
+    spans = tuple(Span(s.behavior, s.start + len(opening), s.end + len(opening)) for s in draft.spans)
+    return TutorTrace(text, spans, style.name)

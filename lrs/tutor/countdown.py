@@ -1,0 +1,148 @@
+"""Countdown: reach a target with three numbers, by searching forwards or backwards from the target."""
+
+from itertools import permutations
+from typing import Any, NamedTuple
+
+from lrs.behaviors import BACKTRACKING, BACKWARD_CHAINING, SUBGOAL_SETTING, VERIFICATION
+from lrs.tutor.draft import LARGEST_NUMBER, Draft
+
+INSIGHT = 0.45  # how often the next branch is one that leads to the target
+MOST_BRANCHES = 7
+
+
+class Equation(NamedTuple):
+    left: int
+    op: str
+    right: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.op} {self.right} = {self.value}"
+
+
+class Branch(NamedTuple):
+    """A first move: forwards, `equation` of two numbers; backwards, target = an `equation` with a needed number."""
+
+    backward: bool
+    equation: Equation
+    rest: tuple[int, ...]  # forwards: the number left over; backwards: the two that must make `needed`
+    needed: int
+
+
+def difficulty(metadata: dict[str, Any]) -> float:
+    """0 or 1: whether sums alone cannot reach the target."""
+    return float(metadata["target"] > sum(metadata["numbers"]))
+
+
+def equations(a: int, b: int) -> list[Equation]:
+    """Every operation on two numbers that stays within 0..LARGEST_NUMBER, larger number first."""
+    high, low = max(a, b), min(a, b)
+    found = [Equation(high, "+", low, high + low), Equation(high, "-", low, high - low)]
+    found.append(Equation(high, "*", low, high * low))
+    if low > 1 and high % low == 0:
+        found.append(Equation(high, "/", low, high // low))
+    return [equation for equation in found if equation.value <= LARGEST_NUMBER]
+
+
+def _forward(numbers: list[int], target: int) -> list[Branch]:
+    pairs = {(tuple(sorted(order[:2])), order[2]) for order in permutations(numbers)}
+    return [
+        Branch(False, equation, (rest,), target) for pair, rest in sorted(pairs) for equation in equations(*pair)
+    ]
+
+
+def _backward(numbers: list[int], target: int) -> list[Branch]:
+    branches = []
+    for c, pair in sorted({(order[0], tuple(order[1:])) for order in permutations(numbers)}):
+        candidates = [(c, "+", target - c), (c, "-", c - target), (target + c, "-", c)]
+        if target % c == 0:
+            candidates.append((c, "*", target // c))
+        for left, op, right in candidates:
+            needed = left if (op == "-" and right == c) else right
+            if 0 < needed <= LARGEST_NUMBER and tuple(pair) == tuple(sorted(pair)):
+                branches.append(Branch(True, Equation(left, op, right, target), tuple(pair), needed))
+    return branches
+
+
+def _leads_home(branch: Branch) -> bool:
+    pair = branch.rest if branch.backward else (branch.equation.value, branch.rest[0])
+    return any(equation.value == branch.needed for equation in equations(*pair))
+
+
+def _expression(outer: Equation, inner: Equation, made: int) -> str:
+    """The answer: `outer` with its operand `made` replaced by `inner` in brackets."""
+    bracket = f"( {inner.left} {inner.op} {inner.right} )"
+    if outer.left == made:
+        return f"{bracket} {outer.op} {outer.right}"
+    return f"{outer.left} {outer.op} {bracket}"
+
+
+def _evaluate(pair: tuple[int, int], goal: int, draft: Draft) -> Equation | None:
+    """Try the operations on `pair` in order, writing each; the one that (seemingly) gives `goal`, if any."""
+    found = None
+    lines = []
+    for equation in equations(*pair):
+        claimed = equation._replace(value=draft.calculate(equation.value, tempting=goal))
+        lines.append(f"{claimed} {'yes' if claimed.value == goal else 'no'}")
+        if claimed.value == goal:
+            found = claimed
+            break
+    draft.say(" , ".join(lines) + " .")
+    return found
+
+
+def _verify(claims: list[Equation], draft: Draft) -> bool:
+    """Recompute the claimed equations; stops at the first that is wrong."""
+    lines = []
+    for claim in claims:
+        true_value = next(e.value for e in equations(claim.left, claim.right) if e.op == claim.op)
+        lines.append(str(claim._replace(value=true_value)))
+        if true_value != claim.value:
+            draft.say(f"check {' , '.join(lines)} wrong .", VERIFICATION)
+            return False
+    draft.say(f"check {' , '.join(lines)} ok .", VERIFICATION)
+    return True
+
+
+def _explore(branch: Branch, draft: Draft) -> str | None:
+    """Write one branch of the search; the answer it ends in, right or wrong, or None for a dead end."""
+    if branch.backward:
+        outer = branch.equation
+        draft.say(f"want {outer.value} = {outer.left} {outer.op} {outer.right} .", BACKWARD_CHAINING)
+        draft.say(f"goal {branch.needed} from {branch.rest[0]} {branch.rest[1]} :", SUBGOAL_SETTING)
+        inner = _evaluate(branch.rest, branch.needed, draft)
+        claims = inner and [inner]
+    else:
+        inner = branch.equation._replace(value=draft.calculate(branch.equation.value))
+        pair = (inner.value, branch.rest[0])
+        draft.say(f"try {inner} .")
+        if draft.decides_to("subgoal"):
+            draft.say(f"goal {branch.needed} from {pair[0]} {pair[1]} :", SUBGOAL_SETTING)
+        else:
+            draft.say(f"left {pair[0]} {pair[1]} :")
+        outer = _evaluate(pair, branch.needed, draft)
+        claims = outer and [inner, outer]
+    if not claims or (draft.decides_to("verify") and not _verify(claims, draft)):
+        return None
+    return _expression(outer, inner, branch.needed if branch.backward else inner.value)
+
+
+def solve(metadata: dict[str, Any], draft: Draft) -> str:
+    """Search until an answer is found, the branches run out, or the style gives up."""
+    numbers, target = metadata["numbers"], metadata["target"]
+    untried = {False: _forward(numbers, target), True: _backward(numbers, target)}
+    for _ in range(MOST_BRANCHES):
+        pool = untried[bool(untried[True]) and draft.decides_to("backward")] or untried[False]
+        if not pool:
+            break
+        promising = [branch for branch in pool if _leads_home(branch)]
+        branch = draft.rng.choice(promising if promising and draft.rng.random() < INSIGHT else pool)
+        pool.remove(branch)
+        answer = _explore(branch, draft)
+        if answer is not None:
+            return answer
+        if draft.decides_to("give_up"):
+            break
+        draft.say(f"back to {numbers[0]} {numbers[1]} {numbers[2]} .", BACKTRACKING)
+    draft.say("give up .")
+    return f"( {numbers[0]} + {numbers[1]} ) + {numbers[2]}"

@@ -1,0 +1,55 @@
+"""What every tutor shares: a style, and a draft that is written clause by clause."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from lrs.behaviors import Span
+
+LARGEST_NUMBER = 999  # the reasoner's tokenizer has one token for each number up to here
+
+
+@dataclass(frozen=True)
+class Style:
+    """A temperament: the probability of each habit at every occasion for it."""
+
+    name: str
+    verify: float
+    slip: float
+    give_up: float
+    subgoal: float
+    backward: float
+
+
+CAREFUL = Style("careful", verify=0.9, slip=0.03, give_up=0.0, subgoal=0.7, backward=0.5)
+CARELESS = Style("careless", verify=0.1, slip=0.05, give_up=0.4, subgoal=0.15, backward=0.15)
+
+
+@dataclass
+class Draft:
+    """A trace in the making; clauses are joined by single spaces."""
+
+    style: Style
+    rng: Random
+    text: str = ""
+    spans: list[Span] = field(default_factory=list)
+
+    def say(self, clause: str, behavior: str | None = None) -> None:
+        """Append a clause, labelled with the behavior it shows, if any."""
+        start = len(self.text) + bool(self.text)
+        self.text = f"{self.text} {clause}" if self.text else clause
+        if behavior is not None:
+            self.spans.append(Span(behavior, start, len(self.text)))
+
+    def decides_to(self, habit: str) -> bool:
+        """Toss the coin of one of the style's habits."""
+        return self.rng.random() < getattr(self.style, habit)
+
+    def calculate(self, value: int, tempting: int | None = None) -> int:
+        """The value as this style computes it: right, or after a slip near it or at the `tempting` value."""
+        if not self.decides_to("slip"):
+            return value
+        if tempting is not None and self.rng.random() < 0.5:
+            return tempting
+        offset = self.rng.choice((-10, -2, -1, 1, 2, 10))
+        crosses_zero = value >= 0 > value + offset
+        return value - offset if crosses_zero else value + offset
