@@ -117,9 +117,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
         )
 
 
-def draw_problems(
-    benchmark: str, difficulty: dict[str, Any], counts: dict[str, int], seed: int
-) -> list[Problem]:
+def draw_problems(benchmark: str, difficulty: dict[str, Any], counts: dict[str, int], seed: int) -> list[Problem]:
     """The first `counts[split]` distinct problems of each split named in `counts`.
 
     Raises:

@@ -46,9 +46,7 @@ def equations(a: int, b: int) -> list[Equation]:
 
 def _forward(numbers: list[int], target: int) -> list[Branch]:
     pairs = {(tuple(sorted(order[:2])), order[2]) for order in permutations(numbers)}
-    return [
-        Branch(False, equation, (rest,), target) for pair, rest in sorted(pairs) for equation in equations(*pair)
-    ]
+    return [Branch(False, equation, (rest,), target) for pair, rest in sorted(pairs) for equation in equations(*pair)]
 
 
 def _backward(numbers: list[int], target: int) -> list[Branch]:

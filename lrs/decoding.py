@@ -1,0 +1,257 @@
+"""Decoding: many prompts at once, with a cache, finished rows replaced by waiting prompts, steered if asked to.
+
+Nothing in the token loop waits for the device: finished rows are looked for once every few tokens only.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from inspect import signature
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lrs.gate import confidence_of
+from lrs.slot_cache import SlotCache
+from lrs.steering import Steerer, Steering, SteeringRecord, hooked
+
+_TOKENS_BETWEEN_CHECKS = 8
+_SMALLEST_REFILL = 1 / 16  # of the batch: fewer free rows wait for company
+_WORTH_COMPACTING = 0.75  # of the rows still at work, once no prompt waits
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt to continue; `temperature` 0 is greedy. What is sampled depends on problem, seed and position alone."""
+
+    prompt: list[int]
+    problem_id: str = ""
+    seed: int = 0
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a model wrote. `confidence[t]` is the mode's untempered probability when token t was chosen."""
+
+    token_ids: list[int]
+    confidence: list[float]
+    finish_reason: str  # answered, truncated
+    steering: SteeringRecord | None
+
+
+def uniforms(problem_id: str, seed: int, count: int) -> np.ndarray:
+    """Uniform numbers for positions 0..count-1 of one generation: Philox, keyed by problem and seed."""
+    key = int.from_bytes(hashlib.sha256(f"{problem_id}:{seed}".encode()).digest()[:16], "little")
+    return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+
+def choose(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+    """The next token of each row: the mode where temperature is 0, else the inverse CDF in vocabulary order.
+
+    Args:
+        logits: (rows, vocabulary), untempered.
+        temperature: (rows,), at least 0.
+        uniform: (rows,) in [0, 1).
+    """
+    tempered = logits.double() / torch.where(temperature > 0, temperature, 1.0)[:, None]
+    cumulative = tempered.softmax(dim=-1).cumsum(dim=-1)
+    threshold = (uniform * cumulative[:, -1])[:, None]
+    sampled = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+    return torch.where(temperature > 0, sampled, logits.argmax(dim=-1))
+
+
+class _Batch:
+    """The rows being decoded: tensors with a row each, and the numbers of the requests in them."""
+
+    def __init__(self, model: PreTrainedModel, rows: int, prompt: int, max_new_tokens: int, sampled: bool):
+        device = model.device
+        room = max_new_tokens + _TOKENS_BETWEEN_CHECKS
+        self.requests: list[int | None] = [None] * rows
+        self.cache = SlotCache(model.config.num_hidden_layers, rows, prompt + room, device, model.dtype)
+        self.tokens = torch.zeros(rows, room, dtype=torch.long, device=device)
+        self.confidence = torch.zeros(rows, room, device=device)
+        self.count = torch.zeros(rows, dtype=torch.long, device=device)
+        self.temperature = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.uniform = torch.zeros(rows, room if sampled else 0, dtype=torch.float64, device=device)
+        self.done = torch.ones(rows, dtype=torch.bool, device=device)
+
+    @property
+    def free(self) -> list[int]:
+        return [row for row, request in enumerate(self.requests) if request is None]
+
+    def append(self, logits: Tensor, rows: Tensor, ends: Tensor, max_new_tokens: int) -> Tensor:
+        """Choose the next token of some rows from (rows, vocabulary) logits; the confidence of the choice."""
+        count = self.count[rows].clamp(max=self.tokens.shape[1] - 1)
+        if self.uniform.shape[1]:
+            token = choose(logits, self.temperature[rows], self.uniform[rows, count])
+        else:
+            token = logits.argmax(dim=-1)
+        confidence = confidence_of(logits.float() if logits.dtype != torch.float64 else logits)
+        self.tokens[rows, count] = token
+        self.confidence[rows, count] = confidence.to(self.confidence.dtype)
+        self.count[rows] = count + 1
+        self.done[rows] |= torch.isin(token, ends) | (count + 1 >= max_new_tokens)
+        return confidence
+
+    def keep(self, rows: list[int]) -> None:
+        self.cache.keep(rows)
+        for name in ("tokens", "confidence", "count", "temperature", "uniform", "done"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.requests = [self.requests[row] for row in rows]
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    end_ids: Sequence[int],
+    steering: Steering | None = None,
+    on_finished: Callable[[int], None] = lambda count: None,
+) -> list[Generation]:
+    """Continue every prompt until an end token or `max_new_tokens`.
+
+    The rows of a batch work side by side; a finished row takes the next waiting prompt, those of like length
+    together. Prompts are never steered; each generated token that is processed is gated exactly once.
+
+    Args:
+        end_ids: tokens that end a generation (they are part of it).
+        steering: what to steer with, if anything.
+        on_finished: told how many more generations have finished, now and then.
+
+    Returns:
+        One generation a request, in the order of the requests.
+
+    Raises:
+        ValueError: the model has layers that do not attend to everything before, or an empty prompt.
+    """
+    _check(model, requests)
+    waiting = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
+    rows = min(batch_size, len(requests))
+    longest = max(len(request.prompt) for request in requests)
+    sampled = any(request.temperature > 0 for request in requests)
+    batch = _Batch(model, rows, longest, max_new_tokens, sampled)
+    steerer = Steerer(steering, rows, max_new_tokens + _TOKENS_BETWEEN_CHECKS) if steering else None
+    ends = torch.tensor(list(end_ids), device=model.device)
+    results: list[Generation | None] = [None] * len(requests)
+    with hooked(model, steering.layer, steerer) if steerer else nullcontext():
+        while waiting or len(batch.free) < len(batch.requests):
+            free = batch.free
+            if waiting and len(free) >= max(1, round(_SMALLEST_REFILL * len(batch.requests))):
+                chosen = [waiting.pop() for _ in free[: len(waiting)]]
+                _admit(model, batch, steerer, requests, dict(zip(free, chosen, strict=False)), ends, max_new_tokens)
+            elif not waiting and len(free) > (1 - _WORTH_COMPACTING) * len(batch.requests):
+                busy = [row for row, request in enumerate(batch.requests) if request is not None]
+                batch.keep(busy)
+                if steerer:
+                    steerer.keep(busy)
+            for _ in range(_TOKENS_BETWEEN_CHECKS):
+                _decode_token(model, batch, steerer, ends, max_new_tokens)
+            on_finished(_collect(batch, steerer, results, set(end_ids), max_new_tokens))
+    return results
+
+
+def _check(model: PreTrainedModel, requests: Sequence[Request]) -> None:
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise ValueError(f"decoding supports full attention only; {type(model).__name__} has layers of {sorted(kinds)}")
+    if not all(request.prompt for request in requests):
+        raise ValueError("a prompt is empty; every request needs at least one token")
+
+
+def _admit(
+    model: PreTrainedModel,
+    batch: _Batch,
+    steerer: Steerer | None,
+    requests: Sequence[Request],
+    placement: dict[int, int],
+    ends: Tensor,
+    max_new_tokens: int,
+) -> None:
+    """Read the prompts of `placement` (row to request number), padded on the left, and choose the first tokens."""
+    rows = list(placement)
+    device = model.device
+    length = max(len(requests[number].prompt) for number in placement.values())
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for index, (row, number) in enumerate(placement.items()):
+        request = requests[number]
+        ids[index, length - len(request.prompt) :] = torch.tensor(request.prompt)
+        mask[index, length - len(request.prompt) :] = True
+        batch.requests[row] = number
+        batch.temperature[row] = request.temperature
+        if batch.uniform.shape[1]:
+            drawn = uniforms(request.problem_id, request.seed, batch.uniform.shape[1])
+            batch.uniform[row] = torch.from_numpy(drawn).to(device)
+    batch.count[rows], batch.done[rows] = 0, False
+    if steerer:
+        steerer.reset(rows)
+        steerer.enabled = False
+    mask = mask.to(device)
+    attention = batch.cache.prefill(rows, mask)
+    positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    logits = _forward(model, ids.to(device), attention, positions, batch.cache)
+    batch.append(logits, torch.tensor(rows, device=device), ends, max_new_tokens)
+
+
+def _decode_token(
+    model: PreTrainedModel, batch: _Batch, steerer: Steerer | None, ends: Tensor, max_new_tokens: int
+) -> None:
+    """Process each row's newest token and choose the next; rows that are done go on to no effect."""
+    rows = torch.arange(len(batch.requests), device=model.device)
+    newest = batch.tokens[rows, batch.count - 1]
+    attention = batch.cache.decode()
+    if steerer:
+        steerer.enabled = True
+        steerer.active = ~batch.done
+    logits = _forward(model, newest[:, None], attention, batch.cache.positions[:, None], batch.cache)
+    confidence = batch.append(logits, rows, ends, max_new_tokens)
+    if steerer:
+        steerer.confidence = confidence
+
+
+def _forward(model: PreTrainedModel, ids: Tensor, attention: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+    """Logits at the last position of each row, (rows, vocabulary)."""
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+    output = model(
+        input_ids=ids,
+        attention_mask=attention,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        **last_only,
+    )
+    return output.logits[:, -1]
+
+
+def _collect(
+    batch: _Batch, steerer: Steerer | None, results: list[Generation | None], ends: set[int], max_new_tokens: int
+) -> int:
+    """Take the finished generations out of the batch: the one place where the host waits for the device."""
+    done = batch.done.tolist()
+    finished = [row for row, number in enumerate(batch.requests) if number is not None and done[row]]
+    if not finished:
+        return 0
+    tokens, confidence = batch.tokens[finished].tolist(), batch.confidence[finished].tolist()
+    records = steerer.records() if steerer else None
+    for index, row in enumerate(finished):
+        written = tokens[index][:max_new_tokens]
+        end = next((i for i, token in enumerate(written) if token in ends), None)
+        length = max_new_tokens if end is None else end + 1
+        results[batch.requests[row]] = Generation(
+            token_ids=written[:length],
+            confidence=confidence[index][:length],
+            finish_reason="truncated" if end is None else "answered",
+            steering=records[row] if records else None,
+        )
+        batch.requests[row] = None
+    batch.cache.release(finished)
+    if steerer:
+        steerer.reset(finished)
+    return len(finished)

@@ -1,0 +1,161 @@
+"""Dictionaries: what turns an activation into latents, and a change of latents into a change of activation.
+
+The sparse autoencoders are sae-lens's, trained, saved and loaded by sae-lens. Beside each lies what sae-lens
+does not keep: the scale of its input, and which backbone and layer it reads.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lrs.config import Sae
+from lrs.progress import Progress
+from lrs.store import StoreError, write_text
+
+_HISTORY_STEPS = 50  # steps averaged for one point of the training curve
+
+
+class Dictionary(Protocol):
+    """An encoder of activations, and a linear decoder for differences of latents.
+
+    Attributes:
+        W_dec: (d_sae, d_in).
+        input_scale: activations are multiplied by it before they are encoded.
+    """
+
+    W_dec: Tensor
+    input_scale: float
+
+    def encode(self, activation: Tensor) -> Tensor:
+        """Latents of activations as they are in the residual stream: (..., d_in) to (..., d_sae)."""
+
+
+@dataclass
+class SaeDictionary:
+    """A sae-lens sparse autoencoder behind the `Dictionary` protocol."""
+
+    sae: Any  # sae_lens.SAE
+    input_scale: float
+    backbone: str
+    layer: int
+
+    def __post_init__(self) -> None:
+        self.sae.eval().requires_grad_(False)
+        # whatever sae-lens does to decode, its linear part is what a difference of latents is decoded with
+        with torch.no_grad():
+            identity = torch.eye(self.sae.cfg.d_sae, dtype=self.sae.dtype, device=self.sae.device)
+            self.W_dec = self.sae.decode(identity) - self.sae.decode(torch.zeros_like(identity))
+
+    @torch.no_grad()
+    def encode(self, activation: Tensor) -> Tensor:
+        return self.sae.encode(activation.to(self.sae.dtype) * self.input_scale)
+
+    @torch.no_grad()
+    def reconstruct(self, activation: Tensor) -> Tensor:
+        """The activation as the latents tell it: (..., d_in) to (..., d_in)."""
+        return self.sae.decode(self.encode(activation)) / self.input_scale
+
+    def to(self, dtype: torch.dtype) -> "SaeDictionary":
+        """The same dictionary in another precision."""
+        return SaeDictionary(self.sae.to(dtype=dtype), self.input_scale, self.backbone, self.layer)
+
+
+def input_scale_for(activations: Tensor) -> float:
+    """What brings activations (count, d_in) to an average norm of sqrt(d_in)."""
+    return float(activations.shape[1] ** 0.5 / activations.norm(dim=1).mean())
+
+
+def _batches(activations: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    while True:
+        order = torch.randperm(len(activations), generator=generator)
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            yield activations[order[start : start + batch_size]]
+
+
+def train_sae(
+    activations: Tensor, config: Sae, seed: int, backbone: str, layer: int
+) -> tuple[SaeDictionary, pd.DataFrame]:
+    """Train a top-k sparse autoencoder on activations (count, d_in).
+
+    Returns:
+        The dictionary, and its training curve: step, mse (a value of 1 is the activations' own scale), dead_share.
+    """
+    from sae_lens import LoggingConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    if len(activations) < config.batch_size:
+        raise ValueError(f"sae.batch_size is {config.batch_size}, but there are only {len(activations)} activations")
+    torch.manual_seed(seed)
+    scale = input_scale_for(activations)
+    steps = config.epochs * (len(activations) // config.batch_size)
+    device = str(activations.device)
+    sae = TopKTrainingSAE(
+        TopKTrainingSAEConfig(d_in=activations.shape[1], d_sae=config.d_sae, k=config.k, device=device)
+    )
+    trainer = SAETrainer(
+        SAETrainerConfig(
+            total_training_samples=steps * config.batch_size,
+            train_batch_size_samples=config.batch_size,
+            lr=config.learning_rate,
+            lr_end=config.learning_rate / 10,
+            lr_scheduler_name="cosineannealing",
+            device=device,
+            logger=LoggingConfig(log_to_wandb=False),
+        ),
+        sae,
+        _batches(activations, config.batch_size, torch.Generator().manual_seed(seed)),
+    )
+    history, window = [], []
+    with Progress("sae: training", steps, "steps") as progress:
+        for step in range(1, steps + 1):
+            output = trainer.step(next(trainer.data_provider) * scale)
+            trainer.n_training_steps += 1
+            window.append(output.losses["mse_loss"].detach() / activations.shape[1])
+            if step % _HISTORY_STEPS == 0 or step == steps:
+                mse = torch.stack(window).mean().item()
+                dead = trainer.dead_neurons.float().mean().item()
+                history.append({"step": step, "mse": mse, "dead_share": dead})
+                window.clear()
+            progress.advance()
+    return SaeDictionary(sae, scale, backbone, layer), pd.DataFrame(history)
+
+
+def save_dictionary(dictionary: SaeDictionary, folder: Path) -> None:
+    """Write the autoencoder as sae-lens does, and `dictionary.json` beside it."""
+    _, config_file = dictionary.sae.save_inference_model(folder)
+    write_text(config_file, json.dumps(json.loads(config_file.read_text()), sort_keys=True, indent=2) + "\n")
+    about = {"input_scale": dictionary.input_scale, "backbone": dictionary.backbone, "layer": dictionary.layer}
+    write_text(folder / "dictionary.json", json.dumps(about, sort_keys=True, indent=2) + "\n")
+
+
+def load_dictionary(folder: Path, backbone: str, layer: int, device: str | torch.device = "cpu") -> SaeDictionary:
+    """Read a dictionary written by `save_dictionary`.
+
+    Args:
+        backbone: identity of the backbone that is to be steered.
+        layer: decoder layer at which it is to be steered.
+
+    Raises:
+        StoreError: a file is missing or truncated, or the dictionary was made for another backbone or layer.
+    """
+    from sae_lens import SAE
+
+    try:
+        about = json.loads((folder / "dictionary.json").read_text())
+        sae = SAE.load_from_disk(folder, device=str(device))
+    except Exception as error:
+        raise StoreError(f"cannot read the dictionary in {folder}: {error}") from error
+    dictionary = SaeDictionary(sae, about["input_scale"], about["backbone"], about["layer"])
+    if (dictionary.backbone, dictionary.layer) != (backbone, layer):
+        raise StoreError(
+            f"the dictionary in {folder} was made for layer {dictionary.layer} of backbone {dictionary.backbone}, "
+            f"not for layer {layer} of {backbone}; rerun the stages from 01 on"
+        )
+    return dictionary

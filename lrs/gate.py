@@ -1,0 +1,40 @@
+"""The gate: which generated tokens are fragile enough to steer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Thresholds of selective latent repair.
+
+    A token is steered if its reward is below `reward_threshold`, or if it is not and the confidence with which
+    the token was chosen is below `confidence_threshold`. Both are probabilities.
+    """
+
+    reward_threshold: float
+    confidence_threshold: float
+
+    def __call__(self, reward: Tensor, confidence: Tensor) -> Tensor:
+        """Which rows to steer.
+
+        Args:
+            reward: (batch,) probabilities that the final answer will be correct.
+            confidence: (batch,) probability of the chosen distribution's mode; 1 for the first generated token,
+                at which the gate sees the reward alone.
+
+        Returns:
+            (batch,) booleans.
+        """
+        return (reward < self.reward_threshold) | (confidence < self.confidence_threshold)
+
+
+ALWAYS = Gate(reward_threshold=2.0, confidence_threshold=0.0)  # LRS-Basic: every token is steered
+NEVER = Gate(reward_threshold=0.0, confidence_threshold=0.0)
+
+
+def confidence_of(logits: Tensor) -> Tensor:
+    """Probability of the most likely token under untempered logits (..., vocabulary): shape (...)."""
+    return torch.exp(logits.amax(dim=-1) - logits.logsumexp(dim=-1))

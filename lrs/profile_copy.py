@@ -1,0 +1,79 @@
+"""Other profiles run in a copy of the repository, so that the repository's own dvc.lock stays the default's.
+
+The copy (`build/profiles/<profile>`) is a DVC repository without git. It keeps its data, cache and lock between
+runs: only the sources are brought up to date, so a stopped run resumes.
+"""
+
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+_PROFILE = re.compile(r"^profile:.*$", re.MULTILINE)
+_MANIFEST = ".copied"
+# What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
+_OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
+_IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/")
+
+
+def current_profile(root: Path) -> str:
+    """The profile that `params.yaml` names."""
+    if not (root / "params.yaml").exists():
+        raise FileNotFoundError("there is no params.yaml here; run from the repository's root")
+    profile = (yaml.safe_load((root / "params.yaml").read_text()) or {}).get("profile")
+    if not isinstance(profile, str):
+        raise ValueError(f"params.yaml: profile must be the name of a file in profiles/ (got {profile!r})")
+    return profile
+
+
+def select_profile(root: Path, profile: str) -> None:
+    """Make the repository at `root` run `profile`, without git."""
+    text = (root / "params.yaml").read_text()
+    _write_if_changed(root / "params.yaml", _PROFILE.sub(f"profile: {profile}", text))
+    _write_if_changed(root / ".dvc" / "config.local", "[core]\n    no_scm = true\n")
+
+
+def copy_sources(root: Path, copy: Path) -> None:
+    """Bring the sources in `copy` up to date with `root`, touching neither its data nor unchanged files."""
+    sources = list_sources(root)
+    for name in sources:
+        source, target = root / name, copy / name
+        if name != "params.yaml" and target.exists() and filecmp.cmp(source, target, shallow=False):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+    manifest = copy / _MANIFEST
+    if manifest.exists():
+        for name in set(manifest.read_text().splitlines()) - set(sources):
+            (copy / name).unlink(missing_ok=True)
+    manifest.write_text("\n".join(sources))
+
+
+def list_sources(root: Path) -> list[str]:
+    """Files that git tracks or would add, less what stages make; from a zip, all but what git would ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    if (root / ".git").exists():
+        names = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
+    else:
+        profile = current_profile(root)
+        made = (*_IGNORED, f"data/{profile}/")
+        paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if "__pycache__" not in path.parts)
+        names = [name for name in paths if not name.startswith(made)]
+    return sorted(name for name in set(names) if (root / name).is_file() and not name.startswith(_OWN))
+
+
+def run_dvc(root: Path, *arguments: str) -> int:
+    """`dvc <arguments>` in `root` with this interpreter's `python` first on the path; returns its exit code."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(root), "DVC_NO_ANALYTICS": "1", "PYTHONHASHSEED": "0"}
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False).returncode
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)

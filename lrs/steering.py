@@ -1,0 +1,178 @@
+"""Selective latent repair inside a running model: gate, ascent and write-back at one decoder layer.
+
+`Steerer` holds the state of a batch of rows and does the work; `hooked` puts it behind a decoder layer for as
+long as a `with` block lasts. `steer` is the whole in one call, for any decoder-only Hugging Face model.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lrs.ascent import Ascent, ascend, write_back
+from lrs.backbones import decoder_layer
+from lrs.dictionary import Dictionary
+from lrs.gate import Gate, confidence_of
+from lrs.reward import LatentRewardModel
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Everything that defines a steered model beside the model: where, with what, when and how far."""
+
+    layer: int
+    dictionary: Dictionary
+    reward: LatentRewardModel
+    gate: Gate
+    ascent: Ascent
+
+
+@dataclass(frozen=True)
+class SteeringRecord:
+    """What steering did to one generation; means are over steered tokens, NaN where there were none."""
+
+    steered_tokens: int
+    reward_before: float
+    reward_after: float
+    push_ratio: float  # ||dh|| / ||h||
+
+
+class Steerer:
+    """Steers one generated token of every row at a time.
+
+    Attributes:
+        enabled: whether the hook steers; off while prompts are read.
+        confidence: (rows,) confidence with which each row's current token was chosen; 1 for a first token.
+        active: (rows,) which rows count in the records; the others are steered too, to no effect.
+    """
+
+    def __init__(self, steering: Steering, rows: int = 0, capacity: int = 256):
+        self.steering, self.enabled = steering, False
+        self.begin(rows, capacity)
+
+    def begin(self, rows: int, capacity: int = 256) -> None:
+        """Forget everything and begin `rows` new generations; `capacity` (tokens) is where histories start."""
+        device = self.steering.reward.head.weight.device
+        self.history = self.steering.reward.new_history(rows, capacity)
+        self.confidence = torch.ones(rows, device=device)
+        self.active = torch.ones(rows, dtype=torch.bool, device=device)
+        self._sums = torch.zeros(4, rows, dtype=torch.float64, device=device)
+
+    def reset(self, rows: list[int]) -> None:
+        """Begin new generations in these rows."""
+        self.confidence[rows] = 1.0
+        self.active[rows] = True
+        self._sums[:, rows] = 0.0
+        if self.history is not None:
+            self.history.clear(rows)
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop every row but these."""
+        self.confidence, self.active, self._sums = self.confidence[rows], self.active[rows], self._sums[:, rows]
+        if self.history is not None:
+            self.history.keep(rows)
+
+    def push(self, hidden: Tensor) -> Tensor:
+        """The steered residual stream of each row's current token, (rows, d_model); rows not gated are unchanged."""
+        reward, dictionary = self.steering.reward, self.steering.dictionary
+        latent = dictionary.encode(hidden.to(reward.dtype))
+        moved, logit = ascend(latent, lambda z: reward.step(z, self.history), self.steering.ascent)
+        steered = self.steering.gate(logit.sigmoid(), self.confidence)[:, None]
+        after = reward.extend(self.history, torch.where(steered, moved, latent))
+        change = write_back(latent, moved, dictionary.W_dec, dictionary.input_scale).to(hidden.dtype)
+        self._account(steered[:, 0], logit, after, change, hidden)
+        return torch.where(steered, hidden + change, hidden)
+
+    def _account(self, steered: Tensor, before: Tensor, after: Tensor, change: Tensor, hidden: Tensor) -> None:
+        counted = steered & self.active
+        ratio = change.norm(dim=-1) / hidden.norm(dim=-1)
+        row = torch.stack([torch.ones_like(ratio, dtype=before.dtype), before.sigmoid(), after.sigmoid(), ratio])
+        self._sums += torch.where(counted, row, 0.0)
+
+    def records(self) -> list[SteeringRecord]:
+        """What has been done to each row since it was admitted."""
+        count, *sums = self._sums.tolist()
+        nan = float("nan")
+        means = [[total / n if n else nan for total, n in zip(column, count, strict=True)] for column in sums]
+        return [SteeringRecord(int(n), *values) for n, *values in zip(count, *means, strict=True)]
+
+
+@contextmanager
+def hooked(model: PreTrainedModel, layer: int, steerer: Steerer) -> Iterator[None]:
+    """Put `steerer` behind a decoder layer; the layer is as before when the block ends, also on error."""
+
+    def replace_last_token(_: nn.Module, __: Any, output: Any) -> Any:
+        if not steerer.enabled:
+            return output
+        hidden = output[0] if isinstance(output, tuple) else output
+        pushed = steerer.push(hidden[:, -1])[:, None]
+        return (pushed, *output[1:]) if isinstance(output, tuple) else pushed
+
+    handle = decoder_layer(model, layer).register_forward_hook(replace_last_token)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def steer(
+    model: PreTrainedModel,
+    layer: int,
+    dictionary: Dictionary,
+    reward: LatentRewardModel,
+    gate: Gate,
+    num_steps: int = 1,
+    step_size: float = 1.0,
+) -> Iterator[None]:
+    """Steer whatever `model.generate` writes within the block (greedy or sampled, any batch, padded on the left).
+
+    Every forward pass with an empty cache reads a prompt and is left alone; every later one processes one
+    generated token a row, which is gated once.
+
+    Raises:
+        ValueError: the dictionary does not fit the model or the reward, the layer does not exist, or the model
+            is called without a cache.
+    """
+    steering = Steering(layer, dictionary, reward, gate, Ascent(num_steps, step_size))
+    check_fit(steering, model.config.hidden_size)
+    steerer = Steerer(steering)
+
+    def before(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+        if kwargs.get("use_cache") is False:
+            raise ValueError("steering needs a key-value cache: call the model with use_cache=True")
+        cache = kwargs.get("past_key_values")
+        steerer.enabled = cache is not None and cache.get_seq_length() > 0
+        if not steerer.enabled:
+            inputs = kwargs.get("input_ids", kwargs.get("inputs_embeds"))
+            steerer.begin(rows=len(inputs))
+
+    def after(_: nn.Module, __: Any, output: Any) -> None:
+        if steerer.enabled:
+            steerer.confidence = confidence_of(output.logits[:, -1])
+
+    with hooked(model, layer, steerer):
+        handles = [
+            model.register_forward_pre_hook(before, with_kwargs=True),
+            model.register_forward_hook(after),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def check_fit(steering: Steering, d_model: int) -> None:
+    """Refuse a dictionary that was made for another width of activation or of reward model."""
+    d_sae, d_in = steering.dictionary.W_dec.shape
+    if d_in != d_model:
+        raise ValueError(f"the dictionary reads activations of width {d_in}, but the backbone's are {d_model} wide")
+    if d_sae != steering.reward.config.d_sae:
+        raise ValueError(
+            f"the dictionary has {d_sae} latents, but the reward model reads {steering.reward.config.d_sae}"
+        )
