@@ -1,0 +1,73 @@
+# `make` lists the commands. Each sets up .venv first if it is missing or requirements.lock has changed.
+PYTHON ?= python3.11
+# On Linux, PyPI's torch brings 2.5 GB of CUDA. For the CPU build:
+# make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+SHELL := /bin/bash
+STAMP := .venv/.installed
+PYTEST := python -m pytest
+
+# Results depend on the hash seed and the epoch; speed depends on threads that do not spin while they wait.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONHASHSEED := 0
+export SOURCE_DATE_EPOCH := 0
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 0
+export KMP_BLOCKTIME := 0
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+export HF_DATASETS_OFFLINE ?= 1
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro smoke full smollm paper summary check accept reasoner notebook test test-slow lint clean-build
+
+help:  ## list the commands
+	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP)  ## create .venv from requirements.lock
+
+$(STAMP): requirements.lock
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv 2>/dev/null || python3 -m venv .venv
+	@python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "lrs needs Python 3.11: make setup PYTHON=<path>")'
+	@echo "Installing requirements.lock into .venv (minutes the first time)"
+	@python -m pip install --quiet --disable-pip-version-check $(addprefix --extra-index-url ,$(TORCH_INDEX)) -r requirements.lock
+	@touch $@
+
+repro: setup  ## every stage of the profile in params.yaml, then the main table
+	dvc repro
+	@python -m lrs summary
+
+paper: export HF_HUB_OFFLINE = 0
+paper: export HF_DATASETS_OFFLINE = 0
+smoke full smollm paper: setup  ## another profile, in a copy under build/profiles
+	@python -m lrs run-profile $@
+
+summary: setup  ## print the main table and list the figures
+	@python -m lrs summary
+
+check: setup  ## compare the tables with data/expected
+	@python -m lrs check
+
+accept: setup  ## make this run's tables the expected ones
+	@python -m lrs accept
+
+reasoner: setup  ## train the built-in reasoner from nothing
+	@python -m lrs reasoner data/reasoners/pocket-3m
+
+notebook: setup  ## open the notebooks in Jupyter
+	PYTHONPATH=$(CURDIR) jupyter lab --notebook-dir=$(CURDIR)
+
+test: setup  ## fast tests
+	@$(PYTEST)
+
+test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
+	@$(PYTEST) -m slow
+
+lint: setup  ## style of modules, tests and notebooks
+	@ruff check .
+	@ruff format --check .
+
+clean-build:  ## remove copies of profiles and scratch space (not a reasoner's checkpoints)
+	rm -rf build/profiles build/scratch build/failed

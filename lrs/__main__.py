@@ -1,0 +1,124 @@
+"""The commands behind `make` and `dvc.yaml`: `python -m lrs --help`.
+
+Modules are imported inside the commands, so that a command waits for no library that it does not use.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrs import profile_copy
+
+ROOT = Path()  # every command runs in the repository's root
+_SUMMARY = ("benchmark", "decoding", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high")
+_SUMMARY += ("wins", "losses", "p_mcnemar", "p_holm")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
+
+
+@app.command()
+def clean(name: str) -> None:
+    """Strip notebooks/NAME.ipynb into build/notebooks: what its stage depends on."""
+    from lrs.notebook_runner import clean_notebook
+
+    clean_notebook(ROOT / f"notebooks/{name}.ipynb", ROOT / f"build/notebooks/{name}.ipynb")
+
+
+@app.command()
+def execute(name: str) -> None:
+    """Run build/notebooks/NAME.ipynb into notebooks/executed/<profile>."""
+    from lrs.config import load_config
+    from lrs.notebook_runner import execute_notebook
+
+    profile = load_config(profile_copy.current_profile(ROOT)).profile
+    source, target = f"build/notebooks/{name}.ipynb", f"notebooks/executed/{profile}/{name}.ipynb"
+    execute_notebook(ROOT / source, ROOT / target, {"profile": profile}, ROOT)
+
+
+@app.command()
+def run_profile(profile: str) -> None:
+    """Run PROFILE in its copy under build/profiles, and bring figures and tables back. Resumes."""
+    from lrs.config import load_config
+
+    load_config(profile)
+    if profile == profile_copy.current_profile(ROOT):
+        raise ValueError(f"{profile} is the profile of params.yaml: run `make repro`")
+    copy = (ROOT / "build/profiles" / profile).resolve()
+    copy.mkdir(parents=True, exist_ok=True)
+    profile_copy.copy_sources(ROOT, copy)
+    profile_copy.select_profile(copy, profile)
+    if code := profile_copy.run_dvc(copy, "repro"):
+        print(f"profile {profile} stopped (see above); `make {profile}` resumes it", file=sys.stderr)
+        raise typer.Exit(code)
+    shutil.rmtree(ROOT / "figures" / profile, ignore_errors=True)
+    shutil.copytree(copy / "figures" / profile, ROOT / "figures" / profile)
+    _print_summary(profile)
+
+
+@app.command()
+def summary(profile: Profile = "") -> None:
+    """Print the main table and list the figures."""
+    _print_summary(profile or profile_copy.current_profile(ROOT))
+
+
+@app.command()
+def reasoner(folder: Path, device: str = "cpu") -> None:
+    """Train the reasoner of FOLDER/recipe.yaml from nothing; resumes from build/reasoners."""
+    from lrs.model_card import write_card
+    from lrs.pretraining import train_reasoner
+
+    train_reasoner(folder, ROOT / "build/reasoners" / folder.name, device)
+    write_card(folder)
+
+
+@app.command()
+def accept(profile: Profile = "") -> None:
+    """Make this run's tables the expected ones (data/expected): the only writer of that folder."""
+    from lrs import tables
+
+    tables.accept(profile or profile_copy.current_profile(ROOT))
+
+
+@app.command()
+def check(profile: Profile = "") -> None:
+    """Compare this run's tables with the expected ones, each cell within its interval."""
+    from lrs import tables
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    faults = tables.check(profile)
+    print("\n".join(faults) if faults else f"{profile}: every cell is within its interval")
+    raise typer.Exit(min(len(faults), 1))
+
+
+def _print_summary(profile: str) -> None:
+    import pandas as pd
+
+    folder = Path("figures") / profile
+    if not (ROOT / folder / "main_results.csv").exists():
+        raise FileNotFoundError(f"there is no {folder}/main_results.csv yet: run the profile {profile} first")
+    table = pd.read_csv(ROOT / folder / "main_results.csv")
+    columns = [name for name in _SUMMARY if name in table]
+    print(f"\n{folder}/main_results.csv (accuracies and deltas are fractions)")
+    if profile == "smoke":
+        print("SMOKE: checks that every stage runs; too small and too short to be the paper's numbers.")
+    print(table[columns].to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))
+    print("\n" + "\n".join(str(path) for path in sorted(folder.rglob("*")) if path.is_file()))
+
+
+def main() -> None:
+    """Run a command; what the user can mend is told in one line (LRS_DEBUG=1 shows the traceback)."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("LRS_DEBUG") == "1":
+            raise
+        sys.exit(" ".join(str(error).split()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The commands: profiles run in a copy and resume, and what the user can mend is told in one line."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrs.__main__ import main
+from lrs.profile_copy import copy_sources, select_profile
+
+ROOT = Path(__file__).parents[1]
+DVC_YAML = """
+stages:
+  paper:
+    cmd: cp source.txt copied.txt && mkdir -p figures/${profile} && cp table.csv figures/${profile}/main_results.csv
+    deps: [source.txt, table.csv]
+    params: [profile]
+    outs: ["figures/${profile}"]
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git and DVC repository of one stage with the profiles cpu (the default) and smoke; we stand in it."""
+    root = tmp_path / "repository"
+    (root / "profiles").mkdir(parents=True)
+    for name in ("cpu", "smoke"):
+        shutil.copy(ROOT / "profiles" / "cpu.yaml", root / "profiles" / f"{name}.yaml")
+    (root / "params.yaml").write_text("# a comment\nprofile: cpu\n")
+    (root / "source.txt").write_text("first")
+    (root / "old.txt").write_text("to be removed")
+    (root / "table.csv").write_text("profile,arm,n,accuracy,irrelevant\nsmoke,lrs,10,0.5,1\n")
+    (root / "dvc.yaml").write_text(DVC_YAML)
+    (root / ".gitignore").write_text("build/\n*.secret\n")
+    (root / "x.secret").write_text("ignored")
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    monkeypatch.chdir(root)
+    return root
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str:
+    """Exit code of a command, or the line it ends with."""
+    monkeypatch.setattr(sys, "argv", ["lrs", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0
+
+
+def test_copy_follows_the_sources_and_keeps_its_own_data(repository: Path):
+    copy = repository / "build" / "profiles" / "smoke"
+    copy.mkdir(parents=True)
+    copy_sources(repository, copy)
+    assert not (copy / "x.secret").exists()
+    for name in ("data/smoke/part", "dvc.lock", ".dvc/cache/x"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("made here")
+    unchanged = (copy / "dvc.yaml").stat().st_mtime_ns
+    (repository / "dvc.lock").write_text("the default profile's")
+    (repository / "source.txt").write_text("other")
+    (repository / "old.txt").unlink()
+    copy_sources(repository, copy)
+    assert (copy / "source.txt").read_text() == "other"
+    assert not (copy / "old.txt").exists()
+    assert (copy / "dvc.yaml").stat().st_mtime_ns == unchanged
+    assert {(copy / name).read_text() for name in ("data/smoke/part", "dvc.lock", ".dvc/cache/x")} == {"made here"}
+
+
+def test_copy_from_a_zip_leaves_out_what_was_made(repository: Path):
+    shutil.rmtree(repository / ".git")
+    copy = repository / "build" / "copy"
+    for name in ("data/cpu/part", "data/reasoners/model", ".venv/lib", "figures/cpu/a.csv", "build/other"):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text("x")
+    copy.mkdir()
+    copy_sources(repository, copy)
+    files = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    assert {"data/reasoners/model", "source.txt", "profiles/smoke.yaml", ".dvc/config"} <= files
+    assert not {name for name in files if name.startswith(("data/cpu", ".venv", "figures", "build"))}
+
+
+def test_selecting_a_profile_changes_that_line_alone(repository: Path):
+    select_profile(repository, "smoke")
+    assert (repository / "params.yaml").read_text() == "# a comment\nprofile: smoke\n"
+
+
+def test_run_profile_brings_figures_back_and_reruns_only_what_changed(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    assert run(monkeypatch, "run-profile", "smoke") == 0
+    printed = capfd.readouterr().out
+    assert "Running stage 'paper'" in printed
+    assert "SMOKE" in printed
+    assert "figures/smoke/main_results.csv" in printed
+    assert "irrelevant" not in printed
+    assert (repository / "figures/smoke/main_results.csv").exists()
+    assert (repository / "params.yaml").read_text() == "# a comment\nprofile: cpu\n"
+    assert not (repository / "dvc.lock").exists()
+
+    assert run(monkeypatch, "run-profile", "smoke") == 0
+    assert "Running stage" not in capfd.readouterr().out
+
+    (repository / "source.txt").write_text("second")
+    assert run(monkeypatch, "run-profile", "smoke") == 0
+    assert "Running stage 'paper'" in capfd.readouterr().out
+    assert (repository / "build/profiles/smoke/copied.txt").read_text() == "second"
+
+
+def test_stopped_profile_says_how_to_resume(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    (repository / "source.txt").unlink()
+    assert run(monkeypatch, "run-profile", "smoke") != 0
+    assert capfd.readouterr().err.splitlines()[-1] == "profile smoke stopped (see above); `make smoke` resumes it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run-profile", "smok"], "unknown profile 'smok'; legal: cpu, smoke"),
+        (["run-profile", "cpu"], "cpu is the profile of params.yaml: run `make repro`"),
+        (["summary"], "there is no figures/cpu/main_results.csv yet: run the profile cpu first"),
+        (["clean", "01_trace"], "[Errno 2] No such file or directory: 'notebooks/01_trace.ipynb'"),
+    ],
+)
+def test_fault_is_told_in_one_line(repository: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str):
+    assert run(monkeypatch, *arguments) == told
+
+
+def test_misspelt_parameter_is_named_with_what_is_legal(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    profile = repository / "profiles" / "cpu.yaml"
+    profile.write_text(profile.read_text().replace("  d_sae:", "  d_sea:"))
+    told = run(monkeypatch, "execute", "01_traces")
+    assert "sae.d_sea is not a parameter; legal: " in str(told)
+    assert "\n" not in str(told)
+
+
+def test_elsewhere_than_in_the_root_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "summary") == "there is no params.yaml here; run from the repository's root"
+
+
+def test_debugging_shows_the_traceback(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LRS_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["lrs", "summary"])
+    with pytest.raises(FileNotFoundError):
+        main()

@@ -1,0 +1,135 @@
+"""Notebooks run to the same bytes each time, show progress at once, and fail in one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lrs.notebook_runner import NotebookError, clean_notebook, execute_notebook
+
+
+def write_notebook(root: Path, *cells: str) -> Path:
+    """`notebooks/x.ipynb`: a title, the parameter `profile` and `cells`, with all that Jupyter may leave behind."""
+    parameters = nbformat.v4.new_code_cell(
+        "profile = 'cpu'", metadata={"tags": ["parameters"], "collapsed": True}, execution_count=7
+    )
+    codes = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    codes[0].outputs = [nbformat.v4.new_output("stream", name="stdout", text="old")]
+    metadata = {
+        "kernelspec": {"name": "other", "display_name": "Other"},
+        "language_info": {"name": "python", "version": "2.7"},
+    }
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# Title"), parameters, *codes], metadata=metadata
+    )
+    path = root / "notebooks" / "x.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def execute(root: Path, *cells: str, **parameters: object) -> Path:
+    source, target = root / "build" / "notebooks" / "x.ipynb", root / "executed" / "x.ipynb"
+    clean_notebook(write_notebook(root, *cells), source)
+    execute_notebook(source, target, parameters, root)
+    return target
+
+
+def test_cleaning_leaves_what_the_author_wrote(tmp_path: Path):
+    target = tmp_path / "clean.ipynb"
+    clean_notebook(write_notebook(tmp_path, "1 + 1"), target)
+    notebook = json.loads(target.read_text())
+    assert [cell["id"] for cell in notebook["cells"]] == ["cell-001", "cell-002", "cell-003"]
+    assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {"tags": ["parameters"]}, {}]
+    assert notebook["cells"][2]["outputs"] == []
+    assert notebook["cells"][1]["execution_count"] is None
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert notebook["metadata"]["language_info"] == {"name": "python"}
+
+
+def test_cleaning_again_changes_nothing(tmp_path: Path):
+    first, second = tmp_path / "first.ipynb", tmp_path / "second.ipynb"
+    clean_notebook(write_notebook(tmp_path, "1 + 1"), first)
+    clean_notebook(first, second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path):
+    cells = (
+        "import sys, time",
+        "for i in range(3):\n    print(i, flush=True)\n    print('progress', file=sys.stderr)\n    time.sleep(0.05)",
+        "print({'a', 'b', 'c'}, profile)\nobject()",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2])",
+        "from tqdm.auto import tqdm\nfor _ in tqdm(range(2)):\n    pass",
+    )
+    first = execute(tmp_path, *cells, profile="smoke").read_bytes()
+    assert execute(tmp_path, *cells, profile="smoke").read_bytes() == first
+    text = first.decode()
+    assert "'smoke'" not in text
+    assert "smoke" in text
+    assert "image/png" in text
+    for volatile in ('"stderr"', "widget", " at 0x", "papermill", '"version"'):
+        assert volatile not in text
+    printed = [cell["outputs"][0] for cell in json.loads(text)["cells"] if "range(3)" in "".join(cell["source"])]
+    assert printed == [{"name": "stdout", "output_type": "stream", "text": ["0\n", "1\n", "2\n"]}]
+    assert list((tmp_path / "build" / "scratch").iterdir()) == []
+
+
+def test_kernel_runs_in_the_root_and_imports_from_it(tmp_path: Path):
+    (tmp_path / "local_module.py").write_text("WHERE = 'the root'")
+    cell = "import os, local_module\nprint(local_module.WHERE, os.environ['HF_HUB_OFFLINE'], os.listdir())"
+    text = execute(tmp_path, cell, profile="smoke").read_text()
+    assert "the root 1" in text
+    assert "local_module.py" in text
+
+
+def test_progress_appears_while_the_cell_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Terminal:
+        def write(self, text: str) -> None:
+            (tmp_path / "seen").write_text(text)
+
+        def flush(self) -> None: ...
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    cell = (
+        "import pathlib, sys, time\n"
+        "print('[traces] 1/2', file=sys.stderr)\n"
+        "end = time.monotonic() + 60\n"
+        "while not pathlib.Path('seen').exists():\n"
+        "    assert time.monotonic() < end, 'nobody saw the progress'\n"
+        "    time.sleep(0.05)"
+    )
+    execute(tmp_path, cell, profile="smoke")
+    assert (tmp_path / "seen").read_text() == "[traces] 1/2\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (
+            "raise ValueError('step_size:\\n  \\x1b[31mmust be positive\\x1b[0m')",
+            "ValueError: step_size: must be positive",
+        ),
+        ("import os\nos._exit(1)", "the kernel died (killed, or out of memory)"),
+    ],
+)
+def test_failing_cell_is_told_in_one_line(tmp_path: Path, cell: str, told: str):
+    with pytest.raises(NotebookError) as raised:
+        execute(tmp_path, "1 + 1", cell, "2 + 2", profile="smoke")
+    place = "(partial notebook: build/failed/x.ipynb)"
+    assert str(raised.value) == f"FAILED notebooks/x.ipynb cell 4: {told} {place}"
+    assert "1 + 1" in (tmp_path / "build" / "failed" / "x.ipynb").read_text()
+    assert not (tmp_path / "executed").exists()
+
+
+def test_unknown_parameter_is_an_error(tmp_path: Path):
+    with pytest.raises(NotebookError, match=r"unknown parameter profil; legal: profile$"):
+        execute(tmp_path, "1", profil="smoke")
+
+
+def test_what_is_not_a_notebook_is_named(tmp_path: Path):
+    (tmp_path / "x.ipynb").write_text("{")
+    with pytest.raises(NotebookError, match=r"x\.ipynb is not a notebook"):
+        clean_notebook(tmp_path / "x.ipynb", tmp_path / "y.ipynb")

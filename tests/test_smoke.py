@@ -1,0 +1,58 @@
+"""The smoke profile, twice, from fresh clones of HEAD: the same bytes, and nothing left to do."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lrs.profile_copy import run_dvc, select_profile
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def clone_and_run(target: Path) -> Path:
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(target)], check=True)
+    (target / "dvc.lock").unlink(missing_ok=True)  # the default profile's
+    select_profile(target, "smoke")
+    assert run_dvc(target, "repro") == 0
+    return target
+
+
+@pytest.fixture(scope="module")
+def clones(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clones")
+    return [clone_and_run(folder / name) for name in ("first", "second")]
+
+
+def digests(root: Path) -> dict[str, str]:
+    """SHA-256 of every file that the stages made."""
+    made = [root / "data" / "smoke", root / "figures" / "smoke", root / "notebooks" / "executed" / "smoke"]
+    files = sorted(path for folder in made for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_every_output_is_there(clones: list[Path]):
+    locked = yaml.safe_load((clones[0] / "dvc.lock").read_text())["stages"]
+    outputs = [out["path"] for stage in locked.values() for out in stage["outs"]]
+    assert len(outputs) >= len(locked)
+    assert [path for path in outputs if not (clones[0] / path).exists()] == []
+    assert digests(clones[0])
+
+
+def test_two_clones_make_the_same_bytes(clones: list[Path]):
+    """They lie in folders of different names, so this also finds a machine's path in an output."""
+    first, second = (digests(clone) for clone in clones)
+    assert {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)} == set()
+    assert (clones[0] / "dvc.lock").read_bytes() == (clones[1] / "dvc.lock").read_bytes()
+
+
+def test_nothing_is_left_to_do(clones: list[Path], capfd: pytest.CaptureFixture[str]):
+    capfd.readouterr()
+    assert run_dvc(clones[0], "status") == 0
+    assert "up to date" in capfd.readouterr().out
+    assert run_dvc(clones[0], "repro") == 0
+    assert "Running stage" not in capfd.readouterr().out
