@@ -84,7 +84,8 @@ def train_sae(
     """Train a top-k sparse autoencoder on activations (count, d_in).
 
     Returns:
-        The dictionary, and its training curve: step, mse (a value of 1 is the activations' own scale), dead_share.
+        The dictionary, and its training curve: step, reconstruction_loss (mean squared error per
+        dimension of the normalised activation), dead_fraction.
     """
     from sae_lens import LoggingConfig, TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
@@ -119,12 +120,19 @@ def train_sae(
             trainer.n_training_steps += 1
             window.append(output.losses["mse_loss"].detach() / activations.shape[1])
             if step % _HISTORY_STEPS == 0 or step == steps:
-                mse = torch.stack(window).mean().item()
+                loss = torch.stack(window).mean().item()
                 dead = trainer.dead_neurons.float().mean().item()
-                history.append({"step": step, "mse": mse, "dead_share": dead})
+                history.append({"step": step, "reconstruction_loss": loss, "dead_fraction": dead})
                 window.clear()
             progress.advance()
     return SaeDictionary(sae, scale, backbone, layer), pd.DataFrame(history)
+
+
+@torch.no_grad()
+def explained_variance(dictionary: SaeDictionary, activations: Tensor) -> float:
+    """Share of the variance of activations (count, d_in) that their reconstruction keeps; at most 1."""
+    residual = activations - dictionary.reconstruct(activations)
+    return float(1 - residual.pow(2).sum() / (activations - activations.mean(dim=0)).pow(2).sum())
 
 
 def save_dictionary(dictionary: SaeDictionary, folder: Path) -> None:

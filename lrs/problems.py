@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import reasoning_gym
 
 SPLIT_SHARES = {"train": 0.70, "reward": 0.10, "validation": 0.05, "test": 0.15}
@@ -140,18 +141,32 @@ def draw_problems(benchmark: str, difficulty: dict[str, Any], counts: dict[str, 
     return drawn
 
 
+def held_out(problem_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which rows belong to the `share` of problems that is held out within a split: all rows of a problem, or none.
+
+    Args:
+        problem_ids: (rows,).
+
+    Returns:
+        (rows,) booleans; at least one problem is held out.
+    """
+    distinct = np.unique(problem_ids)
+    count = max(1, round(share * len(distinct)))
+    return np.isin(problem_ids, np.random.default_rng(seed).permutation(distinct)[:count])
+
+
 def assert_unseen(evaluated: Iterable[Problem], seen: Iterable[str]) -> None:
     """Refuse to go on when an evaluated problem was seen in training or selection.
 
     Args:
         evaluated: the problems about to be evaluated.
-        seen: ids of the problems used so far.
+        seen: ids of the problems used so far; those of split `train`, from which the reasoner learned, always are.
 
     Raises:
         ValueError: naming how many problems, and one of them.
     """
     seen = set(seen)
-    leaked = [problem for problem in evaluated if problem.id in seen]
+    leaked = [problem for problem in evaluated if problem.id in seen or split_of(problem.id) == "train"]
     if leaked:
         raise ValueError(
             f"{len(leaked)} evaluated problems were seen in training or selection, "

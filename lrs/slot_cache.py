@@ -23,7 +23,10 @@ class SlotCache(Cache):
         self._width = 0
 
     def prefill(self, rows: list[int], mask: Tensor) -> Tensor:
-        """Begin new sequences in `rows`; the pass reads prompts padded on the left, `mask` (rows, length) true on tokens.
+        """Begin new sequences in `rows`: the pass reads prompts padded on the left.
+
+        Args:
+            mask: (rows, length), true on tokens and false on padding.
 
         Returns:
             Additive attention mask, (rows, 1, length, length).

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 import pyarrow
 from datasets import Dataset, concatenate_datasets
 
@@ -33,7 +34,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as one Arrow file."""
-    table = Dataset.from_list(list(rows)).data.table.combine_chunks().replace_schema_metadata(None)
+    _write_arrow(path, Dataset.from_list(list(rows)).data.table)
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a data frame as one Arrow file."""
+    _write_arrow(path, pyarrow.Table.from_pandas(frame, preserve_index=False))
+
+
+def _write_arrow(path: Path, table: pyarrow.Table) -> None:
+    table = table.combine_chunks().replace_schema_metadata(None)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
     with pyarrow.OSFile(str(scratch), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:

@@ -1,0 +1,57 @@
+"""Arms: the methods that are compared, each defined by its reward and by whether it has a gate."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from lrs.ascent import Ascent
+from lrs.dictionary import Dictionary
+from lrs.gate import ALWAYS, Gate
+from lrs.reward import LatentRewardModel, Variant
+from lrs.steering import Steering
+
+
+class Arm(NamedTuple):
+    """A method; `reward` is None where nothing is steered."""
+
+    reward: Variant | None
+    gated: bool
+
+
+ARMS = {
+    "base": Arm(reward=None, gated=False),
+    "lrs_basic": Arm(reward="token", gated=False),
+    "lrs": Arm(reward="token", gated=True),
+    "lrs_history": Arm(reward="history", gated=True),
+}
+STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
+
+
+class Setting(BaseModel):
+    """One configuration of a steered arm; the quantiles tell where the thresholds come from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    num_steps: int
+    step_size: float
+    reward_quantile: float | None = None
+    confidence_quantile: float | None = None
+    reward_threshold: float | None = None
+    confidence_threshold: float | None = None
+
+    @property
+    def name(self) -> str:
+        """A folder name that tells the setting."""
+        quantiles = "" if self.reward_quantile is None else f"-r{self.reward_quantile:g}-c{self.confidence_quantile:g}"
+        return f"{self.arm}-k{self.num_steps}-a{self.step_size:g}{quantiles}"
+
+
+def steering_for(
+    setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
+) -> Steering:
+    """The steering of an arm at a setting."""
+    arm = ARMS[setting.arm]
+    gate = Gate(setting.reward_threshold, setting.confidence_threshold) if arm.gated else ALWAYS
+    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, setting.step_size))

@@ -1,0 +1,87 @@
+"""Evaluation: arms on problems, to outcome tables of one row a problem, arm and seed."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lrs.arms import Setting, steering_for
+from lrs.backbones import Backbone, describe_device
+from lrs.config import Config
+from lrs.dictionary import SaeDictionary, load_dictionary
+from lrs.problems import Problem
+from lrs.reward import LatentRewardModel, load_reward
+from lrs.steering import SteeringRecord, check_fit
+from lrs.store import file_digest, make_parts, read_table, write_text
+from lrs.traces import Job, jobs_for, outcome_row, plan_of, write_generations
+
+_UNSTEERED = SteeringRecord(0, reward_before=float("nan"), reward_after=float("nan"), push_ratio=float("nan"))
+
+
+class Artifacts:
+    """The profile's trained dictionary and reward models, checked against the backbone they are to steer."""
+
+    def __init__(self, backbone: Backbone, config: Config):
+        folders = [config.data / "sae", config.data / "reward" / "token", config.data / "reward" / "history"]
+        layer = config.backbone.layer
+        self.layer = layer
+        self.dictionary: SaeDictionary = load_dictionary(folders[0], backbone.identity, layer, backbone.device)
+        self.rewards: dict[str, LatentRewardModel] = {
+            folder.name: load_reward(folder, backbone.device) for folder in folders[1:]
+        }
+        self.identity = [file_digest(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+
+
+def evaluate(
+    backbone: Backbone,
+    problems: Sequence[Problem],
+    setting: Setting | None,
+    artifacts: Artifacts | None,
+    config: Config,
+    folder: Path,
+) -> pd.DataFrame:
+    """Greedy outcomes of one arm on `problems`; resumes where a killed run stopped.
+
+    Args:
+        setting: of the arm; None for base.
+        artifacts: what it steers with; None for base.
+
+    Returns:
+        A row a problem: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.
+    """
+    steering = steering_for(setting, artifacts.layer, artifacts.dictionary, artifacts.rewards) if setting else None
+    if steering:
+        check_fit(steering, backbone.d_model)
+    arm = setting.arm if setting else "base"
+
+    def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
+        return [
+            outcome_row(job, generation, backbone) | {"arm": arm} | asdict(generation.steering or _UNSTEERED)
+            for job, generation in write_generations(backbone, jobs, config, steering, on_finished=on_finished)
+        ]
+
+    jobs = jobs_for(problems)
+    plan = plan_of(backbone, jobs, config)
+    if setting:
+        plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity}
+    stage = f"{folder.parent.name}: {setting.name if setting else 'base'}"
+    return make_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
+
+
+def describe_run(backbone: Backbone, config: Config, folder: Path) -> None:
+    """Write beside the outcomes what every table has to say about where they come from."""
+    about = {"backbone": backbone.name, "device": describe_device(backbone.device), "profile": config.profile}
+    write_text(folder / "about.json", json.dumps(about | {"seed": config.seed}, indent=2, sort_keys=True) + "\n")
+
+
+def load_about(folder: Path) -> dict[str, Any]:
+    """What `describe_run` wrote: backbone, device, profile and seed."""
+    return json.loads((folder / "about.json").read_text())
+
+
+def load_outcomes(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
+    """The outcomes of some arms, in that order."""
+    return pd.concat([read_table(folder / arm).to_pandas() for arm in arms], ignore_index=True)

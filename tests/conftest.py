@@ -1,0 +1,76 @@
+"""Tiny random models, so that every test runs in a moment and without a network."""
+
+import os
+
+for variable, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+    os.environ.setdefault(variable, value)
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lrs.ascent import Ascent
+from lrs.gate import Gate
+from lrs.reward import LatentRewardModel, RewardConfig
+from lrs.steering import Steering
+
+VOCABULARY, WIDTH, LATENTS = 40, 16, 12
+
+
+class LinearDictionary:
+    """A dictionary of rectified random projections, in float64."""
+
+    def __init__(self, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        self.W_enc = torch.randn(WIDTH, LATENTS, generator=generator, dtype=torch.float64)
+        self.W_dec = torch.randn(LATENTS, WIDTH, generator=generator, dtype=torch.float64)
+        self.input_scale = 0.7
+
+    def encode(self, activation):
+        return torch.relu(activation * self.input_scale @ self.W_enc)
+
+
+def tiny_llama(seed: int = 0, layers: int = 3) -> LlamaForCausalLM:
+    """A random Llama in float64 whose choices are not all alike."""
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=WIDTH,
+            intermediate_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.3,
+            bos_token_id=None,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+    )
+    return model.double().eval().requires_grad_(False)
+
+
+def tiny_reward(variant: str, seed: int = 0) -> LatentRewardModel:
+    """A random reward model in float64."""
+    torch.manual_seed(seed)
+    model = LatentRewardModel(RewardConfig(LATENTS, variant, width=16, layers=2, heads=2))
+    return model.double().eval().requires_grad_(False)
+
+
+def tiny_steering(variant: str = "token", gate: Gate | None = None, num_steps: int = 2, step_size: float = 0.8):
+    """Steering of a tiny model at layer 1."""
+    gate = gate or Gate(reward_threshold=0.5, confidence_threshold=0.3)
+    return Steering(1, LinearDictionary(), tiny_reward(variant), gate, Ascent(num_steps, step_size))
+
+
+@pytest.fixture
+def model() -> LlamaForCausalLM:
+    return tiny_llama()
+
+
+@pytest.fixture
+def prompts() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 9, (11,), generator=generator).tolist()
+    return [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+from conftest import VOCABULARY, tiny_llama, tiny_steering
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import naive_generate
+from scipy.stats import kstest
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from lrs.decoding import Request, choose, generate, uniforms
+from lrs.gate import NEVER
+
+BUDGET = 24
+ENDS = [2, 7]
+
+
+def requests_for(prompts, sampled=False):
+    return [Request(prompt, f"problem-{i}", seed=1, temperature=1.3 * sampled) for i, prompt in enumerate(prompts)]
+
+
+def run(model, requests, batch_size=4, steering=None):
+    return generate(
+        model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ENDS, steering=steering
+    )
+
+
+def other_architectures():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
+    wide = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    yield Qwen2ForCausalLM(Qwen2Config(**sizes, **wide, num_key_value_heads=1))
+    yield GPT2LMHeadModel(GPT2Config(**sizes, n_embd=16, n_layer=2, n_head=2, n_positions=64))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
+def test_greedy_equals_transformers_generate(architecture, prompts):
+    models = {"llama": tiny_llama(), **dict(zip(("qwen2", "gpt2"), other_architectures(), strict=True))}
+    model = models[architecture].double().eval()
+    for prompt, ours in zip(prompts, run(model, requests_for(prompts)), strict=True):
+        theirs = model.generate(
+            torch.tensor([prompt]), max_new_tokens=BUDGET, do_sample=False, eos_token_id=ENDS, pad_token_id=0
+        )
+        assert theirs[0, len(prompt) :].tolist() == ours.token_ids
+
+
+@pytest.mark.parametrize("variant", [None, "token", "history"])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_batch_size_order_and_row_replacement_do_not_matter(model, prompts, variant, sampled):
+    requests = requests_for(prompts, sampled)
+    steering = tiny_steering(variant) if variant else None
+    alone = run(model, requests, batch_size=1, steering=steering)
+    replaced = run(model, requests, batch_size=3, steering=steering)
+    together = run(model, requests, batch_size=len(requests), steering=steering)
+    shuffled = run(model, requests[::-1], batch_size=4, steering=steering)[::-1]
+    for expected, *others in zip(alone, replaced, together, shuffled, strict=True):
+        for other in others:
+            assert other.token_ids == expected.token_ids
+            assert other.finish_reason == expected.finish_reason
+            assert np.allclose(other.confidence, expected.confidence, atol=1e-6)  # confidences are kept in float32
+            if steering:
+                assert other.steering.steered_tokens == expected.steering.steered_tokens
+                np.testing.assert_allclose(other.steering.reward_before, expected.steering.reward_before, atol=1e-9)
+                np.testing.assert_allclose(other.steering.push_ratio, expected.steering.push_ratio, atol=1e-9)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5),
+    batch_size=st.integers(1, 5),
+    variant=st.sampled_from(["token", "history"]),
+    reward_threshold=st.floats(0.2, 0.8),
+    confidence_threshold=st.floats(0.0, 0.6),
+    num_steps=st.integers(1, 3),
+)
+@settings(max_examples=15, deadline=None)
+def test_steered_equals_the_oracle(
+    seed, lengths, batch_size, variant, reward_threshold, confidence_threshold, num_steps
+):
+    from lrs.gate import Gate
+
+    model = tiny_llama(seed)
+    steering = tiny_steering(variant, Gate(reward_threshold, confidence_threshold), num_steps)
+    generator = torch.Generator().manual_seed(seed)
+    prompts = [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+    for prompt, ours in zip(prompts, run(model, requests_for(prompts), batch_size, steering), strict=True):
+        naive = naive_generate(model, prompt, ENDS, BUDGET, steering)
+        assert ours.token_ids == naive.token_ids
+        assert ours.steering.steered_tokens == sum(naive.steered)
+        assert len(naive.steered) == len(ours.token_ids) - 1  # each processed token is gated exactly once
+        fired = [reward for reward, steered in zip(naive.rewards, naive.steered, strict=True) if steered]
+        if fired:
+            assert ours.steering.reward_before == pytest.approx(np.mean(fired), abs=1e-9)
+
+
+def test_steering_changes_something(model, prompts):
+    base, steered = run(model, requests_for(prompts)), run(model, requests_for(prompts), steering=tiny_steering())
+    assert any(a.token_ids != b.token_ids for a, b in zip(base, steered, strict=True))
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("how", ["alpha 0", "closed gate"])
+def test_no_push_is_bit_identical_to_unsteered(model, prompts, variant, how):
+    steering = tiny_steering(variant, step_size=0.0) if how == "alpha 0" else tiny_steering(variant, NEVER)
+    base = run(model, requests_for(prompts))
+    same = run(model, requests_for(prompts), steering=steering)
+    for expected, got in zip(base, same, strict=True):
+        assert got.token_ids == expected.token_ids
+        assert got.confidence == expected.confidence
+
+
+def test_sampling_is_keyed_by_problem_seed_and_position(model, prompts):
+    first = run(model, requests_for(prompts, sampled=True))
+    again = run(model, requests_for(prompts, sampled=True)[:3])
+    assert [g.token_ids for g in again] == [g.token_ids for g in first[:3]]
+    other_seed = [Request(r.prompt, r.problem_id, seed=2, temperature=r.temperature) for r in requests_for(prompts, True)]
+    assert [g.token_ids for g in run(model, other_seed)] != [g.token_ids for g in first]
+    assert np.array_equal(uniforms("a", 1, 5), uniforms("a", 1, 9)[:5])
+    assert kstest(uniforms("a", 1, 2000), "uniform").pvalue > 1e-3
+
+
+@given(st.integers(0, 1000), st.floats(0.3, 2.0))
+@settings(max_examples=30, deadline=None)
+def test_choose_is_the_inverse_cdf_in_vocabulary_order(seed, temperature):
+    rng = np.random.default_rng(seed)
+    logits, uniform = rng.normal(size=9) * 3, rng.random()
+    weights = np.exp(logits / temperature)
+    running, expected = 0.0, None
+    for token, weight in enumerate(weights):
+        running += weight / weights.sum()
+        if expected is None and uniform < running:
+            expected = token
+    got = choose(torch.tensor(logits)[None], torch.tensor([temperature]).double(), torch.tensor([uniform]).double())
+    assert got.item() == expected
+    greedy = choose(torch.tensor(logits)[None], torch.zeros(1).double(), torch.tensor([uniform]).double())
+    assert greedy.item() == logits.argmax()
+
+
+def test_finish_reasons_and_confidence(model, prompts):
+    for generation in run(model, requests_for(prompts)):
+        answered = generation.token_ids[-1] in ENDS
+        assert generation.finish_reason == ("answered" if answered else "truncated")
+        assert answered or len(generation.token_ids) == BUDGET
+        assert not set(generation.token_ids[:-1]) & set(ENDS)
+        assert len(generation.confidence) == len(generation.token_ids)
+        assert all(0 < value <= 1 for value in generation.confidence)
+
+
+def test_refuses_what_it_cannot_decode(model):
+    with pytest.raises(ValueError, match="a prompt is empty"):
+        run(model, [Request([])])
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(vocab_size=VOCABULARY, **sizes, num_key_value_heads=1, sliding_window=4)
+    config.layer_types = ["sliding_attention", "sliding_attention"]
+    with pytest.raises(ValueError, match="full attention only"):
+        run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
