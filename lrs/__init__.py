@@ -1,0 +1,20 @@
+"""Latent reward steering: a reproducible artifact, and one call that steers any decoder-only Hugging Face model."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Ascent": "lrs.ascent",
+    "Gate": "lrs.gate",
+    "load_dictionary": "lrs.dictionary",
+    "load_reward": "lrs.reward",
+    "steer": "lrs.steering",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import lrs` does not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lrs' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

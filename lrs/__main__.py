@@ -69,11 +69,12 @@ def summary(profile: Profile = "") -> None:
 @app.command()
 def reasoner(folder: Path, device: str = "cpu") -> None:
     """Train the reasoner of FOLDER/recipe.yaml from nothing; resumes from build/reasoners."""
+    from lrs.config import load_config
     from lrs.model_card import write_card
     from lrs.pretraining import train_reasoner
 
     train_reasoner(folder, ROOT / "build/reasoners" / folder.name, device)
-    write_card(folder)
+    write_card(folder, load_config("cpu"))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from lrs.store import StoreError, file_digest, fingerprint
 
@@ -57,6 +58,7 @@ def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Bac
     Raises:
         StoreError: the weights are missing, truncated or no causal language model.
     """
+    disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype])
         tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")

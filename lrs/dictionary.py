@@ -143,27 +143,30 @@ def save_dictionary(dictionary: SaeDictionary, folder: Path) -> None:
     write_text(folder / "dictionary.json", json.dumps(about, sort_keys=True, indent=2) + "\n")
 
 
-def load_dictionary(folder: Path, backbone: str, layer: int, device: str | torch.device = "cpu") -> SaeDictionary:
+def load_dictionary(
+    folder: str | Path, backbone: str | None = None, layer: int | None = None, device: str | torch.device = "cpu"
+) -> SaeDictionary:
     """Read a dictionary written by `save_dictionary`.
 
     Args:
-        backbone: identity of the backbone that is to be steered.
-        layer: decoder layer at which it is to be steered.
+        backbone: identity of the backbone that is to be steered; not checked if None.
+        layer: decoder layer at which it is to be steered; not checked if None.
 
     Raises:
         StoreError: a file is missing or truncated, or the dictionary was made for another backbone or layer.
     """
     from sae_lens import SAE
 
+    folder = Path(folder)
     try:
         about = json.loads((folder / "dictionary.json").read_text())
         sae = SAE.load_from_disk(folder, device=str(device))
     except Exception as error:
         raise StoreError(f"cannot read the dictionary in {folder}: {error}") from error
-    dictionary = SaeDictionary(sae, about["input_scale"], about["backbone"], about["layer"])
-    if (dictionary.backbone, dictionary.layer) != (backbone, layer):
+    made_for = (about["backbone"], about["layer"])
+    if made_for != (backbone or made_for[0], made_for[1] if layer is None else layer):
         raise StoreError(
-            f"the dictionary in {folder} was made for layer {dictionary.layer} of backbone {dictionary.backbone}, "
+            f"the dictionary in {folder} was made for layer {made_for[1]} of backbone {made_for[0]}, "
             f"not for layer {layer} of {backbone}; rerun the stages from 01 on"
         )
-    return dictionary
+    return SaeDictionary(sae, about["input_scale"], *made_for)

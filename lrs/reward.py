@@ -199,12 +199,13 @@ def save_reward(model: LatentRewardModel, folder: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
 
 
-def load_reward(folder: Path, device: str | torch.device = "cpu") -> LatentRewardModel:
+def load_reward(folder: str | Path, device: str | torch.device = "cpu") -> LatentRewardModel:
     """Read a model written by `save_reward`, in evaluation mode, its weights frozen.
 
     Raises:
         StoreError: a file is missing, truncated, or does not fit its config.
     """
+    folder = Path(folder)
     try:
         model = LatentRewardModel(RewardConfig(**json.loads((folder / "config.json").read_text())))
         model.load_state_dict(load_file(folder / "model.safetensors"))

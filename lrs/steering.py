@@ -142,14 +142,14 @@ def steer(
     check_fit(steering, model.config.hidden_size)
     steerer = Steerer(steering)
 
-    def before(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kwargs.get("use_cache") is False:
             raise ValueError("steering needs a key-value cache: call the model with use_cache=True")
         cache = kwargs.get("past_key_values")
         steerer.enabled = cache is not None and cache.get_seq_length() > 0
         if not steerer.enabled:
-            inputs = kwargs.get("input_ids", kwargs.get("inputs_embeds"))
-            steerer.begin(rows=len(inputs))
+            inputs = (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+            steerer.begin(rows=len(next(given for given in inputs if given is not None)))
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
         if steerer.enabled:

@@ -13,9 +13,7 @@ def naive_gate(reward, confidence, reward_threshold, confidence_threshold):
     """Steer if r < tau_r, or if r >= tau_r and c < tau_c."""
     if reward < reward_threshold:
         return True
-    if reward >= reward_threshold and confidence < confidence_threshold:
-        return True
-    return False
+    return bool(reward >= reward_threshold and confidence < confidence_threshold)
 
 
 def naive_reward_logit(reward_model, past, latent):
@@ -66,9 +64,7 @@ def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
         z = steering.dictionary.encode(hidden[None])[0]
         past = trace.latents
         reward = torch.sigmoid(naive_reward_logit(steering.reward, past, z)).item()
-        steered = naive_gate(
-            reward, confidence, steering.gate.reward_threshold, steering.gate.confidence_threshold
-        )
+        steered = naive_gate(reward, confidence, steering.gate.reward_threshold, steering.gate.confidence_threshold)
         moved = z
         if steered:
             moved = naive_ascent(steering.reward, past, z, steering.ascent.num_steps, steering.ascent.step_size)

@@ -20,9 +20,7 @@ def requests_for(prompts, sampled=False):
 
 
 def run(model, requests, batch_size=4, steering=None):
-    return generate(
-        model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ENDS, steering=steering
-    )
+    return generate(model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ENDS, steering=steering)
 
 
 def other_architectures():
@@ -113,7 +111,9 @@ def test_sampling_is_keyed_by_problem_seed_and_position(model, prompts):
     first = run(model, requests_for(prompts, sampled=True))
     again = run(model, requests_for(prompts, sampled=True)[:3])
     assert [g.token_ids for g in again] == [g.token_ids for g in first[:3]]
-    other_seed = [Request(r.prompt, r.problem_id, seed=2, temperature=r.temperature) for r in requests_for(prompts, True)]
+    other_seed = [
+        Request(r.prompt, r.problem_id, seed=2, temperature=r.temperature) for r in requests_for(prompts, True)
+    ]
     assert [g.token_ids for g in run(model, other_seed)] != [g.token_ids for g in first]
     assert np.array_equal(uniforms("a", 1, 5), uniforms("a", 1, 9)[:5])
     assert kstest(uniforms("a", 1, 2000), "uniform").pvalue > 1e-3

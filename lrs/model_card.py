@@ -1,0 +1,115 @@
+"""The built-in reasoner's model card: how it was made, how well it does, how it fails. Written from measurements."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lrs.answers import is_correct
+from lrs.backbones import Backbone, load_backbone
+from lrs.behaviors import BEHAVIORS, count_behaviors
+from lrs.config import Config
+from lrs.decoding import Request, generate
+from lrs.figures.reasoner import loss_figure
+from lrs.figures.style import save_figure
+from lrs.pretraining import load_recipe
+from lrs.problems import Problem, draw_problems
+from lrs.prompts import prompt_ids
+from lrs.statistics import wilson_interval
+from lrs.store import write_text
+
+_PROBLEMS = 500  # of split `validation`, a benchmark
+
+
+def measure(backbone: Backbone, problems: list[Problem], temperature: float, budget: int) -> pd.DataFrame:
+    """A row a problem: correct, tokens, how it failed if it did, and which behaviors occurred."""
+    tokenizer = backbone.tokenizer
+    requests = [Request(prompt_ids(problem, tokenizer), problem.id, 1, temperature) for problem in problems]
+    generations = generate(
+        backbone.model, requests, max_new_tokens=budget, batch_size=128, end_ids=[tokenizer.eos_token_id]
+    )
+    rows = []
+    for problem, generation in zip(problems, generations, strict=True):
+        text = tokenizer.decode(generation.token_ids)
+        rows.append(
+            {
+                "correct": is_correct(problem, text),
+                "tokens": len(generation.token_ids),
+                "truncated": generation.finish_reason == "truncated",
+                "gave_up": "give up" in text,
+                **{behavior: count > 0 for behavior, count in count_behaviors(text).items()},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _report(backbone: Backbone, config: Config) -> pd.DataFrame:
+    """Accuracy, failure modes and behavior rates by benchmark and decoding, on problems never trained on."""
+    rows = []
+    for benchmark, difficulty in config.benchmarks.items():
+        problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
+        for decoding, temperature in (("greedy", 0.0), ("sampled", 1.0)):
+            table = measure(backbone, problems, temperature, config.decoding.max_new_tokens)
+            wrong = table[~table["correct"]]
+            low, high = wilson_interval(table["correct"].sum(), len(table))
+            rows.append(
+                {
+                    "benchmark": benchmark,
+                    "decoding": decoding,
+                    "n": len(table),
+                    "accuracy": f"{table['correct'].mean():.1%} [{low:.1%}, {high:.1%}]",
+                    "tokens": round(table["tokens"].median()),
+                    "wrong: ran out of budget": f"{wrong['truncated'].mean():.0%}",
+                    "wrong: gave up": f"{wrong['gave_up'].mean():.0%}",
+                    "wrong: accepted a slip": f"{(~wrong['truncated'] & ~wrong['gave_up']).mean():.0%}",
+                    **{behavior: f"{table[behavior].mean():.0%}" for behavior in BEHAVIORS},
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write_card(folder: Path, config: Config) -> None:
+    """Measure the reasoner in `folder` on a profile's benchmarks, and write its `README.md` and loss curve there."""
+    recipe = load_recipe(folder)
+    backbone = load_backbone(str(folder), config.device)
+    report = _report(backbone, config)
+    rates = report[["benchmark", "decoding", *BEHAVIORS]]
+    save_figure(loss_figure(pd.read_csv(folder / "loss.csv")), folder, "loss")
+    size = backbone.model.num_parameters()
+    write_text(
+        folder / "README.md",
+        f"""# {folder.name}: the built-in reasoner
+
+A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from nothing on
+{recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in a careful
+and a careless style. `make reasoner` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}); the weights are
+stored in bfloat16. Its problems come from reasoning-gym, only those of split `train` (by content hash):
+
+{_list(recipe.benchmarks)}
+
+## How well it does, and how it fails
+
+On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of profile `{config.profile}`:
+
+{_list(config.benchmarks)}
+
+The budget is {config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals, tokens are medians,
+sampling is at temperature 1.
+
+{report.drop(columns=list(BEHAVIORS)).to_markdown(index=False)}
+
+Share of traces in which a behavior occurs:
+
+{rates.to_markdown(index=False)}
+
+![training loss](loss.png)
+
+This file is written by `make reasoner`; do not edit it.
+""",
+    )
+
+
+def _list(benchmarks: dict[str, dict[str, int]]) -> str:
+    return "\n".join(
+        f"- `{name}`: " + ", ".join(f"{key} {value}" for key, value in difficulty.items())
+        for name, difficulty in benchmarks.items()
+    )
