@@ -28,9 +28,9 @@ def lrs_imports(tree: ast.AST) -> set[str]:
 
 
 def files_of(name: str, root: Path) -> list[Path]:
-    """The file of a dotted name, if it is a module, and of its packages."""
+    """The file of a dotted name, if it is a module, and of its packages below lrs (which only forwards names)."""
     parts = name.split(".")
-    packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(2, len(parts) + 1)]
     return [path for path in (*packages, root.joinpath(*parts).with_suffix(".py")) if path.exists()]
 
 
@@ -55,6 +55,10 @@ def closure(tree: ast.AST, root: Path = ROOT) -> list[str]:
 def code_cells(name: str) -> list[nbformat.NotebookNode]:
     path = ROOT / "notebooks" / f"{name}.ipynb"
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_the_package_itself_imports_none_of_its_modules():
+    assert lrs_imports(ast.parse((ROOT / "lrs" / "__init__.py").read_text())) == set()
 
 
 def test_closure_follows_packages_and_leaves_out_empty_ones(tmp_path: Path):
