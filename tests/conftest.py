@@ -1,11 +1,5 @@
 """Tiny random models, so that every test runs in a moment and without a network."""
 
-import os
-
-for variable, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
-    os.environ.setdefault(variable, value)
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM

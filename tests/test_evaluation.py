@@ -1,0 +1,115 @@
+"""Arms on problems: from a backbone and saved artifacts to outcome tables."""
+
+import json
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lrs.arms import Setting
+from lrs.backbones import Backbone
+from lrs.config import Sae, load_config
+from lrs.dictionary import save_dictionary, train_sae
+from lrs.evaluation import Artifacts, describe_run, evaluate, load_about, load_outcomes
+from lrs.problems import draw_problems
+from lrs.reward import LatentRewardModel, RewardConfig, save_reward
+from lrs.store import StoreError
+from lrs.tokenizer import build_tokenizer
+from lrs.traces import collect_traces
+
+MILD = Setting(arm="lrs", num_steps=1, step_size=0.0, reward_threshold=0.5, confidence_threshold=0.5)
+STRONG = MILD.model_copy(update={"arm": "lrs_basic", "step_size": 8.0})
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.3, **sizes)
+    return Backbone("tiny", LlamaForCausalLM(config).eval().requires_grad_(False), tokenizer, "tiny-identity")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    loaded = load_config("smoke")
+    decoding = loaded.decoding.model_copy(update={"batch_size": 4, "max_new_tokens": 12, "problems_per_part": 3})
+    monkeypatch.chdir(tmp_path)
+    return loaded.model_copy(update={"decoding": decoding})
+
+
+@pytest.fixture
+def artifacts(backbone, config):
+    sae = Sae(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
+    save_dictionary(train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)[0], config.data / "sae")
+    for variant in ("token", "history"):
+        torch.manual_seed(0)
+        save_reward(LatentRewardModel(RewardConfig(8, variant, 8, 1, 1)), config.data / "reward" / variant)
+    return Artifacts(backbone, config)
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return draw_problems("chain_sum", {"min_terms": 3, "max_terms": 4, "min_digits": 2, "max_digits": 2}, {"test": 7}, 0)
+
+
+def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
+    folder = config.data / "outcomes"
+    base = evaluate(backbone, problems, None, None, config, folder / "base")
+    assert base["problem_id"].tolist() == [problem.id for problem in problems]
+    assert (base["steered_tokens"] == 0).all()
+    assert base["push_ratio"].isna().all()
+    assert (base["processed_tokens"] == base["tokens"] - 1).all()
+    still = evaluate(backbone, problems, MILD, artifacts, config, folder / "lrs")
+    assert still["text"].tolist() == base["text"].tolist()  # a push of length 0
+    pushed = evaluate(backbone, problems, STRONG, artifacts, config, folder / "lrs_basic")
+    assert (pushed["steered_tokens"] == pushed["processed_tokens"]).all()
+    assert (pushed["push_ratio"] > 0).all()
+    assert pushed["text"].tolist() != base["text"].tolist()
+    joined = load_outcomes(folder, ["base", "lrs_basic"])
+    assert joined["arm"].tolist() == ["base"] * 7 + ["lrs_basic"] * 7
+
+
+def test_steering_raises_the_reward_it_climbs(backbone, config, artifacts, problems):
+    small = STRONG.model_copy(update={"step_size": 0.05})
+    outcomes = evaluate(backbone, problems, small, artifacts, config, config.data / "outcomes/lrs_basic")
+    assert (outcomes["reward_after"] > outcomes["reward_before"]).all()
+
+
+def test_a_killed_evaluation_resumes_and_another_setting_starts_anew(backbone, config, artifacts, problems):
+    folder = config.data / "outcomes" / "lrs_basic"
+    whole = evaluate(backbone, problems, STRONG, artifacts, config, folder)
+    parts = sorted(folder.glob("*.arrow"))
+    assert len(parts) == 3
+    before = [part.read_bytes() for part in parts]
+    kept = parts[0].stat().st_mtime_ns
+    parts[1].unlink()
+    resumed = evaluate(backbone, problems, STRONG, artifacts, config, folder)
+    assert resumed.equals(whole)
+    assert [part.read_bytes() for part in parts] == before
+    assert parts[0].stat().st_mtime_ns == kept
+    evaluate(backbone, problems, STRONG.model_copy(update={"step_size": 9.0}), artifacts, config, folder)
+    assert parts[0].stat().st_mtime_ns != kept
+
+
+def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):
+    other = Backbone("other", backbone.model, backbone.tokenizer, "other-identity")
+    with pytest.raises(StoreError, match="was made for layer 3 of backbone tiny-identity, not for layer 3 of other"):
+        Artifacts(other, config)
+
+
+def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems):
+    first = collect_traces(backbone, problems, config, config.data / "traces", samples=1).to_pandas()
+    assert len(first) == 14
+    assert first["seed"].tolist() == [0, 1] * 7
+    assert all(len(ids) == count for ids, count in zip(first["token_ids"], first["tokens"], strict=True))
+    assert all(len(ids) == len(values) for ids, values in zip(first["token_ids"], first["confidence"], strict=True))
+    (config.data / "traces" / "part-00002.arrow").unlink()
+    again = collect_traces(backbone, problems, config, config.data / "traces", samples=1).to_pandas()
+    assert again["text"].tolist() == first["text"].tolist()
+
+
+def test_about_says_where_numbers_come_from(backbone, config):
+    describe_run(backbone, config, config.data / "outcomes")
+    assert load_about(config.data / "outcomes") == {"backbone": "tiny", "device": "cpu", "profile": "smoke", "seed": 0}
+    assert json.loads((config.data / "outcomes/about.json").read_text())["seed"] == 0
