@@ -1,0 +1,259 @@
+"""Tables on outcomes small enough to count by hand, and the paper's own table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrs import tables
+from lrs.config import Statistics, load_config
+from lrs.statistics import mcnemar_exact, wilson_interval
+from lrs.tables import (
+    MAIN_COLUMNS,
+    RESULT_COLUMNS,
+    caption_for,
+    compare_arms,
+    main_results,
+    read_paper_table,
+    readable,
+    summary_text,
+    write_table,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+STATISTICS = Statistics(confidence_level=0.95, bootstrap_resamples=500)
+#                 problem:   0  1  2  3  4  5  6  7
+BASE = {"countdown": "1 1 1 0 0 0 0 0", "chain_sum": "1 1 1 1"}
+LRS = {"countdown": "1 1 0 1 1 1 0 0", "chain_sum": "1 1 1 0"}
+
+
+def outcomes_of(arm, correct, seed=0, decoding="greedy", steered=0):
+    """One outcome a problem; `correct` is a string of 0s and 1s per benchmark."""
+    return pd.DataFrame(
+        [
+            {
+                "problem_id": f"{benchmark}-{index}",
+                "benchmark": benchmark,
+                "split": "test",
+                "arm": arm,
+                "seed": seed,
+                "decoding": decoding,
+                "correct": value == "1",
+                "tokens": 40 + index,
+                "finish_reason": "answered" if value == "1" else "truncated",
+                "steered_tokens": steered,
+                "processed_tokens": 40,
+            }
+            for benchmark, values in correct.items()
+            for index, value in enumerate(values.split())
+        ]
+    )
+
+
+@pytest.fixture
+def outcomes():
+    return pd.concat([outcomes_of("base", BASE), outcomes_of("lrs", LRS, steered=10)], ignore_index=True)
+
+
+def row_of(table, benchmark, arm):
+    (row,) = table[(table["benchmark"] == benchmark) & (table["arm"] == arm)].to_dict("records")
+    return row
+
+
+def test_counts_by_hand(outcomes):
+    table = compare_arms(outcomes, STATISTICS)
+    assert list(table.columns) == RESULT_COLUMNS
+    assert list(table["benchmark"].unique()) == ["countdown", "chain_sum", "pooled"]
+    row = row_of(table, "countdown", "lrs")
+    assert (row["n"], row["seeds"], row["wins"], row["losses"]) == (8, 1, 3, 1)
+    assert row["accuracy"] == 5 / 8
+    assert row["delta"] == 2 / 8
+    assert row["delta_low"] <= row["delta"] <= row["delta_high"]
+    assert row["p_mcnemar"] == mcnemar_exact(3, 1)
+    assert (row["ci_low"], row["ci_high"]) == wilson_interval(5, 8)
+    assert row["tokens"] == 43.5
+    assert row["truncated"] == 3 / 8
+    assert row["steered_fraction"] == 0.25
+    assert row["arm_group"] == "method"
+    pooled = row_of(table, "pooled", "lrs")
+    assert (pooled["n"], pooled["wins"], pooled["losses"]) == (12, 3, 2)
+    assert pooled["delta"] == pytest.approx(1 / 12)
+
+
+def test_the_reference_has_no_contrast(outcomes):
+    row = row_of(compare_arms(outcomes, STATISTICS), "pooled", "base")
+    assert row["accuracy"] == pytest.approx(7 / 12)
+    assert row["steered_fraction"] == 0
+    for column in ("delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm", "mde"):
+        assert np.isnan(row[column])
+
+
+def test_holm_runs_over_the_whole_table(outcomes):
+    table = compare_arms(outcomes, STATISTICS).dropna(subset=["p_mcnemar"])
+    assert len(table) == 3
+    smallest = table.loc[table["p_mcnemar"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p_mcnemar"]))
+
+
+def test_order_of_rows_does_not_matter(outcomes):
+    shuffled = outcomes.sort_values(["tokens", "problem_id", "arm"])
+    keys = ["benchmark", "arm"]
+    first, second = (compare_arms(data, STATISTICS).sort_values(keys) for data in (outcomes, shuffled))
+    pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
+
+
+def test_identical_arms_differ_by_exactly_zero():
+    same = pd.concat([outcomes_of("base", BASE), outcomes_of("placebo", BASE)])
+    row = row_of(compare_arms(same, STATISTICS), "pooled", "placebo")
+    assert (row["delta"], row["delta_low"], row["delta_high"]) == (0, 0, 0)
+    assert (row["wins"], row["losses"], row["p_mcnemar"]) == (0, 0, 1)
+    assert row["arm_group"] == "control"
+
+
+def test_seeds_are_averaged_and_clustered_by_problem():
+    one, two = {"countdown": "0 0 0 0"}, {"countdown": "1 1 0 0"}
+    arms = [outcomes_of("base", one, seed, "sampled") for seed in (1, 2)]
+    arms += [outcomes_of("lrs", two, seed, "sampled") for seed in (1, 2)]
+    row = row_of(compare_arms(pd.concat(arms), STATISTICS), "countdown", "lrs")
+    assert (row["n"], row["seeds"], row["accuracy"], row["delta"]) == (4, 2, 0.5, 0.5)
+    assert (row["wins"], row["losses"]) == (4, 0)  # pairs of problem and seed
+    assert row["p_mcnemar"] == mcnemar_exact(2, 0)  # a problem that is won twice is one win
+    assert (row["ci_low"], row["ci_high"]) == wilson_interval(2, 4)
+
+
+def test_decodings_are_compared_apart(outcomes):
+    sampled = outcomes.assign(seed=1, decoding="sampled", correct=True)
+    table = compare_arms(pd.concat([outcomes, sampled]), STATISTICS)
+    assert (table[table["decoding"] == "sampled"]["accuracy"] == 1).all()
+    assert len(table) == 12
+
+
+def test_faults_in_the_pairing_are_refused(outcomes):
+    with pytest.raises(ValueError, match=r"same \(problem, seed\) set: lrs lacks 1 of 12"):
+        compare_arms(outcomes.iloc[:-1], STATISTICS)
+    with pytest.raises(ValueError, match="more than one outcome"):
+        compare_arms(pd.concat([outcomes, outcomes.tail(1)]), STATISTICS)
+    with pytest.raises(ValueError, match="no outcomes of the reference arm 'base'; arms found: lrs"):
+        compare_arms(outcomes[outcomes["arm"] == "lrs"], STATISTICS)
+
+
+@pytest.fixture
+def main_table(outcomes):
+    return main_results(outcomes, load_config("cpu"), backbone="pocket", device="cpu")
+
+
+def test_main_results_has_the_agreed_columns(main_table):
+    assert " ".join(MAIN_COLUMNS) == (
+        "profile device backbone benchmark split decoding arm arm_group n seeds accuracy ci_low ci_high delta "
+        "delta_low delta_high wins losses p_mcnemar p_holm mde tokens truncated steered_fraction"
+    )
+    assert list(main_table.columns) == MAIN_COLUMNS
+    assert set(main_table["profile"]) == {"cpu"}
+
+
+def test_written_tables(main_table, tmp_path):
+    caption = caption_for(main_table, load_config("cpu"))
+    csv, md, tex = write_table(main_table, tmp_path, "main_results", caption)
+    pd.testing.assert_frame_equal(pd.read_csv(csv), main_table, rtol=1e-5, check_dtype=False)
+    lines = md.read_text().splitlines()
+    assert "95% Wilson" in lines[0]
+    assert "Profile cpu; device cpu; backbone pocket; split test; decoding greedy; seeds 1; n 4 to 12." in lines[0]
+    assert "62.5 [30.6, 86.3]" in md.read_text()
+    assert "3/1" in md.read_text()
+    assert "nan" not in md.read_text()
+    assert tex.read_text().count("\\toprule") == 1
+    assert "chain\\_sum" in tex.read_text()
+    assert "95\\% Wilson" in tex.read_text()
+
+
+def test_writing_twice_gives_the_same_bytes(main_table, tmp_path):
+    first = write_table(main_table, tmp_path / "a", "t", "caption")
+    second = write_table(main_table, tmp_path / "b", "t", "caption")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_readable_formats_each_kind_of_value():
+    table = pd.DataFrame(
+        {
+            "name": ["a", "b"],
+            "steps": [1, 20_000],
+            "chosen": [True, False],
+            "p_holm": [0.0004, np.nan],
+            "auroc": [0.81234, 0.5],
+            "low": [0.8, 0.4],
+            "high": [0.9, 0.6],
+            "loss": [0.123456, 12.0],
+        }
+    )
+    first, second = readable(table).to_dict("records")
+    assert first == {
+        "name": "a",
+        "steps": "1",
+        "chosen": "True",
+        "p_holm": "<0.001",
+        "auroc": "0.812 [0.800, 0.900]",
+        "loss": "0.1235",
+    }
+    assert second["p_holm"] == ""
+    assert second["steps"] == "20000"
+
+
+def test_summary_text_is_the_main_table_in_brief(main_table):
+    lines = summary_text(main_table).splitlines()
+    assert len(lines) == 1 + len(main_table)
+    assert lines[0].split()[:3] == ["benchmark", "arm", "n"]
+    assert max(map(len, lines)) < 130
+    assert "+25.0 [" in lines[2]
+    assert "3/1" in lines[2]
+
+
+def test_paper_table_says_what_thirty_problems_mean():
+    paper = read_paper_table()
+    assert len(paper) == 60
+    cell = paper[(paper["backbone"] == "ORZ-7B") & (paper["benchmark"] == "AIME24")].set_index("arm")
+    assert cell["successes"].loc[["base", "lrs"]].tolist() == [5, 8]
+    assert cell.loc["lrs", "smallest_p"] == pytest.approx(0.25)
+    assert np.isnan(cell.loc["base", "smallest_p"])
+    assert (cell.loc["lrs", "ci_low"], cell.loc["lrs", "ci_high"]) == wilson_interval(8, 30)
+    # Every printed accuracy is a whole number of problems, up to the printing.
+    assert (paper["accuracy"] - paper["successes"] / paper["n"]).abs().max() < 0.001
+
+
+@pytest.fixture
+def project(main_table, tmp_path, monkeypatch):
+    """An empty project with the main table of one profile in place."""
+    monkeypatch.chdir(tmp_path)
+    write_table(main_table, tables.FIGURES / "cpu", "main_results", "caption")
+    return tmp_path
+
+
+def test_accepted_tables_pass_the_check(project):
+    assert tables.check("cpu") == ["data/expected/cpu/main_results.csv does not exist"]
+    assert [str(path) for path in tables.accept("cpu")] == ["data/expected/cpu/main_results.csv"]
+    assert tables.check("cpu") == []
+
+
+def test_check_names_each_fault(project):
+    tables.accept("cpu")
+    path = tables.FIGURES / "cpu" / "main_results.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "accuracy"] = 0.99
+    table.loc[1, "arm"] = "cot"
+    table.to_csv(path, index=False)
+    faults = tables.check("cpu")
+    assert len(faults) == 3
+    assert any("pocket countdown test greedy base: accuracy 0.990 outside the expected [" in fault for fault in faults)
+    assert "pocket countdown test greedy lrs: missing row" in faults
+    assert "pocket countdown test greedy cot: unexpected row" in faults
+
+
+def test_accepting_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="run the profile"):
+        tables.accept("cpu")
+
+
+def test_tables_survive_json(main_table):
+    """Nothing in a table is of a type that a report could not carry."""
+    assert json.loads(main_table.to_json(orient="records"))[0]["arm"] == "base"
