@@ -21,7 +21,7 @@ export HF_DATASETS_OFFLINE ?= 1
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full smollm paper summary check accept reasoner notebook test test-slow lint clean-build
+.PHONY: help setup repro smoke full summary check accept reasoner notebook test test-slow lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -39,9 +39,7 @@ repro: setup  ## every stage of the profile in params.yaml, then the main table
 	dvc repro
 	@python -m lrs summary
 
-paper: export HF_HUB_OFFLINE = 0
-paper: export HF_DATASETS_OFFLINE = 0
-smoke full smollm paper: setup  ## another profile, in a copy under build/profiles
+smoke full: setup  ## another profile, in a copy under build/profiles
 	@python -m lrs run-profile $@
 
 summary: setup  ## print the main table and list the figures

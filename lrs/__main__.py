@@ -14,8 +14,6 @@ import typer
 from lrs import profile_copy
 
 ROOT = Path()  # every command runs in the repository's root
-_SUMMARY = ("benchmark", "decoding", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high")
-_SUMMARY += ("wins", "losses", "p_mcnemar", "p_holm")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
@@ -99,15 +97,16 @@ def check(profile: Profile = "") -> None:
 def _print_summary(profile: str) -> None:
     import pandas as pd
 
+    from lrs.tables import summary_text
+
     folder = Path("figures") / profile
     if not (ROOT / folder / "main_results.csv").exists():
         raise FileNotFoundError(f"there is no {folder}/main_results.csv yet: run the profile {profile} first")
     table = pd.read_csv(ROOT / folder / "main_results.csv")
-    columns = [name for name in _SUMMARY if name in table]
-    print(f"\n{folder}/main_results.csv (accuracies and deltas are fractions)")
+    print(f"\n{folder}/main_results.csv")
     if profile == "smoke":
         print("SMOKE: checks that every stage runs; too small and too short to be the paper's numbers.")
-    print(table[columns].to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))
+    print(summary_text(table))
     print("\n" + "\n".join(str(path) for path in sorted(folder.rglob("*")) if path.is_file()))
 
 

@@ -8,8 +8,6 @@ import re
 from functools import cache
 from typing import Any
 
-import reasoning_gym
-
 from lrs.problems import Problem
 
 _ANSWER = re.compile(r"\banswer\b(.*?)(?:<eos>|$)", re.DOTALL)
@@ -39,6 +37,8 @@ _LEGAL = {"countdown": _legal_countdown, "chain_sum": _legal_integer}
 
 @cache
 def _scorer(benchmark: str) -> Any:
+    import reasoning_gym  # takes seconds
+
     return reasoning_gym.create_dataset(benchmark, seed=0, size=1)
 
 

@@ -15,7 +15,7 @@ from lrs.dictionary import SaeDictionary, load_dictionary
 from lrs.problems import Problem
 from lrs.reward import LatentRewardModel, load_reward
 from lrs.steering import SteeringRecord, check_fit
-from lrs.store import file_digest, make_parts, read_table, write_text
+from lrs.store import file_digest, make_parts, write_text
 from lrs.traces import Job, jobs_for, outcome_row, plan_of, write_generations
 
 _UNSTEERED = SteeringRecord(0, reward_before=float("nan"), reward_after=float("nan"), push_ratio=float("nan"))
@@ -75,13 +75,3 @@ def describe_run(backbone: Backbone, config: Config, folder: Path) -> None:
     """Write beside the outcomes what every table has to say about where they come from."""
     about = {"backbone": backbone.name, "device": describe_device(backbone.device), "profile": config.profile}
     write_text(folder / "about.json", json.dumps(about | {"seed": config.seed}, indent=2, sort_keys=True) + "\n")
-
-
-def load_about(folder: Path) -> dict[str, Any]:
-    """What `describe_run` wrote: backbone, device, profile and seed."""
-    return json.loads((folder / "about.json").read_text())
-
-
-def load_outcomes(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
-    """The outcomes of some arms, in that order."""
-    return pd.concat([read_table(folder / arm).to_pandas() for arm in arms], ignore_index=True)

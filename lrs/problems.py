@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import reasoning_gym
 
 SPLIT_SHARES = {"train": 0.70, "reward": 0.10, "validation": 0.05, "test": 0.15}
 _MOST_REPEATS = 20_000  # draws in a row without a new problem after which a benchmark counts as exhausted
@@ -88,6 +87,8 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
         difficulty: keyword arguments of the reasoning-gym data set.
         seed: of the reasoning-gym data set.
     """
+    import reasoning_gym  # takes seconds, and most stages draw nothing
+
     if benchmark not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {benchmark!r}; legal: {', '.join(BENCHMARKS)}")
     kind = BENCHMARKS[benchmark]

@@ -151,8 +151,3 @@ def load_selection(path: Path, backbone: Backbone) -> dict[str, Setting]:
     if content["backbone"] != backbone.identity:
         raise StoreError(f"{path} was made for backbone {content['backbone']}, not {backbone.identity}; rerun `select`")
     return {arm: Setting(**setting) for arm, setting in content["chosen"].items()}
-
-
-def load_candidates(path: Path) -> pd.DataFrame:
-    """The validation table behind a selection."""
-    return pd.DataFrame(json.loads(path.read_text())["candidates"])

@@ -64,7 +64,7 @@ def read_table(path: Path) -> Dataset:
     for file in files:
         try:
             parts.append(Dataset.from_file(str(file)))
-        except pyarrow.ArrowInvalid as error:
+        except (pyarrow.ArrowInvalid, OSError) as error:
             raise StoreError(f"{file} is truncated or no Arrow file ({error}); delete it and rerun its stage") from None
     return concatenate_datasets(parts)
 

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrs.ascent import Ascent
 from lrs.gate import Gate
+from lrs.latents import LatentTraces, encode_traces
+from lrs.problems import Problem, draw_problems
 from lrs.reward import LatentRewardModel, RewardConfig
 from lrs.steering import Steering
 
@@ -68,3 +71,37 @@ def prompts() -> list[list[int]]:
     generator = torch.Generator().manual_seed(1)
     lengths = torch.randint(1, 9, (11,), generator=generator).tolist()
     return [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+
+
+DIFFICULTY = {
+    "countdown": {
+        "min_numbers": 3,
+        "max_numbers": 3,
+        "min_value": 1,
+        "max_value": 40,
+        "min_target": 1,
+        "max_target": 300,
+    },
+    "chain_sum": {"min_terms": 3, "max_terms": 8, "min_digits": 2, "max_digits": 2},
+}
+COUNTS = {"train": 40, "reward": 8, "validation": 4, "test": 12}
+
+
+@pytest.fixture(scope="session")
+def drawn_problems() -> dict[str, list[Problem]]:
+    """Some problems of every benchmark, `COUNTS` of each split."""
+    return {benchmark: draw_problems(benchmark, DIFFICULTY[benchmark], COUNTS, seed=0) for benchmark in DIFFICULTY}
+
+
+def sparse_traces(dense: list[torch.Tensor], correct: list[bool], problem_ids: list[str]) -> LatentTraces:
+    """Traces whose latents are given densely, (tokens, d_sae) each."""
+
+    class Identity:
+        W_dec = torch.eye(dense[0].shape[1])
+        input_scale = 1.0
+
+        def encode(self, activation):
+            return activation
+
+    rows = [{"problem_id": p, "seed": i, "correct": c} for i, (p, c) in enumerate(zip(problem_ids, correct, strict=True))]
+    return encode_traces(Identity(), dense, Dataset.from_list(rows))

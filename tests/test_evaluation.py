@@ -10,8 +10,9 @@ from lrs.arms import Setting
 from lrs.backbones import Backbone
 from lrs.config import Sae, load_config
 from lrs.dictionary import save_dictionary, train_sae
-from lrs.evaluation import Artifacts, describe_run, evaluate, load_about, load_outcomes
+from lrs.evaluation import Artifacts, describe_run, evaluate
 from lrs.problems import draw_problems
+from lrs.results import load_about, load_outcomes
 from lrs.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.store import StoreError
 from lrs.tokenizer import build_tokenizer
@@ -50,7 +51,8 @@ def artifacts(backbone, config):
 
 @pytest.fixture(scope="module")
 def problems():
-    return draw_problems("chain_sum", {"min_terms": 3, "max_terms": 4, "min_digits": 2, "max_digits": 2}, {"test": 7}, 0)
+    difficulty = {"min_terms": 3, "max_terms": 4, "min_digits": 2, "max_digits": 2}
+    return draw_problems("chain_sum", difficulty, {"test": 7}, seed=0)
 
 
 def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
