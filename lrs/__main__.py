@@ -78,18 +78,18 @@ def reasoner(folder: Path, device: str = "cpu") -> None:
 @app.command()
 def accept(profile: Profile = "") -> None:
     """Make this run's tables the expected ones (data/expected): the only writer of that folder."""
-    from lrs import tables
+    from lrs import expected
 
-    tables.accept(profile or profile_copy.current_profile(ROOT))
+    expected.accept(profile or profile_copy.current_profile(ROOT))
 
 
 @app.command()
 def check(profile: Profile = "") -> None:
     """Compare this run's tables with the expected ones, each cell within its interval."""
-    from lrs import tables
+    from lrs import expected
 
     profile = profile or profile_copy.current_profile(ROOT)
-    faults = tables.check(profile)
+    faults = expected.check(profile)
     print("\n".join(faults) if faults else f"{profile}: every cell is within its interval")
     raise typer.Exit(min(len(faults), 1))
 

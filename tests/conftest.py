@@ -6,11 +6,15 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrs.ascent import Ascent
+from lrs.backbones import Backbone
 from lrs.gate import Gate
 from lrs.latents import LatentTraces, encode_traces
 from lrs.problems import Problem, draw_problems
 from lrs.reward import LatentRewardModel, RewardConfig
 from lrs.steering import Steering
+from lrs.tokenizer import build_tokenizer
+
+torch.set_num_threads(1)  # sums this small are slower on more, and far slower beside another busy process
 
 VOCABULARY, WIDTH, LATENTS = 40, 16, 12
 
@@ -28,12 +32,12 @@ class LinearDictionary:
         return torch.relu(activation * self.input_scale @ self.W_enc)
 
 
-def tiny_llama(seed: int = 0, layers: int = 3) -> LlamaForCausalLM:
+def tiny_llama(seed: int = 0, layers: int = 3, vocabulary: int = VOCABULARY) -> LlamaForCausalLM:
     """A random Llama in float64 whose choices are not all alike."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             hidden_size=WIDTH,
             intermediate_size=32,
             num_hidden_layers=layers,
@@ -103,5 +107,13 @@ def sparse_traces(dense: list[torch.Tensor], correct: list[bool], problem_ids: l
         def encode(self, activation):
             return activation
 
-    rows = [{"problem_id": p, "seed": i, "correct": c} for i, (p, c) in enumerate(zip(problem_ids, correct, strict=True))]
-    return encode_traces(Identity(), dense, Dataset.from_list(rows))
+    rows = {"problem_id": problem_ids, "seed": list(range(len(dense))), "correct": correct}
+    return encode_traces(Identity(), dense, Dataset.from_dict(rows))
+
+
+@pytest.fixture
+def tiny_backbone() -> Backbone:
+    """A random Llama in float64 that reads and writes the built-in reasoner's tokens."""
+    tokenizer = build_tokenizer()
+    model = tiny_llama(vocabulary=len(tokenizer))
+    return Backbone("tiny", model, tokenizer, identity="tiny-0")

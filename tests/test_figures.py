@@ -12,7 +12,8 @@ from lrs.config import Statistics
 from lrs.figures import results, reward, sae, select, traces
 from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
 from lrs.statistics import calibration_bins
-from lrs.tables import compare_arms, read_paper_table
+from lrs.comparison import compare_arms
+from lrs.tables import read_paper_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrs import tables
+from lrs import expected
+from lrs.comparison import RESULT_COLUMNS, compare_arms
 from lrs.config import Statistics, load_config
 from lrs.statistics import mcnemar_exact, wilson_interval
 from lrs.tables import (
     MAIN_COLUMNS,
-    RESULT_COLUMNS,
     caption_for,
-    compare_arms,
     main_results,
     read_paper_table,
     readable,
@@ -224,24 +223,24 @@ def test_paper_table_says_what_thirty_problems_mean():
 def project(main_table, tmp_path, monkeypatch):
     """An empty project with the main table of one profile in place."""
     monkeypatch.chdir(tmp_path)
-    write_table(main_table, tables.FIGURES / "cpu", "main_results", "caption")
+    write_table(main_table, expected.FIGURES / "cpu", "main_results", "caption")
     return tmp_path
 
 
 def test_accepted_tables_pass_the_check(project):
-    assert tables.check("cpu") == ["data/expected/cpu/main_results.csv does not exist"]
-    assert [str(path) for path in tables.accept("cpu")] == ["data/expected/cpu/main_results.csv"]
-    assert tables.check("cpu") == []
+    assert expected.check("cpu") == ["data/expected/cpu/main_results.csv does not exist"]
+    assert [str(path) for path in expected.accept("cpu")] == ["data/expected/cpu/main_results.csv"]
+    assert expected.check("cpu") == []
 
 
 def test_check_names_each_fault(project):
-    tables.accept("cpu")
-    path = tables.FIGURES / "cpu" / "main_results.csv"
+    expected.accept("cpu")
+    path = expected.FIGURES / "cpu" / "main_results.csv"
     table = pd.read_csv(path)
     table.loc[0, "accuracy"] = 0.99
     table.loc[1, "arm"] = "cot"
     table.to_csv(path, index=False)
-    faults = tables.check("cpu")
+    faults = expected.check("cpu")
     assert len(faults) == 3
     assert any("pocket countdown test greedy base: accuracy 0.990 outside the expected [" in fault for fault in faults)
     assert "pocket countdown test greedy lrs: missing row" in faults
@@ -251,7 +250,7 @@ def test_check_names_each_fault(project):
 def test_accepting_nothing_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="run the profile"):
-        tables.accept("cpu")
+        expected.accept("cpu")
 
 
 def test_tables_survive_json(main_table):

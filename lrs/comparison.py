@@ -1,0 +1,119 @@
+"""Arms compared on the same problems: accuracies, paired differences, and what chance alone could have done."""
+
+import numpy as np
+import pandas as pd
+
+from lrs import config as configuration
+from lrs.statistics import (
+    holm,
+    mcnemar_exact,
+    minimum_detectable_effect,
+    paired_bootstrap,
+    wilson_interval,
+)
+
+POOLED = "pooled"
+
+ARM_GROUPS = {
+    "base": "baseline",
+    "cot": "prompting",
+    "few_shot": "prompting",
+    "lrs_published": "method",
+    "lrs_basic": "method",
+    "lrs": "method",
+    "lrs_history": "method",
+}  # an arm that is not named here is a control
+
+_NAME = ["benchmark", "split", "decoding", "arm", "arm_group"]
+_LEVEL = ["n", "seeds", "accuracy", "ci_low", "ci_high"]
+_CONTRAST = ["delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm", "mde"]
+RESULT_COLUMNS = [*_NAME, *_LEVEL, *_CONTRAST, "tokens", "truncated", "steered_fraction"]
+
+
+def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Correctness as 0/1, one row a (benchmark, problem, seed) and one column an arm, `reference` first."""
+    arms = list(outcomes["arm"].unique())
+    if reference not in arms:
+        raise ValueError(f"no outcomes of the reference arm {reference!r}; arms found: {', '.join(arms)}")
+    keys = ["benchmark", "problem_id", "seed"]
+    if outcomes.duplicated([*keys, "arm"]).any():
+        raise ValueError("an arm has more than one outcome for the same (problem, seed)")
+    paired = outcomes.astype({"correct": float}).pivot(index=keys, columns="arm", values="correct")
+    if missing := paired.isna().sum().loc[lambda counts: counts > 0].to_dict():
+        faults = ", ".join(f"{arm} lacks {count} of {len(paired)}" for arm, count in missing.items())
+        raise ValueError(f"arms do not cover the same (problem, seed) set: {faults}")
+    return paired[[reference, *(arm for arm in arms if arm != reference)]]
+
+
+def _contrast(arm: pd.Series, base: pd.Series, statistics: configuration.Statistics, seed: int) -> dict[str, float]:
+    """The paired comparison of one arm with the reference, over the rows of `_pair`."""
+    difference = arm - base
+    delta = difference.groupby(level=["benchmark", "problem_id"]).mean()
+    strata = delta.index.get_level_values("benchmark").to_numpy()
+    low, high = paired_bootstrap(
+        delta.to_numpy(), statistics.confidence_level, statistics.bootstrap_resamples, seed, strata
+    )
+    return {
+        "delta": delta.mean(),
+        "delta_low": low,
+        "delta_high": high,
+        "wins": float((difference > 0).sum()),
+        "losses": float((difference < 0).sum()),
+        "p_mcnemar": mcnemar_exact((delta > 0).sum(), (delta < 0).sum()),
+        "mde": minimum_detectable_effect(len(delta), (delta**2).mean(), statistics.confidence_level),
+    }
+
+
+def _summary(rows: pd.DataFrame, correct: pd.Series, confidence_level: float) -> dict[str, float]:
+    """What one arm did, without regard to the others."""
+    accuracy = correct.groupby(level=["benchmark", "problem_id"]).mean()
+    low, high = wilson_interval(accuracy.sum(), len(accuracy), confidence_level)
+    processed = rows["processed_tokens"].sum()
+    return {
+        "n": len(accuracy),
+        "seeds": rows["seed"].nunique(),
+        "accuracy": accuracy.mean(),
+        "ci_low": low,
+        "ci_high": high,
+        "tokens": rows["tokens"].mean(),
+        "truncated": (rows["finish_reason"] == "truncated").mean(),
+        "steered_fraction": rows["steered_tokens"].sum() / processed if processed else np.nan,
+    }
+
+
+def compare_arms(
+    outcomes: pd.DataFrame, statistics: configuration.Statistics, reference: str = "base", seed: int = 0
+) -> pd.DataFrame:
+    """Every arm against `reference` on the same problems and seeds, per benchmark and pooled over benchmarks.
+
+    With several seeds, accuracy is avg@k and wins and losses count (problem, seed) pairs, but every interval and
+    test has the problem as its unit: Wilson over problems, bootstrap clustered over seeds, and `p_mcnemar` becomes
+    the exact sign test of the per-problem differences (with one seed, that is exact McNemar on wins and losses).
+    Pooled rows weigh every problem equally; their bootstrap resamples within each benchmark.
+
+    The Holm family is the whole table: all contrasts with `reference`, per benchmark and pooled.
+
+    Args:
+        outcomes: one row a problem x arm x seed; splits and decodings are compared apart.
+        seed: of the bootstrap.
+
+    Returns:
+        columns `RESULT_COLUMNS`; the reference's rows have NaN in delta, wins, losses and the tests.
+
+    Raises:
+        ValueError: `reference` is missing, or the arms do not cover the same (problem, seed) set.
+    """
+    records = []
+    for (split, decoding), group in outcomes.groupby(["split", "decoding"], sort=False):
+        paired = _pair(group, reference)
+        for benchmark in [*group["benchmark"].unique(), POOLED]:
+            rows = group if benchmark == POOLED else group[group["benchmark"] == benchmark]
+            pairs = paired if benchmark == POOLED else paired.xs(benchmark, drop_level=False)
+            for arm in paired.columns:
+                name = {"benchmark": benchmark, "split": split, "decoding": decoding, "arm": arm}
+                name["arm_group"] = ARM_GROUPS.get(arm, "control")
+                summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics.confidence_level)
+                contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
+                records.append(name | summary | contrast)
+    table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
+    return table.assign(p_holm=holm(table["p_mcnemar"].to_numpy(dtype=float)))
