@@ -1,0 +1,42 @@
+import pytest
+import torch
+from conftest import LinearDictionary, tiny_reward
+
+from lrs.arms import ARMS, STEERED, Setting, steering_for
+from lrs.ascent import Ascent
+from lrs.gate import Gate
+
+REWARDS = {"token": tiny_reward("token"), "history": tiny_reward("history")}
+
+
+def setting(arm, **values):
+    return Setting(arm=arm, num_steps=2, step_size=0.5, **values)
+
+
+def test_steered_arms_and_what_they_steer_with():
+    assert STEERED == ("lrs_basic", "lrs", "lrs_history")
+    dictionary = LinearDictionary()
+    thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}
+    for arm, reward in {"lrs_basic": "token", "lrs": "token", "lrs_history": "history"}.items():
+        steering = steering_for(setting(arm, **thresholds), 3, dictionary, REWARDS)
+        assert steering.reward is REWARDS[reward]
+        assert steering.dictionary is dictionary
+        assert steering.layer == 3
+        assert steering.ascent == Ascent(num_steps=2, step_size=0.5)
+        if ARMS[arm].gated:
+            assert steering.gate == Gate(0.4, 0.7)
+
+
+def test_lrs_basic_steers_every_token():
+    gate = steering_for(setting("lrs_basic"), 1, LinearDictionary(), REWARDS).gate
+    assert gate(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([1.0, 1.0, 1.0])).all()
+
+
+def test_name_tells_the_setting():
+    assert setting("lrs_basic").name == "lrs_basic-k2-a0.5"
+    assert setting("lrs", reward_quantile=0.25, confidence_quantile=0.1).name == "lrs-k2-a0.5-r0.25-c0.1"
+
+
+def test_unknown_arm_is_refused():
+    with pytest.raises(KeyError, match="lrs_basics"):
+        steering_for(setting("lrs_basics"), 1, LinearDictionary(), REWARDS)

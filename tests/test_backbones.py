@@ -1,0 +1,112 @@
+import pytest
+import torch
+from conftest import VOCABULARY, tiny_llama
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from lrs.backbones import decoder_layer, decoder_layers, describe_device, load_backbone, resolve_device
+from lrs.store import StoreError
+from lrs.tokenizer import build_tokenizer
+
+SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
+
+
+def tiny_gpt2():
+    return GPT2LMHeadModel(GPT2Config(**SIZES, n_embd=16, n_layer=3, n_head=2))
+
+
+def tiny_qwen2():
+    wide = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return Qwen2ForCausalLM(Qwen2Config(**SIZES, **wide, num_hidden_layers=3))
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_backbone):
+    """A folder with a model and the built-in reasoner's tokenizer."""
+    tiny_backbone.model.save_pretrained(tmp_path / "tiny")
+    tiny_backbone.tokenizer.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.mark.parametrize("build", [tiny_llama, tiny_gpt2, tiny_qwen2])
+def test_decoder_layers_are_found_whatever_they_are_called(build):
+    model = build()
+    expected = model.transformer.h if build is tiny_gpt2 else model.model.layers
+    assert decoder_layers(model) is expected
+    assert [decoder_layer(model, layer) for layer in range(3)] == list(expected)
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_layer_out_of_range_says_what_is_legal(layer):
+    with pytest.raises(ValueError, match=rf"layer {layer} does not exist; legal: 0 to 2"):
+        decoder_layer(tiny_llama(), layer)
+
+
+def test_lists_inside_the_layers_are_not_taken_for_them():
+    model = tiny_llama()
+    for layer in model.model.layers:
+        layer.experts = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))
+    assert decoder_layers(model) is model.model.layers
+
+
+def test_unclear_layers_are_refused():
+    model = tiny_llama()
+    model.adapters = torch.nn.ModuleList(torch.nn.Identity() for _ in range(3))
+    with pytest.raises(ValueError, match=r"cannot tell the decoder layers of LlamaForCausalLM: .*adapters"):
+        decoder_layers(model)
+
+
+def test_loaded_backbone_is_frozen_and_the_same_model(folder, tiny_backbone):
+    backbone = load_backbone(str(folder), dtype="float64")
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(backbone.model(ids).logits, tiny_backbone.model(ids).logits)
+    assert not backbone.model.training
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+    assert backbone.tokenizer.padding_side == "left"
+    assert (backbone.name, backbone.d_model, backbone.device) == ("tiny", 16, torch.device("cpu"))
+    assert load_backbone(str(folder), dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_identity_follows_weights_name_and_precision(folder, tiny_backbone):
+    first = load_backbone(str(folder)).identity
+    assert load_backbone(str(folder)).identity == first
+    assert load_backbone(str(folder), dtype="float64").identity != first
+    tiny_backbone.model.lm_head.weight[0, 0] += 1
+    tiny_backbone.model.save_pretrained(folder)
+    assert load_backbone(str(folder)).identity != first
+
+
+def test_tokenizer_without_padding_pads_with_its_end(folder):
+    tokenizer = build_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    assert load_backbone(str(folder)).tokenizer.pad_token == "<eos>"
+
+
+@pytest.mark.parametrize("damage", ["truncated weights", "missing weights", "missing config", "missing folder"])
+def test_what_cannot_be_loaded_is_one_clear_line(folder, damage):
+    weights = folder / "model.safetensors"
+    if damage == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif damage == "missing weights":
+        weights.unlink()
+    elif damage == "missing config":
+        (folder / "config.json").unlink()
+    path = str(folder / "absent" if damage == "missing folder" else folder)
+    with pytest.raises(StoreError, match=f"cannot load backbone '{path}': ") as error:
+        load_backbone(path)
+    assert "\n" not in str(error.value)
+
+
+def test_devices():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert describe_device(torch.device("cpu")) == "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    assert resolve_device("auto").type == (accelerator.type if accelerator else "cpu")
+    for name in ("gpuu", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device '{name}' cannot be used: ") as error:
+            resolve_device(name)
+        assert "\n" not in str(error.value)
+
+
+def test_the_built_in_reasoner_is_a_llama(folder):
+    assert isinstance(load_backbone(str(folder)).model, LlamaForCausalLM)

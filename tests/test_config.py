@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lrs import config
+from lrs.config import Config, ConfigError, load_config, profile_names
+
+PROFILES = Path(__file__).parents[1] / "profiles"
+
+UNBOUNDED = pytest.mark.xfail(strict=True, reason="config.Fraction has no bounds")
+
+
+@pytest.fixture(autouse=True)
+def profiles(monkeypatch, tmp_path):
+    """The repository's profiles, and a folder for faulty ones beside them."""
+    for path in PROFILES.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(config, "PROFILES", tmp_path)
+    return tmp_path
+
+
+def load_with(profiles, **changes):
+    """The cpu profile with some fields, given as section__field, changed (or left out, where the value is None)."""
+    content = yaml.safe_load((profiles / "cpu.yaml").read_text())
+    for name, value in changes.items():
+        *sections, field = name.split("__")
+        owner = content
+        for section in sections:
+            owner = owner[section]
+        owner.pop(field, None)
+        if value is not None:
+            owner[field] = value
+    (profiles / "faulty.yaml").write_text(yaml.safe_dump(content))
+    return load_config("faulty")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PROFILES.glob("*.yaml")])
+def test_every_profile_loads(name):
+    loaded = load_config(name)
+    assert loaded.profile == name
+    assert loaded.data == Path("data") / name
+    assert loaded.figures == Path("figures") / name
+    assert loaded.sae.k <= loaded.sae.d_sae
+    assert loaded.reward.width % loaded.reward.heads == 0
+    assert yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) == loaded.model_dump(exclude={"profile"})
+
+
+def test_unknown_profile_names_the_legal_ones():
+    assert {"cpu", "smoke"} <= set(profile_names())
+    with pytest.raises(ConfigError) as error:
+        load_config("cpuu")
+    assert str(error.value) == f"unknown profile 'cpuu'; legal: {', '.join(profile_names())}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sed": 1}, f"sed is not a parameter; legal: {', '.join(f for f in Config.model_fields if f != 'profile')}"),
+        ({"sae__d_sea": 8}, "sae.d_sea is not a parameter; legal: d_sae, k, learning_rate, batch_size, epochs"),
+        ({"sae__k": "many"}, r"sae.k: .*valid integer.* \(got 'many'\)"),
+        ({"sae__k": 0}, r"sae.k: .*greater than 0 \(got 0\)"),
+        ({"sae__k": 1.5}, r"sae.k: .*valid integer.* \(got 1.5\)"),
+        ({"sae__learning_rate": -1}, r"sae.learning_rate: .*greater than 0 \(got -1\)"),
+        ({"sae": 3}, r"sae: .* \(got 3\)"),
+        ({"backbone__layer": -1}, r"backbone.layer: .*greater than or equal to 0 \(got -1\)"),
+        ({"traces__samples": -1}, r"traces.samples: .*greater than or equal to 0 \(got -1\)"),
+        ({"reward__early_stopping_share": 1.0}, r"reward.early_stopping_share: .*less than 1 \(got 1.0\)"),
+        ({"statistics__confidence_level": 95}, r"statistics.confidence_level: .*less than.* 1 \(got 95\)"),
+        pytest.param({"select__reward_quantile": [0, 2]}, r"select.reward_quantile.1: .*\(got 2\)", marks=UNBOUNDED),
+        pytest.param({"select__confidence_quantile": [-1]}, r"select.confidence_quantile.0: .*", marks=UNBOUNDED),
+        ({"select__num_steps": [0]}, r"select.num_steps.0: .*greater than 0 \(got 0\)"),
+        ({"steering__arms": ["base", "lsr"]}, r"steering.arms.1: .*'base', 'lrs_basic', 'lrs' or .* \(got 'lsr'\)"),
+        ({"dtype": "float16"}, r"dtype: .*'float32', 'bfloat16' or 'float64' \(got 'float16'\)"),
+        ({"benchmarks__sudoku": {}}, r"benchmarks.sudoku.*: .*'countdown' or 'chain_sum' \(got 'sudoku'\)"),
+        ({"decoding__max_new_tokens": None}, r"decoding.max_new_tokens: Field required"),
+    ],
+)
+def test_fault_is_one_line_that_names_the_field_and_what_is_legal(profiles, changes, told):
+    with pytest.raises(ConfigError, match=rf"faulty\.yaml: {told}") as error:
+        load_with(profiles, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_every_fault_is_told_at_once(profiles):
+    with pytest.raises(ConfigError, match=r"sae\.k: .*; .*reward\.heads: "):
+        load_with(profiles, sae__k=0, reward__heads=0)
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        load_config("cpu").seed = 2

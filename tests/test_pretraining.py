@@ -1,0 +1,204 @@
+import shutil
+from itertools import pairwise
+
+import pytest
+import torch
+import yaml
+from conftest import DIFFICULTY
+
+from lrs import pretraining
+from lrs.answers import is_correct
+from lrs.backbones import load_backbone
+from lrs.pretraining import (
+    Recipe,
+    block_mask,
+    build_model,
+    learning_rate_at,
+    load_recipe,
+    pack_batch,
+    train_reasoner,
+    training_problems,
+)
+from lrs.tokenizer import build_tokenizer
+
+RECIPE = Recipe(
+    seed=0,
+    layers=2,
+    width=16,
+    heads=2,
+    mlp_width=32,
+    tokens=1000,
+    row_length=128,
+    rows_per_batch=2,
+    learning_rate=0.01,
+    warmup_fraction=0.34,
+    weight_decay=0.1,
+    checkpoint_every=2,
+    longest_trace=80,
+    problems_per_benchmark=10,
+    benchmarks=DIFFICULTY,
+)
+STEPS = 4  # of 256 tokens each
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def problems(drawn_problems):
+    return [problem for drawn in drawn_problems.values() for problem in drawn if problem.split == "train"]
+
+
+@pytest.fixture(scope="module")
+def batch(problems, tokenizer):
+    return pack_batch(problems, tokenizer, RECIPE, step=3)
+
+
+def documents_of(numbers):
+    """(row, slice of its columns) of every document."""
+    for row, line in enumerate(numbers.tolist()):
+        for number in range(1, max(line) + 1):
+            yield row, slice(line.index(number), len(line) - line[::-1].index(number))
+
+
+def test_batch_is_a_function_of_recipe_and_step(problems, tokenizer, batch):
+    torch.manual_seed(99)  # nothing hangs on the global generator
+    again = pack_batch(problems, tokenizer, RECIPE, step=3)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(again, batch, strict=True))
+    other_seed = RECIPE.model_copy(update={"seed": 1})
+    for recipe, step in ((RECIPE, 4), (other_seed, 3)):
+        assert not torch.equal(pack_batch(problems, tokenizer, recipe, step)[0], batch[0])
+
+
+def test_rows_are_whole_documents_and_padding(batch, problems, tokenizer):
+    input_ids, labels, positions, numbers = batch
+    assert {part.shape for part in batch} == {(RECIPE.rows_per_batch, RECIPE.row_length)}
+    questions = {f"<user> {problem.question} <assistant>": problem for problem in problems}
+    documents = list(documents_of(numbers))
+    assert len(documents) > 2
+    for row, columns in documents:
+        assert (numbers[row, columns] == numbers[row, columns.start]).all()
+        text = tokenizer.decode(input_ids[row, columns])
+        question, opening, answer = text.partition(" <think>")
+        assert question in questions
+        assert answer.endswith(" <eos>")
+        assert "<unk>" not in text
+        prompt = len(tokenizer(question)["input_ids"])
+        assert len(tokenizer(opening + answer)["input_ids"]) <= RECIPE.longest_trace
+        assert (labels[row, columns][:prompt] == -100).all()
+        assert torch.equal(labels[row, columns][prompt:], input_ids[row, columns][prompt:])
+        assert torch.equal(positions[row, columns], torch.arange(columns.stop - columns.start))
+    padding = numbers == 0
+    assert padding.any()
+    assert (labels[padding] == -100).all()
+    assert (input_ids[padding] == tokenizer.pad_token_id).all()
+
+
+def test_mask_is_causal_within_documents():
+    numbers = torch.tensor([[1, 1, 2, 2, 2, 0]])
+    allowed = [(0, 0), (1, 0), (1, 1), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3), (4, 4), (5, 5)]
+    assert block_mask(numbers).shape == (1, 1, 6, 6)
+    assert [tuple(pair) for pair in block_mask(numbers)[0, 0].nonzero().tolist()] == allowed
+
+
+def test_packed_document_is_read_as_if_it_were_alone(batch, tokenizer):
+    input_ids, _, positions, numbers = batch
+    model = build_model(RECIPE, tokenizer).double().eval()
+    with torch.no_grad():
+        packed = model(
+            input_ids=input_ids, attention_mask=block_mask(numbers), position_ids=positions, use_cache=False
+        ).logits
+        for row, columns in documents_of(numbers):
+            alone = model(input_ids=input_ids[row, columns][None]).logits[0]
+            torch.testing.assert_close(packed[row, columns], alone, atol=1e-9, rtol=0)
+
+
+def test_learning_rate_warms_up_and_decays_along_a_cosine():
+    recipe = RECIPE.model_copy(update={"tokens": 256 * 100, "warmup_fraction": 0.1})
+    rates = [learning_rate_at(step, recipe) for step in range(recipe.steps)]
+    assert recipe.steps == 100
+    assert rates[:10] == pytest.approx([0.001 * (step + 1) for step in range(10)])
+    assert rates[10] == max(rates) == pytest.approx(0.01)
+    assert rates[55] == pytest.approx(0.01 * (0.02 + 0.98 / 2))
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+    assert learning_rate_at(100, recipe) == pytest.approx(0.02 * 0.01)
+
+
+def test_recipes_differ_in_their_fingerprints_and_misspelt_ones_are_refused(tmp_path):
+    assert RECIPE.steps == STEPS
+    assert RECIPE.fingerprint == Recipe(**RECIPE.model_dump()).fingerprint
+    assert RECIPE.fingerprint != RECIPE.model_copy(update={"seed": 1}).fingerprint
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump() | {"widht": 3}))
+    with pytest.raises(ValueError, match="widht"):
+        load_recipe(tmp_path)
+
+
+def test_training_problems_are_of_split_train_and_kept(tmp_path, monkeypatch):
+    drawn = training_problems(RECIPE, tmp_path / "made" / "problems.jsonl")
+    assert {problem.split for problem in drawn} == {"train"}
+    assert [problem.benchmark for problem in drawn] == ["countdown"] * 10 + ["chain_sum"] * 10
+    assert all(is_correct(problem, f"</think> answer {problem.answer}") for problem in drawn)
+    monkeypatch.setattr(pretraining, "draw_problems", None)
+    assert training_problems(RECIPE, tmp_path / "made" / "problems.jsonl") == drawn
+
+
+def reasoner(folder):
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump(), sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A reasoner's folder and its scratch folder, trained in one go."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    train_reasoner(reasoner(root / "reasoner"), root / "scratch")
+    return root
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_killed_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, uninterrupted, step, capsys):
+    folder, scratch, pack = reasoner(tmp_path / "reasoner"), tmp_path / "scratch", pretraining.pack_batch
+    (scratch / RECIPE.fingerprint).mkdir(parents=True)
+    shutil.copy(uninterrupted / "scratch" / RECIPE.fingerprint / "problems.jsonl", scratch / RECIPE.fingerprint)
+    asked = []
+
+    def die(*given):
+        asked.append(given[3])
+        if given[3] == step:
+            raise KeyboardInterrupt
+        return pack(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "pack_batch", die)
+        with pytest.raises(KeyboardInterrupt):
+            train_reasoner(folder, scratch)
+    assert not (folder / "model.safetensors").exists()
+    torch.manual_seed(5)
+    asked.clear()
+    monkeypatch.setattr(pretraining, "pack_batch", lambda *given: asked.append(given[3]) or pack(*given))
+    train_reasoner(folder, scratch)
+    assert asked == list(range(step - step % RECIPE.checkpoint_every, STEPS))  # what was saved is not done again
+    assert files_of(folder) == files_of(uninterrupted / "reasoner")
+    assert files_of(scratch) == files_of(uninterrupted / "scratch")  # weights and optimizer before rounding to bfloat16
+    assert "[reasoner: training] 1,024/1,024 tokens (100%)" in capsys.readouterr().err
+
+
+def test_what_was_trained_is_a_backbone_with_a_loss_curve(uninterrupted, tokenizer):
+    backbone = load_backbone(str(uninterrupted / "reasoner"))
+    assert backbone.d_model == RECIPE.width
+    assert backbone.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert backbone.tokenizer.chat_template == tokenizer.chat_template
+    untrained = build_model(RECIPE, tokenizer)
+    assert not torch.allclose(backbone.model.lm_head.weight, untrained.lm_head.weight, atol=1e-2)
+    header, *rows = (uninterrupted / "reasoner" / "loss.csv").read_text().splitlines()
+    tokens, losses = zip(*(map(float, row.split(",")) for row in rows), strict=True)
+    assert header == "tokens,loss"
+    assert tokens == tuple(256 * (step + 1) for step in range(STEPS))
+    assert losses[-1] < losses[0]

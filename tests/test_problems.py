@@ -1,0 +1,129 @@
+import hashlib
+
+import numpy as np
+import pytest
+from conftest import COUNTS, DIFFICULTY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrs import problems
+from lrs.answers import is_correct
+from lrs.problems import SPLIT_SHARES, Problem, assert_unseen, draw_problems, held_out, problem_id, split_of
+
+BENCHMARKS = list(DIFFICULTY)
+number = st.integers(1, 99)
+
+
+def sum_of(terms):
+    return str(terms[0]) + "".join(f" {'+' if term > 0 else '-'} {abs(term)}" for term in terms[1:])
+
+
+@given(st.lists(number, min_size=2, max_size=5), number, st.randoms(use_true_random=False))
+def test_countdown_is_the_same_problem_in_any_order(numbers, target, rng):
+    identifier = problem_id("countdown", {"numbers": numbers, "target": target})
+    shuffled = rng.sample(numbers, len(numbers))
+    assert problem_id("countdown", {"numbers": shuffled, "target": target}) == identifier
+    assert problem_id("countdown", {"numbers": numbers, "target": target + 1}) != identifier
+    assert problem_id("countdown", {"numbers": [numbers[0] + 1, *numbers[1:]], "target": target}) != identifier
+    assert problem_id("countdown", {"numbers": [*numbers, numbers[0]], "target": target}) != identifier
+
+
+@given(number, st.lists(number | number.map(lambda n: -n), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_chain_sum_is_the_same_problem_in_any_order(first, rest, rng):
+    identifier = problem_id("chain_sum", {"expression": sum_of([first, *rest])})
+    assert problem_id("chain_sum", {"expression": sum_of([first, *rng.sample(rest, len(rest))])}) == identifier
+    assert problem_id("chain_sum", {"expression": sum_of([first, -rest[0], *rest[1:]])}) != identifier
+    assert problem_id("chain_sum", {"expression": sum_of([first, *rest, rest[0]])}) != identifier
+
+
+@pytest.mark.parametrize(
+    ("position", "split"),
+    [
+        (0.699, "train"),
+        (0.701, "reward"),
+        (0.799, "reward"),
+        (0.801, "validation"),
+        (0.849, "validation"),
+        (0.851, "test"),
+    ],
+)
+def test_split_follows_from_the_id(position, split):
+    assert split_of(f"{int(position * 16**16):016x}") == split
+    assert (split_of("0" * 16), split_of("f" * 16)) == ("train", "test")
+
+
+def test_shares_of_the_splits_are_as_declared():
+    splits = [split_of(hashlib.sha256(str(i).encode()).hexdigest()[:16]) for i in range(10_000)]
+    assert sum(SPLIT_SHARES.values()) == pytest.approx(1)
+    for split, share in SPLIT_SHARES.items():
+        assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_drawn_problems_are_distinct_counted_and_solved_by_their_reference(drawn_problems, benchmark):
+    drawn = drawn_problems[benchmark]
+    assert {split: sum(problem.split == split for problem in drawn) for split in COUNTS} == COUNTS
+    assert len({problem.id for problem in drawn}) == len(drawn)  # so no problem is in two splits either
+    for problem in drawn:
+        assert problem.id == problem_id(benchmark, problem.metadata)
+        assert problem.split == split_of(problem.id)
+        assert problem.benchmark == benchmark
+        assert is_correct(problem, f"</think> answer {problem.answer}")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_drawing_is_deterministic_and_a_split_does_not_depend_on_the_others(drawn_problems, benchmark):
+    first = [problem for problem in drawn_problems[benchmark] if problem.split == "test"][:5]
+    assert draw_problems(benchmark, DIFFICULTY[benchmark], {"test": 5}, seed=0) == first
+    other = draw_problems(benchmark, DIFFICULTY[benchmark], {"test": 5}, seed=10**6)
+    assert not {problem.id for problem in other} & {problem.id for problem in first}
+
+
+def test_questions_state_the_problem(drawn_problems):
+    countdown, chain_sum = drawn_problems["countdown"][0], drawn_problems["chain_sum"][0]
+    a, b, c = countdown.metadata["numbers"]
+    assert countdown.question == f"reach {countdown.metadata['target']} with {a} {b} {c}"
+    assert chain_sum.question == f"compute {chain_sum.metadata['expression']}"
+
+
+def test_unknown_names_and_too_few_problems_are_told(monkeypatch):
+    with pytest.raises(ValueError, match="unknown benchmark 'sudoku'; legal: countdown, chain_sum"):
+        draw_problems("sudoku", {}, {"test": 1}, seed=0)
+    with pytest.raises(ValueError, match=r"unknown split \['exam'\]; legal: train, reward, validation, test"):
+        draw_problems("chain_sum", DIFFICULTY["chain_sum"], {"exam": 1}, seed=0)
+    monkeypatch.setattr(problems, "_MOST_REPEATS", 300)
+    tiny = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
+    with pytest.raises(ValueError, match=r"chain_sum with .* too few distinct problems: still missing .* of") as error:
+        draw_problems("chain_sum", tiny, {"test": 1000}, seed=0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_row_round_trip(drawn_problems, benchmark):
+    for problem in drawn_problems[benchmark]:
+        row = problem.to_row()
+        assert {type(value) for value in row.values()} == {str}
+        assert Problem.from_row(row) == problem
+
+
+@given(st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=40), st.floats(0.05, 0.9), st.integers(0, 99))
+def test_held_out_keeps_problems_whole(identifiers, share, seed):
+    identifiers = np.array(identifiers)
+    out = held_out(identifiers, share, seed)
+    held, kept = set(identifiers[out]), set(identifiers[~out])
+    assert not held & kept
+    assert len(held) == max(1, round(share * len(held | kept)))
+    assert np.array_equal(out, held_out(identifiers, share, seed))
+    by_problem = dict(zip(identifiers, out, strict=True))
+    assert [by_problem[i] for i in identifiers[::-1]] == held_out(identifiers[::-1], share, seed).tolist()
+
+
+def test_assert_unseen_finds_leaks(drawn_problems):
+    by_split = {split: [p for p in drawn_problems["countdown"] if p.split == split] for split in COUNTS}
+    seen = [problem.id for problem in by_split["reward"]]
+    assert_unseen(by_split["test"], iter(seen))
+    leaked = by_split["test"][3]
+    with pytest.raises(ValueError, match=f"1 evaluated problems were seen .* {leaked.id}"):
+        assert_unseen(by_split["test"], [*seen, leaked.id])
+    with pytest.raises(ValueError, match="2 evaluated problems were seen"):
+        assert_unseen(by_split["test"] + by_split["train"][:2], seen)

@@ -1,0 +1,184 @@
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import LinearDictionary, tiny_reward, tiny_steering
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import naive_generate
+
+from lrs.arms import Setting
+from lrs.config import Select, Statistics, load_config
+from lrs.gate import NEVER
+from lrs.prompts import prompt_ids
+from lrs.results import load_candidates
+from lrs.selection import (
+    candidate_row,
+    candidates,
+    choose,
+    freeze,
+    gate_signals,
+    load_selection,
+    paired_standard_error,
+)
+from lrs.store import StoreError
+
+STATISTICS = Statistics(confidence_level=0.95, bootstrap_resamples=200)
+GRID = Select(num_steps=[1, 2], step_size=[0.5, 1.0, 2.0], reward_quantile=[0.25, 0.5], confidence_quantile=[0.1, 0.2])
+
+
+def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
+    """Outcomes of a setting: problem i of `correct` belongs to the benchmarks in turn."""
+    return pd.DataFrame(
+        {
+            "problem_id": [f"p{i}" for i in range(len(correct))],
+            "benchmark": [benchmarks[i % len(benchmarks)] for i in range(len(correct))],
+            "correct": np.array(correct, dtype=bool),
+            "steered_tokens": steered,
+            "processed_tokens": 10,
+            "push_ratio": push,
+        }
+    )
+
+
+def correct_of(n, *runs):
+    """n problems, the first right and so on: `runs` of (count, right?)."""
+    return [right for count, right in runs for _ in range(count)] + [False] * (n - sum(count for count, _ in runs))
+
+
+def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_for():
+    even = np.linspace(0, 1, 101)
+    signals = pd.DataFrame({"token": even, "history": even**2, "confidence": (1 + even) / 2})
+    signals = signals.sample(frac=1, random_state=0)
+    settings = candidates(GRID, signals)
+    assert len({setting.name for setting in settings}) == len(settings)
+    by_arm = {arm: [s for s in settings if s.arm == arm] for arm in ("lrs_basic", "lrs", "lrs_history")}
+    assert {arm: len(found) for arm, found in by_arm.items()} == {"lrs_basic": 6, "lrs": 24, "lrs_history": 24}
+    assert {(s.num_steps, s.step_size) for s in by_arm["lrs_basic"]} == set(product([1, 2], [0.5, 1.0, 2.0]))
+    assert {s.reward_threshold for s in by_arm["lrs_basic"]} == {None}
+    for arm, power in (("lrs", 1), ("lrs_history", 2)):
+        for setting in by_arm[arm]:
+            assert setting.reward_threshold == pytest.approx(setting.reward_quantile**power)
+            assert setting.confidence_threshold == pytest.approx(0.5 + setting.confidence_quantile / 2)
+    fired = (signals["token"] < by_arm["lrs"][0].reward_threshold).mean()
+    assert fired == pytest.approx(by_arm["lrs"][0].reward_quantile, abs=0.01)
+
+
+def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_problems):
+    """The reward at each processed token of unsteered traces, and the confidence with which that token was chosen."""
+    problems = drawn_problems["countdown"][:3]
+    rewards = {variant: tiny_reward(variant).float() for variant in ("token", "history")}
+    rows, expected = [], []
+    for problem, budget in zip(problems, (5, 2, 7), strict=True):
+        prompt = prompt_ids(problem, tiny_backbone.tokenizer)
+        naive = {v: naive_generate(tiny_backbone.model, prompt, [], budget, tiny_steering(v, NEVER)) for v in rewards}
+        ids = naive["token"].token_ids
+        logits = tiny_backbone.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.softmax(dim=-1).amax(dim=-1).tolist()
+        rows.append({"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": ids, "confidence": chosen})
+        confidence = [1.0, *chosen[1:-1]]
+        for position in range(budget - 1):
+            signals = {variant: naive[variant].rewards[position] for variant in rewards}
+            signals["confidence"] = confidence[position]
+            expected.append({"problem_id": problem.id, "position": position} | signals)
+    artifacts = SimpleNamespace(layer=1, dictionary=LinearDictionary(), rewards=rewards)
+    config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
+    keys = ["problem_id", "position"]
+    found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
+    found, wanted = (frame.sort_values(keys, ignore_index=True) for frame in (found, pd.DataFrame(expected)))
+    pd.testing.assert_frame_equal(found[wanted.columns], wanted, atol=1e-4, check_dtype=False)
+
+
+def test_candidate_row_pairs_with_base_by_problem():
+    base = outcomes_of([True, True, False, False, True, False], ("countdown", "chain_sum"))
+    steered = outcomes_of([True, False, True, False, True, True], ("countdown", "chain_sum"), steered=4, push=0.3)
+    steered.loc[0, ["steered_tokens", "push_ratio"]] = [0, np.nan]
+    setting = Setting(arm="lrs", num_steps=1, step_size=2.0, reward_quantile=0.5, confidence_quantile=0.1)
+    row = candidate_row(setting, steered.sample(frac=1, random_state=0), base, STATISTICS)
+    assert (row["wins"], row["losses"]) == (2, 1)
+    assert row["accuracy"] == pytest.approx((3 / 3 + 1 / 3) / 2)
+    assert row["delta"] == pytest.approx((3 / 3 + 1 / 3) / 2 - (2 / 3 + 1 / 3) / 2)
+    assert row["delta_low"] <= row["delta"] <= row["delta_high"]
+    assert row["steered_fraction"] == pytest.approx(20 / 60)
+    assert row["push_ratio"] == pytest.approx(0.3)
+    assert (row["name"], row["arm"], row["step_size"]) == (setting.name, "lrs", 2.0)
+
+
+def test_candidate_that_never_steers_has_no_push():
+    never = outcomes_of([True, False], steered=0, push=np.nan)
+    row = candidate_row(Setting(arm="lrs", num_steps=1, step_size=1.0), never, outcomes_of([True, True]), STATISTICS)
+    assert (row["push_ratio"], row["steered_fraction"], row["losses"]) == (0.0, 0.0, 1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=30))
+def test_paired_standard_error_equals_a_direct_computation(pairs):
+    first, second = (outcomes_of(list(column), ("countdown", "chain_sum")) for column in zip(*pairs, strict=True))
+    variance = 0.0
+    for benchmark in range(2):
+        differences = [int(a) - int(b) for a, b in pairs[benchmark::2]]
+        mean, n = sum(differences) / len(differences), len(differences)
+        variance += sum((d - mean) ** 2 for d in differences) / (n - 1) / n
+    found = paired_standard_error(first, second.sample(frac=1, random_state=1))
+    assert found == pytest.approx((variance / 4) ** 0.5, abs=1e-12)
+
+
+def choice(settings):
+    """The names chosen among settings given as name -> (arm, correct, push)."""
+    outcomes = {name: outcomes_of(correct, push=push) for name, (_, correct, push) in settings.items()}
+    base = outcomes_of([False] * 100)
+    table = pd.DataFrame(
+        candidate_row(Setting(arm=arm, num_steps=1, step_size=1.0), outcomes[name], base, STATISTICS) | {"name": name}
+        for name, (arm, _, _) in settings.items()
+    )
+    chosen = choose(table, outcomes)
+    assert (chosen["mildness"] == chosen["steered_fraction"] * chosen["push_ratio"]).all()
+    return chosen.loc[chosen["chosen"], "name"].tolist()
+
+
+BEST = correct_of(100, (60, True))
+CLOSE = correct_of(100, (50, True), (10, False), (8, True))  # 2 points worse: 10 losses, 8 wins: within one error
+NOT_CLOSE = correct_of(100, (58, True))  # 2 points worse too: 2 losses and no win, beyond one paired error
+
+
+def test_chooses_the_mildest_within_one_paired_standard_error():
+    arms = {"best": ("lrs", BEST, 0.3), "close": ("lrs", CLOSE, 0.2), "not close": ("lrs", NOT_CLOSE, 0.1)}
+    assert choice(arms) == ["close"]
+    assert choice(dict(reversed(arms.items()))) == ["close"]
+
+
+def test_chooses_the_best_when_nothing_is_close_or_what_is_close_pushes_harder():
+    assert choice({"best": ("lrs", BEST, 0.3), "not close": ("lrs", NOT_CLOSE, 0.1)}) == ["best"]
+    assert choice({"best": ("lrs", BEST, 0.3), "close": ("lrs", CLOSE, 0.4)}) == ["best"]
+
+
+def test_chooses_one_for_each_arm():
+    settings = {
+        "a": ("lrs", BEST, 0.3),
+        "b": ("lrs_basic", NOT_CLOSE, 0.9),
+        "c": ("lrs_basic", correct_of(100, (9, True)), 0.1),
+    }
+    assert choice(settings) == ["a", "b"]
+
+
+def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backbone):
+    settings = candidates(GRID, pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "confidence": [0.4, 0.9]}))
+    chosen = [settings[1], settings[8], settings[-1]]
+    base = outcomes_of([True, False] * 4)
+    table = pd.DataFrame(candidate_row(setting, base, base, STATISTICS) for setting in settings)
+    table = table.assign(chosen=table["name"].isin([setting.name for setting in chosen]))
+    path = tmp_path / "selection.json"
+    freeze(table, settings, tiny_backbone, load_config("smoke"), path)
+    assert load_selection(path, tiny_backbone) == {setting.arm: setting for setting in chosen}
+    pd.testing.assert_frame_equal(load_candidates(path)[list(table.columns)], table, check_dtype=False)
+
+    first = path.read_bytes()
+    freeze(table, settings, tiny_backbone, load_config("smoke"), path)
+    assert path.read_bytes() == first
+    with pytest.raises(StoreError, match="was made for backbone tiny-0, not other; rerun `select`"):
+        load_selection(path, SimpleNamespace(identity="other"))
+    with pytest.raises(StoreError, match=r"no selection at .*; run stage `select` first"):
+        load_selection(tmp_path / "absent.json", tiny_backbone)

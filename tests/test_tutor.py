@@ -1,0 +1,151 @@
+import re
+from random import Random
+
+import pytest
+from conftest import DIFFICULTY
+
+from lrs.answers import is_correct
+from lrs.behaviors import BEHAVIORS, VERIFICATION, find_behaviors
+from lrs.problems import Problem
+from lrs.tokenizer import build_tokenizer
+from lrs.tutor import write_trace
+from lrs.tutor.draft import CAREFUL, CARELESS, Style
+
+BENCHMARKS = list(DIFFICULTY)
+STYLES = {"careful": CAREFUL, "careless": CARELESS}
+PERFECT = Style("perfect", verify=0.5, slip=0.0, give_up=0.0, subgoal=0.5, backward=0.5)
+SLIPPING = Style("slipping", verify=0.9, slip=0.4, give_up=0.0, subgoal=0.5, backward=0.3)
+REPEATS = 4  # traces a problem, benchmark and style
+
+EQUATION = re.compile(r"(?<![-+*/] )(?<!\d)((?:- )?\d+) ([-+*/]) (\d+) = ((?:- )?\d+)")
+
+
+def holds(left, operator, right, value):
+    left, right, value = (int(number.replace(" ", "")) for number in (left, right, value))
+    return {"+": left + right, "-": left - right, "*": left * right, "/": left / right if right else None}[
+        operator
+    ] == value
+
+
+@pytest.fixture(scope="module")
+def traces(drawn_problems):
+    """(benchmark, style) -> pairs of a problem and a trace."""
+    rng = Random(0)
+    return {
+        (benchmark, name): [
+            (problem, write_trace(problem, rng, style)) for problem in drawn_problems[benchmark] * REPEATS
+        ]
+        for benchmark in BENCHMARKS
+        for name, style in (STYLES | {"perfect": PERFECT, "slipping": SLIPPING}).items()
+    }
+
+
+def each(traces, *names):
+    return [pair for (_, name), pairs in traces.items() if name in names for pair in pairs]
+
+
+def test_text_is_in_the_vocabulary_and_round_trips(traces):
+    tokenizer = build_tokenizer()
+    for _, trace in each(traces, "careful", "careless"):
+        ids = tokenizer(trace.text)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids) == trace.text
+        assert tokenizer.decode(ids, skip_special_tokens=True) == trace.text  # nothing of a trace is special
+
+
+def test_the_parser_finds_the_tutors_own_spans(traces):
+    found = set()
+    for _, trace in each(traces, *STYLES, "slipping"):
+        spans = find_behaviors(trace.text)
+        assert tuple(spans) == trace.spans
+        found |= {span.behavior for span in spans}
+    assert found == set(BEHAVIORS)
+
+
+def test_a_trace_is_thought_and_answer(traces):
+    for _, trace in each(traces, *STYLES):
+        assert re.fullmatch(r"<think> [^<>]* \. </think> answer [-0-9+*/() ]+", trace.text)
+
+
+def test_what_was_checked_as_ok_is_true_and_as_wrong_was_false(traces):
+    verdicts = {"ok": 0, "wrong": 0}
+    for _, trace in each(traces, "careful", "slipping"):
+        for span in trace.spans:
+            clause = trace.text[span.start : span.end]
+            if span.behavior == VERIFICATION:
+                equations = EQUATION.findall(clause)
+                assert equations
+                assert all(holds(*equation) for equation in equations)  # a check computes rightly
+                verdicts[clause.split()[-2]] += 1
+    assert min(verdicts.values()) > 20
+
+
+def test_a_check_of_countdown_notices_what_the_claims_got_wrong(traces):
+    for problem, trace in each(traces, "careful", "slipping"):
+        checks = re.finditer(r"check ([^.]*?) (ok|wrong) \.", trace.text) if problem.benchmark == "countdown" else []
+        for check in checks:
+            before = trace.text[: check.start()]
+            confirmed = []
+            for equation in check[1].split(" , "):
+                left, value = equation.split(" = ")
+                confirmed.append(re.findall(rf"(?<!\d){re.escape(left)} = (\d+)", before)[-1] == value)
+            assert all(confirmed[:-1])
+            assert confirmed[-1] == (check[2] == "ok")
+
+
+def test_a_check_of_a_chain_sum_undoes_the_step_just_made(traces):
+    for problem, trace in each(traces, "careful", "slipping"):
+        for span in trace.spans:
+            if problem.benchmark == "chain_sum" and span.behavior == VERIFICATION:
+                value = EQUATION.findall(trace.text[: span.start])[-1][-1]
+                assert trace.text[span.start :].startswith(f"check {value} ")
+
+
+def test_without_slips_what_is_found_is_right(traces):
+    for benchmark in BENCHMARKS:
+        pairs = traces[benchmark, "perfect"]
+        found = [(problem, trace) for problem, trace in pairs if "give up" not in trace.text]
+        assert len(found) > 0.9 * len(pairs)
+        assert all(is_correct(problem, trace.text) for problem, trace in found)
+        for _, trace in pairs:
+            assert all(holds(*equation) for equation in EQUATION.findall(trace.text))
+            assert " wrong ." not in trace.text
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_care_pays(traces, benchmark):
+    accuracy = {
+        style: sum(is_correct(problem, trace.text) for problem, trace in traces[benchmark, style])
+        / len(traces[benchmark, style])
+        for style in STYLES
+    }
+    assert accuracy["careful"] > 0.9
+    assert accuracy["careful"] > accuracy["careless"] + 0.05
+
+
+def test_style_is_drawn_with_the_difficulty_and_never_told(drawn_problems):
+    rng = Random(0)
+    drawn = {0.0: [], 1.0: []}
+    hard = {0.0: "1 + 1 + 1", 1.0: " + ".join(["11"] * 8)}
+    for difficulty, styles in drawn.items():
+        problem = Problem("id", "chain_sum", "", "", {"expression": hard[difficulty]}, "train")
+        for _ in range(400):
+            trace = write_trace(problem, rng)
+            styles.append(trace.style)
+            assert "care" not in trace.text
+    assert set(drawn[0.0]) == set(STYLES)
+    assert drawn[0.0].count("careful") == pytest.approx(0.2 * 400, abs=40)
+    assert drawn[1.0].count("careful") == pytest.approx(0.6 * 400, abs=40)
+
+
+def test_the_generator_decides_the_trace(drawn_problems):
+    for problem in (drawn_problems["countdown"][0], drawn_problems["chain_sum"][0]):
+        texts = [write_trace(problem, Random(seed)).text for seed in range(20)]
+        assert texts == [write_trace(problem, Random(seed)).text for seed in range(20)]
+        assert len(set(texts)) > 2
+
+
+def test_unknown_benchmark_is_told():
+    problem = Problem("id", "sudoku", "", "", {}, "train")
+    with pytest.raises(ValueError, match=r"no tutor for benchmark 'sudoku'; .*'chain_sum', 'countdown'"):
+        write_trace(problem, Random(0))
