@@ -1,15 +1,15 @@
 """Configuration: one validated model a stage, read from `profiles/<profile>.yaml`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from lrs.problems import BENCHMARKS
 
 PROFILES = Path("profiles")
-Fraction = float
+Fraction = Annotated[float, Field(ge=0, le=1)]
 ArmName = Literal["base", "lrs_basic", "lrs", "lrs_history"]
 
 
@@ -52,6 +52,12 @@ class Sae(_Section):
     batch_size: PositiveInt = Field(description="activations a step")
     epochs: PositiveInt
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.k > self.d_sae:
+            raise ValueError(f"k ({self.k}) must not be larger than d_sae ({self.d_sae})")
+        return self
+
 
 class Reward(_Section):
     width: PositiveInt
@@ -64,14 +70,20 @@ class Reward(_Section):
     patience: PositiveInt = Field(description="epochs without a better AUROC after which training stops")
     early_stopping_share: Fraction = Field(gt=0, lt=1, description="share of the problems held out for it")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
+
 
 class Select(_Section):
     """The grid that is searched on `validation`; thresholds are quantiles of what base shows there."""
 
-    num_steps: list[PositiveInt]
-    step_size: list[float] = Field(description="in units of the normalised activation")
-    reward_quantile: list[Fraction]
-    confidence_quantile: list[Fraction]
+    num_steps: list[PositiveInt] = Field(min_length=1)
+    step_size: list[float] = Field(min_length=1, description="in units of the normalised activation")
+    reward_quantile: list[Fraction] = Field(min_length=1)
+    confidence_quantile: list[Fraction] = Field(min_length=1)
 
 
 class Steering(_Section):
@@ -128,6 +140,10 @@ def _explain(error: dict[str, Any]) -> str:
         for name in error["loc"][:-1]:
             owner = owner.model_fields[name].annotation
         return f"{field} is not a parameter; legal: {', '.join(f for f in owner.model_fields if f != 'profile')}"
+    if error["type"] == "missing":
+        return f"{field} is missing"
+    if error["type"] == "value_error":
+        return f"{field}: {error['ctx']['error']}"
     return f"{field}: {error['msg']} (got {error['input']!r})"
 
 
@@ -141,7 +157,13 @@ def load_config(profile: str) -> Config:
     if not path.exists():
         raise ConfigError(f"unknown profile {profile!r}; legal: {', '.join(profile_names())}")
     try:
-        return Config(profile=profile, **yaml.safe_load(path.read_text()))
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "profile" in content:
+        raise ConfigError(f"{path} must hold the sections of a profile, and no `profile` of its own")
+    try:
+        return Config(profile=profile, **content)
     except ValidationError as error:
         faults = "; ".join(_explain(fault) for fault in error.errors())
         raise ConfigError(f"{path}: {faults}") from None

@@ -61,10 +61,6 @@ class SaeDictionary:
         """The activation as the latents tell it: (..., d_in) to (..., d_in)."""
         return self.sae.decode(self.encode(activation)) / self.input_scale
 
-    def to(self, dtype: torch.dtype) -> "SaeDictionary":
-        """The same dictionary in another precision."""
-        return SaeDictionary(self.sae.to(dtype=dtype), self.input_scale, self.backbone, self.layer)
-
 
 def input_scale_for(activations: Tensor) -> float:
     """What brings activations (count, d_in) to an average norm of sqrt(d_in)."""

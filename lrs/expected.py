@@ -11,7 +11,7 @@ _KEYS = ["backbone", "benchmark", "split", "decoding", "arm"]
 
 
 def accept(profile: str) -> list[Path]:
-    """Make the tables in `figures/<profile>/` the expected ones; the only writer of `data/expected/`.
+    """Make the tables and pictures in `figures/<profile>/` the expected ones; the only writer of `data/expected/`.
 
     Raises:
         FileNotFoundError: the profile has no main table.
@@ -21,7 +21,8 @@ def accept(profile: str) -> list[Path]:
         raise FileNotFoundError(f"{source / 'main_results.csv'} does not exist: run the profile before accepting it")
     target = EXPECTED / profile
     target.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copyfile(path, target / path.name)) for path in sorted(source.glob("*.csv"))]
+    kept = [path for path in sorted(source.iterdir()) if path.suffix in (".csv", ".md", ".png")]
+    return [Path(shutil.copyfile(path, target / path.name)) for path in kept]
 
 
 def check(profile: str) -> list[str]:

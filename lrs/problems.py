@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SPLIT_SHARES = {"train": 0.70, "reward": 0.10, "validation": 0.05, "test": 0.15}
+_SEED_STRIDE = 10**9  # reasoning-gym makes entry i from seed + i: near seeds would draw the same problems
 _MOST_REPEATS = 20_000  # draws in a row without a new problem after which a benchmark counts as exhausted
 
 
@@ -85,14 +86,20 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
     Args:
         benchmark: one of `BENCHMARKS`.
         difficulty: keyword arguments of the reasoning-gym data set.
-        seed: of the reasoning-gym data set.
+        seed: other seeds, other problems.
+
+    Raises:
+        ValueError: unknown benchmark, or parameters that its data set does not have.
     """
     import reasoning_gym  # takes seconds, and most stages draw nothing
 
     if benchmark not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {benchmark!r}; legal: {', '.join(BENCHMARKS)}")
     kind = BENCHMARKS[benchmark]
-    dataset = reasoning_gym.create_dataset(benchmark, seed=seed, size=2**31, **difficulty)
+    try:
+        dataset = reasoning_gym.create_dataset(benchmark, seed=seed * _SEED_STRIDE, size=2**31, **difficulty)
+    except (TypeError, AssertionError) as error:
+        raise ValueError(f"benchmarks.{benchmark}: reasoning-gym refuses {difficulty}: {error}") from None
     seen: set[str] = set()
     repeats = 0
     for index in range(2**31):

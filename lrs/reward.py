@@ -81,8 +81,8 @@ class _Block(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of (batch, length, width), each (batch, heads, length, head_width)."""
-        batch, length, _ = x.shape
-        qkv = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, -1)
+        batch, length, width = x.shape
+        qkv = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:

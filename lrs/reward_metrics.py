@@ -40,7 +40,7 @@ def auroc_by_position(
     """AUROC along a trace, by relative position, with percentile bootstrap intervals over problems.
 
     Returns:
-        A row a bin: variant, position (centre of the bin, 0..1), auroc, low, high.
+        A row a bin that holds both classes: variant, position (centre of the bin, 0..1), auroc, low, high.
     """
     relative = (heldout["position"] + 0.5) / heldout["length"]
     binned = heldout.assign(bin=np.minimum((relative * bins).astype(int), bins - 1))
@@ -48,6 +48,8 @@ def auroc_by_position(
     rows = []
     for number, tokens in binned.groupby("bin"):
         correct, probability = tokens["correct"].to_numpy(), tokens["probability"].to_numpy()
+        if correct.all() or not correct.any():
+            continue
         members = list(tokens.reset_index(drop=True).groupby("problem_id").indices.values())
         draws = []
         for _ in range(resamples):

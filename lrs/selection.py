@@ -147,7 +147,10 @@ def load_selection(path: Path, backbone: Backbone) -> dict[str, Setting]:
     """
     if not path.exists():
         raise StoreError(f"no selection at {path}; run stage `select` first")
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it and rerun stage `select`") from None
     if content["backbone"] != backbone.identity:
         raise StoreError(f"{path} was made for backbone {content['backbone']}, not {backbone.identity}; rerun `select`")
     return {arm: Setting(**setting) for arm, setting in content["chosen"].items()}

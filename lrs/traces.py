@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
 from datasets import Dataset
 
 from lrs.answers import is_correct
@@ -14,8 +16,13 @@ from lrs.decoding import Generation, Request, generate
 from lrs.problems import Problem, draw_problems
 from lrs.prompts import prompt_ids
 from lrs.steering import Steering
-from lrs.store import make_parts, read_table, write_table
+from lrs.store import fingerprint, make_parts, read_table, write_table
 
+# the modules that what is generated, and how it is judged, depends on
+_GENERATING = (
+    *("answers", "ascent", "backbones", "behaviors", "decoding", "dictionary", "gate"),
+    *("problems", "prompts", "reward", "slot_cache", "steering", "traces"),
+)
 Job = tuple[Problem, int]  # a problem and a seed; seed 0 is greedy
 
 
@@ -112,9 +119,11 @@ def collect_traces(
 
 
 def plan_of(backbone: Backbone, jobs: Sequence[Job], config: Config) -> dict[str, Any]:
-    """What any generation depends on, beside steering."""
+    """What any generation depends on, beside steering: after a change of any of it, what was generated is stale."""
+    sources = [Path(__file__).with_name(f"{module}.py").read_text() for module in _GENERATING]
     return {
         "backbone": backbone.identity,
+        "code": fingerprint([sources, transformers.__version__, torch.__version__.partition("+")[0]]),
         "decoding": config.decoding.model_dump(),
         "problems": [f"{problem.id}:{seed}" for problem, seed in jobs],
     }

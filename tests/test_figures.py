@@ -8,11 +8,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrs.behaviors import BEHAVIORS
+from lrs.comparison import compare_arms
 from lrs.config import Statistics
 from lrs.figures import results, reward, sae, select, traces
 from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
 from lrs.statistics import calibration_bins
-from lrs.comparison import compare_arms
 from lrs.tables import read_paper_table
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -127,3 +127,17 @@ def test_assert_unseen_finds_leaks(drawn_problems):
         assert_unseen(by_split["test"], [*seen, leaked.id])
     with pytest.raises(ValueError, match="2 evaluated problems were seen"):
         assert_unseen(by_split["test"] + by_split["train"][:2], seen)
+
+
+def test_other_seeds_draw_other_problems():
+    """reasoning-gym seeds entry i with seed + i, so that near seeds would share nearly all."""
+    first, second = (
+        {problem.id for problem in draw_problems("chain_sum", DIFFICULTY["chain_sum"], {"test": 100}, seed)}
+        for seed in (0, 1)
+    )
+    assert len(first & second) < 5
+
+
+def test_a_misspelt_difficulty_is_named():
+    with pytest.raises(ValueError, match=r"benchmarks.chain_sum: reasoning-gym refuses .*min_trems"):
+        draw_problems("chain_sum", {"min_trems": 3}, {"test": 1}, 0)

@@ -70,7 +70,7 @@ def test_truncated_weights_are_one_clear_line(tmp_path):
     save_reward(tiny_reward("token").float(), tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:200])
-    with pytest.raises(StoreError, match="cannot read the reward model in .*") as error:
+    with pytest.raises(StoreError, match="cannot read the reward model in ") as error:
         load_reward(tmp_path)
     assert "\n" not in str(error.value)
 

@@ -229,7 +229,8 @@ def project(main_table, tmp_path, monkeypatch):
 
 def test_accepted_tables_pass_the_check(project):
     assert expected.check("cpu") == ["data/expected/cpu/main_results.csv does not exist"]
-    assert [str(path) for path in expected.accept("cpu")] == ["data/expected/cpu/main_results.csv"]
+    accepted = [str(path) for path in expected.accept("cpu")]
+    assert accepted == ["data/expected/cpu/main_results.csv", "data/expected/cpu/main_results.md"]
     assert expected.check("cpu") == []
 
 
