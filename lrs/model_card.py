@@ -1,5 +1,6 @@
 """The built-in reasoner's model card: how it was made, how well it does, how it fails. Written from measurements."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -75,14 +76,16 @@ def write_card(folder: Path, config: Config) -> None:
     rates = report[["benchmark", "decoding", *BEHAVIORS]]
     save_figure(loss_figure(pd.read_csv(folder / "loss.csv")), folder, "loss")
     size = backbone.model.num_parameters()
+    training = json.loads((folder / "training.json").read_text())
     write_text(
         folder / "README.md",
         f"""# {folder.name}: the built-in reasoner
 
 A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from nothing on
 {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in a careful
-and a careless style. `make reasoner` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}); the weights are
-stored in bfloat16. Its problems come from reasoning-gym, only those of split `train` (by content hash):
+and a careless style. `make reasoner` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
+{training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
+Its problems come from reasoning-gym, only those of split `train` (by content hash):
 
 {_list(recipe.benchmarks)}
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -150,7 +151,9 @@ def _write_json(path: Path, content: Any) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def _save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, losses: list) -> None:
+def _save_checkpoint(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, log: dict[str, Any]
+) -> None:
     """Weights and optimizer state as safetensors; `state.json`, written last, says which step is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     states = optimizer.state_dict()["state"]
@@ -158,15 +161,16 @@ def _save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
     save_file(weights, folder / f"model-{step}.safetensors")
     save_file(flat, folder / f"optimizer-{step}.safetensors")
-    _write_json(folder / "state.json", {"step": step, "losses": losses})
+    _write_json(folder / "state.json", {"step": step} | log)
     for stale in folder.glob("*.safetensors"):
         if not stale.stem.endswith(f"-{step}"):
             stale.unlink()
 
 
-def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list]:
+def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The step that is complete, the losses so far and the seconds they took."""
     if not (folder / "state.json").exists():
-        return 0, []
+        return {"step": 0, "losses": [], "seconds": 0.0}
     saved = json.loads((folder / "state.json").read_text())
     model.load_state_dict(load_file(folder / f"model-{saved['step']}.safetensors"), strict=False)
     state: dict[int, dict[str, Tensor]] = {}
@@ -174,7 +178,7 @@ def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Opti
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return saved["step"], saved["losses"]
+    return saved
 
 
 def training_problems(recipe: Recipe, cache: Path) -> list[Problem]:
@@ -197,7 +201,8 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
     """Train the reasoner of `folder/recipe.yaml` and write its weights, tokenizer and loss curve there.
 
     Args:
-        folder: of the reasoner; receives `model.safetensors` (bfloat16), `config.json`, tokenizer, `loss.csv`.
+        folder: of the reasoner; receives `model.safetensors` (bfloat16), `config.json`, tokenizer, `loss.csv`, and
+            `training.json` (how long it took, and on what).
         scratch: checkpoints go here; a killed run resumes from the last.
         device: as torch names it.
     """
@@ -214,7 +219,9 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         fused=True,
     )
     problems = training_problems(recipe, scratch / "problems.jsonl")
-    first, losses = _load_checkpoint(scratch, model, optimizer)
+    saved = _load_checkpoint(scratch, model, optimizer)
+    first, losses = saved["step"], saved["losses"]
+    started = time.monotonic() - saved["seconds"]
     per_step = recipe.row_length * recipe.rows_per_batch
     with Progress("reasoner: training", recipe.steps * per_step, "tokens", done=first * per_step) as progress:
         for step in range(first, recipe.steps):
@@ -228,8 +235,15 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
             losses.append(round(loss.item(), 5))
             progress.advance(per_step, f"loss {losses[-1]:.3f}")
             if (step + 1) % recipe.checkpoint_every == 0:
-                _save_checkpoint(scratch, step + 1, model, optimizer, losses)
+                log = {"losses": losses, "seconds": time.monotonic() - started}
+                _save_checkpoint(scratch, step + 1, model, optimizer, log)
     model.eval().to("cpu", torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    about = {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "minutes": round((time.monotonic() - started) / 60, 1),
+    }
+    _write_json(folder / "training.json", about)
     rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
     (folder / "loss.csv").write_text("tokens,loss\n" + "\n".join(rows) + "\n")
