@@ -6,8 +6,7 @@ generations belong to one problem, they are not independent; the unit of every i
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, norm
-from sklearn.metrics import roc_auc_score
+from scipy.stats import binomtest, norm, rankdata
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -115,7 +114,10 @@ def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
     labels = np.asarray(labels).astype(bool)
     if labels.all() or not labels.any():
         raise ValueError(f"AUROC needs both classes; got {int(labels.sum())} positives among {labels.size} labels")
-    return float(roc_auc_score(labels, np.asarray(scores, dtype=float)))
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    # by ranks (Mann and Whitney's U): many times faster than a curve, and bootstraps take thousands
+    above = rankdata(scores)[labels].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
 
 
 def within_group_auroc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> float:
