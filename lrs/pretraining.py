@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from lrs.problems import Problem, draw_problems
 from lrs.progress import Progress
+from lrs.store import write_text
 from lrs.tokenizer import build_tokenizer
 from lrs.tutor import write_trace
 
@@ -146,11 +146,6 @@ def _training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.de
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
 
 
-def _write_json(path: Path, content: Any) -> None:
-    path.with_suffix(".tmp").write_text(json.dumps(content))
-    os.replace(path.with_suffix(".tmp"), path)
-
-
 def _save_checkpoint(
     folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, log: dict[str, Any]
 ) -> None:
@@ -161,7 +156,7 @@ def _save_checkpoint(
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
     save_file(weights, folder / f"model-{step}.safetensors")
     save_file(flat, folder / f"optimizer-{step}.safetensors")
-    _write_json(folder / "state.json", {"step": step} | log)
+    write_text(folder / "state.json", json.dumps({"step": step} | log))
     for stale in folder.glob("*.safetensors"):
         if not stale.stem.endswith(f"-{step}"):
             stale.unlink()
@@ -184,7 +179,6 @@ def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Opti
 def training_problems(recipe: Recipe, cache: Path) -> list[Problem]:
     """The recipe's problems of split `train`, generated once and kept as JSON lines in `cache`."""
     if not cache.exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
         counts = {"train": recipe.problems_per_benchmark}
         drawn = []
         with Progress("reasoner: problems", len(recipe.benchmarks), "benchmarks") as progress:
@@ -192,8 +186,7 @@ def training_problems(recipe: Recipe, cache: Path) -> list[Problem]:
                 drawn += draw_problems(benchmark, difficulty, counts, recipe.seed)
                 progress.advance()
         lines = "\n".join(json.dumps(problem.to_row()) for problem in drawn)
-        cache.with_suffix(".tmp").write_text(lines)
-        os.replace(cache.with_suffix(".tmp"), cache)
+        write_text(cache, lines)
     return [Problem.from_row(json.loads(line)) for line in cache.read_text().splitlines()]
 
 
@@ -244,6 +237,6 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
-    _write_json(folder / "training.json", about)
+    write_text(folder / "training.json", json.dumps(about))
     rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
-    (folder / "loss.csv").write_text("tokens,loss\n" + "\n".join(rows) + "\n")
+    write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")
