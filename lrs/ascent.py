@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 _SMALLEST_NORM = 1e-12  # below it a gradient has no direction and the step is zero
@@ -22,26 +21,22 @@ def unit(gradient: Tensor) -> Tensor:
     return gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
 
 
-def ascend(latent: Tensor, reward_logit: Callable[[Tensor], Tensor], ascent: Ascent) -> tuple[Tensor, Tensor]:
+def ascend(latent: Tensor, gradient: Tensor, gradient_at: Callable[[Tensor], Tensor], ascent: Ascent) -> Tensor:
     """Repeat z <- z + alpha * g / ||g|| with g the gradient of the reward logit at z.
 
     Args:
         latent: (batch, d_sae).
-        reward_logit: maps (batch, d_sae) to (batch,), each row on its own.
+        gradient: at `latent`, of the same shape.
+        gradient_at: gives it at other latents, for the steps after the first.
         ascent: number and length of the steps.
 
     Returns:
-        The latents after the last step, (batch, d_sae), and the logits before the first, (batch,).
+        The latents after the last step, (batch, d_sae).
     """
-    before = None
-    with torch.enable_grad():
-        for _ in range(ascent.num_steps):
-            latent = latent.detach().requires_grad_(True)
-            logit = reward_logit(latent)
-            (gradient,) = torch.autograd.grad(logit.sum(), latent)
-            before = logit.detach() if before is None else before
-            latent = latent + ascent.step_size * unit(gradient)
-    return latent.detach(), before
+    latent = latent + ascent.step_size * unit(gradient)
+    for _ in range(ascent.num_steps - 1):
+        latent = latent + ascent.step_size * unit(gradient_at(latent))
+    return latent
 
 
 def write_back(latent: Tensor, moved: Tensor, decoder: Tensor, input_scale: float) -> Tensor:

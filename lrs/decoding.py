@@ -7,7 +7,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.gate import confidence_of
-from lrs.slot_cache import SlotCache
+from lrs.slot_cache import SlotCache, banded, order_by_length
 from lrs.steering import Steerer, Steering, SteeringRecord, hooked
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # ids, attention mask, position ids: logits of the last token
 
 _TOKENS_BETWEEN_CHECKS = 8
 _SMALLEST_REFILL = 1 / 16  # of the batch: fewer free rows wait for company
@@ -49,29 +53,31 @@ def uniforms(problem_id: str, seed: int, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
-def choose(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+def choose(logits: Tensor, temperature: Tensor, uniform: Tensor, mode: Tensor) -> Tensor:
     """The next token of each row: the mode where temperature is 0, else the inverse CDF in vocabulary order.
 
     Args:
         logits: (rows, vocabulary), untempered.
         temperature: (rows,), at least 0.
         uniform: (rows,) in [0, 1).
+        mode: (rows,) tokens of the highest logits.
     """
     tempered = logits.double() / torch.where(temperature > 0, temperature, 1.0)[:, None]
     cumulative = tempered.softmax(dim=-1).cumsum(dim=-1)
     threshold = (uniform * cumulative[:, -1])[:, None]
     sampled = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-    return torch.where(temperature > 0, sampled, logits.argmax(dim=-1))
+    return torch.where(temperature > 0, sampled, mode)
 
 
 class _Batch:
     """The rows being decoded: tensors with a row each, and the numbers of the requests in them."""
 
-    def __init__(self, model: PreTrainedModel, rows: int, prompt: int, max_new_tokens: int, sampled: bool):
+    def __init__(self, model: PreTrainedModel, rows: int, longest_prompt: int, max_new_tokens: int, sampled: bool):
         device = model.device
         room = max_new_tokens + _TOKENS_BETWEEN_CHECKS
+        self.max_new_tokens = max_new_tokens
         self.requests: list[int | None] = [None] * rows
-        self.cache = SlotCache(model.config.num_hidden_layers, rows, prompt + room, device, model.dtype)
+        self.cache = SlotCache(model.config.num_hidden_layers, rows, longest_prompt + room, device, model.dtype)
         self.tokens = torch.zeros(rows, room, dtype=torch.long, device=device)
         self.confidence = torch.zeros(rows, room, device=device)
         self.count = torch.zeros(rows, dtype=torch.long, device=device)
@@ -83,21 +89,22 @@ class _Batch:
     def free(self) -> list[int]:
         return [row for row, request in enumerate(self.requests) if request is None]
 
-    def append(self, logits: Tensor, rows: Tensor, ends: Tensor, max_new_tokens: int) -> Tensor:
+    def append(self, logits: Tensor, rows: Tensor, ends: Tensor) -> Tensor:
         """Choose the next token of some rows from (rows, vocabulary) logits; the confidence of the choice."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         count = self.count[rows].clamp(max=self.tokens.shape[1] - 1)
+        highest, token = logits.max(dim=-1)
         if self.uniform.shape[1]:
-            token = choose(logits, self.temperature[rows], self.uniform[rows, count])
-        else:
-            token = logits.argmax(dim=-1)
-        confidence = confidence_of(logits.float() if logits.dtype != torch.float64 else logits)
+            token = choose(logits, self.temperature[rows], self.uniform[rows, count], token)
+        confidence = confidence_of(logits, highest)
         self.tokens[rows, count] = token
         self.confidence[rows, count] = confidence.to(self.confidence.dtype)
         self.count[rows] = count + 1
-        self.done[rows] |= torch.isin(token, ends) | (count + 1 >= max_new_tokens)
+        self.done[rows] |= torch.isin(token, ends) | (count + 1 >= self.max_new_tokens)
         return confidence
 
     def keep(self, rows: list[int]) -> None:
+        """Let row i be what was row `rows[i]`; the others are dropped."""
         self.cache.keep(rows)
         for name in ("tokens", "confidence", "count", "temperature", "uniform", "done"):
             setattr(self, name, getattr(self, name)[rows])
@@ -133,27 +140,28 @@ def generate(
     """
     _check(model, requests)
     waiting = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
-    rows = min(batch_size, len(requests))
-    longest = max(len(request.prompt) for request in requests)
+    longest = len(requests[waiting[-1]].prompt) if waiting else 0
     sampled = any(request.temperature > 0 for request in requests)
-    batch = _Batch(model, rows, longest, max_new_tokens, sampled)
-    steerer = Steerer(steering, rows, max_new_tokens + _TOKENS_BETWEEN_CHECKS) if steering else None
+    batch = _Batch(model, min(batch_size, len(requests)), longest, max_new_tokens, sampled)
+    steerer = Steerer(steering, len(batch.requests), max_new_tokens + _TOKENS_BETWEEN_CHECKS) if steering else None
     ends = torch.tensor(list(end_ids), device=model.device)
     results: list[Generation | None] = [None] * len(requests)
-    with hooked(model, steering.layer, steerer) if steerer else nullcontext():
+    with (
+        hooked(model, steering.layer, steerer) if steerer else nullcontext(),
+        banded(model) as takes_bands,
+    ):
+        forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
         while waiting or len(batch.free) < len(batch.requests):
-            free = batch.free
-            if waiting and len(free) >= max(1, round(_SMALLEST_REFILL * len(batch.requests))):
-                chosen = [waiting.pop() for _ in free[: len(waiting)]]
-                _admit(model, batch, steerer, requests, dict(zip(free, chosen, strict=False)), ends, max_new_tokens)
-            elif not waiting and len(free) > (1 - _WORTH_COMPACTING) * len(batch.requests):
-                busy = [row for row, request in enumerate(batch.requests) if request is not None]
-                batch.keep(busy)
-                if steerer:
-                    steerer.keep(busy)
+            _rearrange(batch, steerer, bool(waiting))
+            if waiting and len(free := batch.free) >= max(1, round(_SMALLEST_REFILL * len(batch.requests))):
+                chosen = {row: waiting.pop() for row in free[: len(waiting)]}
+                _admit(forward, batch, steerer, requests, chosen, ends)
+            batch.cache.regroup()
+            if steerer:
+                steerer.reward.regroup()
             for _ in range(_TOKENS_BETWEEN_CHECKS):
-                _decode_token(model, batch, steerer, ends, max_new_tokens)
-            on_finished(_collect(batch, steerer, results, set(end_ids), max_new_tokens))
+                _decode_token(forward, batch, steerer, ends)
+            on_finished(_collect(batch, steerer, results, set(end_ids)))
     return results
 
 
@@ -165,18 +173,35 @@ def _check(model: PreTrainedModel, requests: Sequence[Request]) -> None:
         raise ValueError("a prompt is empty; every request needs at least one token")
 
 
+def _options(model: PreTrainedModel) -> dict[str, Any]:
+    """What every forward pass is asked for: only the logits that are needed, where the model can do that."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+
+
+def _rearrange(batch: _Batch, steerer: Steerer | None, more: bool) -> None:
+    """Drop free rows if many are and no prompt waits; on a CPU, bring rows of like length together."""
+    rows = list(range(len(batch.requests)))
+    if not more and len(batch.free) > (1 - _WORTH_COMPACTING) * len(rows):
+        rows = [row for row in rows if batch.requests[row] is not None]
+    if batch.tokens.device.type == "cpu":
+        rows = order_by_length(batch.cache.lengths, rows)
+    if rows != list(range(len(batch.requests))):
+        batch.keep(rows)
+        if steerer:
+            steerer.keep(rows)
+
+
 def _admit(
-    model: PreTrainedModel,
+    forward: Forward,
     batch: _Batch,
     steerer: Steerer | None,
     requests: Sequence[Request],
     placement: dict[int, int],
     ends: Tensor,
-    max_new_tokens: int,
 ) -> None:
     """Read the prompts of `placement` (row to request number), padded on the left, and choose the first tokens."""
     rows = list(placement)
-    device = model.device
+    device = batch.tokens.device
     length = max(len(requests[number].prompt) for number in placement.values())
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -196,43 +221,46 @@ def _admit(
     mask = mask.to(device)
     attention = batch.cache.prefill(rows, mask)
     positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    logits = _forward(model, ids.to(device), attention, positions, batch.cache)
-    batch.append(logits, torch.tensor(rows, device=device), ends, max_new_tokens)
+    batch.append(forward(ids.to(device), attention, positions), torch.tensor(rows, device=device), ends)
 
 
-def _decode_token(
-    model: PreTrainedModel, batch: _Batch, steerer: Steerer | None, ends: Tensor, max_new_tokens: int
-) -> None:
+def _decode_token(forward: Forward, batch: _Batch, steerer: Steerer | None, ends: Tensor) -> None:
     """Process each row's newest token and choose the next; rows that are done go on to no effect."""
-    rows = torch.arange(len(batch.requests), device=model.device)
+    rows = torch.arange(len(batch.requests), device=batch.tokens.device)
     newest = batch.tokens[rows, batch.count - 1]
     attention = batch.cache.decode()
     if steerer:
         steerer.enabled = True
         steerer.active = ~batch.done
-    logits = _forward(model, newest[:, None], attention, batch.cache.positions[:, None], batch.cache)
-    confidence = batch.append(logits, rows, ends, max_new_tokens)
+    confidence = batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), rows, ends)
     if steerer:
         steerer.confidence = confidence
 
 
-def _forward(model: PreTrainedModel, ids: Tensor, attention: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+def _forward(
+    model: PreTrainedModel,
+    cache: SlotCache,
+    options: dict[str, Any],
+    takes_bands: bool,
+    ids: Tensor,
+    attention: Tensor,
+    positions: Tensor,
+) -> Tensor:
     """Logits at the last position of each row, (rows, vocabulary)."""
-    last_only = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+    bands = {"bands": cache.bands} if takes_bands else {}
     output = model(
         input_ids=ids,
         attention_mask=attention,
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
-        **last_only,
+        **options,
+        **bands,
     )
     return output.logits[:, -1]
 
 
-def _collect(
-    batch: _Batch, steerer: Steerer | None, results: list[Generation | None], ends: set[int], max_new_tokens: int
-) -> int:
+def _collect(batch: _Batch, steerer: Steerer | None, results: list[Generation | None], ends: set[int]) -> int:
     """Take the finished generations out of the batch: the one place where the host waits for the device."""
     done = batch.done.tolist()
     finished = [row for row, number in enumerate(batch.requests) if number is not None and done[row]]
@@ -241,9 +269,9 @@ def _collect(
     tokens, confidence = batch.tokens[finished].tolist(), batch.confidence[finished].tolist()
     records = steerer.records() if steerer else None
     for index, row in enumerate(finished):
-        written = tokens[index][:max_new_tokens]
+        written = tokens[index][: batch.max_new_tokens]
         end = next((i for i, token in enumerate(written) if token in ends), None)
-        length = max_new_tokens if end is None else end + 1
+        length = len(written) if end is None else end + 1
         results[batch.requests[row]] = Generation(
             token_ids=written[:length],
             confidence=confidence[index][:length],

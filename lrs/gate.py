@@ -35,6 +35,10 @@ ALWAYS = Gate(reward_threshold=2.0, confidence_threshold=0.0)  # LRS-Basic: ever
 NEVER = Gate(reward_threshold=0.0, confidence_threshold=0.0)
 
 
-def confidence_of(logits: Tensor) -> Tensor:
-    """Probability of the most likely token under untempered logits (..., vocabulary): shape (...)."""
-    return torch.exp(logits.amax(dim=-1) - logits.logsumexp(dim=-1))
+def confidence_of(logits: Tensor, highest: Tensor | None = None) -> Tensor:
+    """Probability of the most likely token under untempered logits (..., vocabulary): shape (...).
+
+    `highest`, if it is known already, is the maximum over the vocabulary.
+    """
+    highest = logits.amax(dim=-1) if highest is None else highest
+    return torch.exp(highest - logits.logsumexp(dim=-1))

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,41 +29,6 @@ class RewardConfig:
     width: int = 128
     layers: int = 2
     heads: int = 4
-
-
-@dataclass
-class History:
-    """Keys and values of the tokens scored so far, one slot a row: the cache of the `history` variant.
-
-    `keys[layer]` and `values[layer]` are (rows, heads, capacity, head_width); row i holds `lengths[i]` tokens.
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    lengths: Tensor
-    host_lengths: np.ndarray  # the same numbers where no synchronisation is needed to read them
-
-    @property
-    def longest(self) -> int:
-        """The number of tokens in the fullest row."""
-        return int(self.host_lengths.max(initial=0))
-
-    def make_room(self) -> None:
-        """Double the capacity if the fullest row has used it up."""
-        if self.longest == self.keys[0].shape[2]:
-            self.keys = [torch.cat([keys, torch.zeros_like(keys)], dim=2) for keys in self.keys]
-            self.values = [torch.cat([values, torch.zeros_like(values)], dim=2) for values in self.values]
-
-    def clear(self, rows: list[int]) -> None:
-        """Empty some rows, for new traces to begin in them."""
-        self.lengths[rows] = 0
-        self.host_lengths[rows] = 0
-
-    def keep(self, rows: list[int]) -> None:
-        """Drop every row but these."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
-        self.lengths, self.host_lengths = self.lengths[rows], self.host_lengths[rows]
 
 
 class _Block(nn.Module):
@@ -126,69 +90,19 @@ class LatentRewardModel(nn.Module):
             x = block.finish(x, attended)
         return self._read_out(x)
 
-    def new_history(self, rows: int, capacity: int) -> History | None:
-        """An empty cache for `rows` rows of up to `capacity` tokens; None for the `token` variant."""
-        if self.config.variant == "token":
-            return None
-        shape = (rows, self.config.heads, capacity, self.config.width // self.config.heads)
-        empty = [self.head.weight.new_zeros(shape) for _ in range(2 * self.config.layers)]
-        lengths = torch.zeros(rows, dtype=torch.long, device=self.head.weight.device)
-        return History(empty[: self.config.layers], empty[self.config.layers :], lengths, np.zeros(rows, dtype=int))
-
-    def step(self, latent: Tensor, history: History | None = None) -> Tensor:
-        """Reward logit of the newest token of each row, (batch, d_sae) to (batch,); does not extend the history."""
-        return self._step(latent, history)[0]
-
-    @torch.no_grad()
-    def extend(self, history: History | None, latent: Tensor) -> Tensor:
-        """Like `step`, and append the token to the history, if there is one."""
-        logit, keys, values = self._step(latent, history)
-        if history is not None:
-            history.make_room()
-            rows = torch.arange(len(latent), device=latent.device)
-            for layer in range(self.config.layers):
-                history.keys[layer][rows, :, history.lengths] = keys[layer][:, :, 0]
-                history.values[layer][rows, :, history.lengths] = values[layer][:, :, 0]
-            history.lengths += 1
-            history.host_lengths += 1
-        return logit
-
-    def _step(self, latent: Tensor, history: History | None) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        positions = torch.zeros_like(latent[:, :1]).long() if history is None else history.lengths[:, None]
-        x = self._embed(latent[:, None], positions)
-        keys, values = [], []
-        for layer, block in enumerate(self.blocks):
-            query, key, value = block.project(x)
-            attended = value if history is None else _attend(query, key, value, history, layer)
-            x = block.finish(x, attended)
-            keys.append(key.detach())
-            values.append(value.detach())
-        return self._read_out(x)[:, 0], keys, values
-
     def _embed(self, latents: Tensor, positions: Tensor) -> Tensor:
         x = self.embed(self.norm_input(latents))
-        return x + _sinusoids(positions, x) if self.config.variant == "history" else x
+        return x + sinusoids(positions, x.shape[-1], x.dtype) if self.config.variant == "history" else x
 
     def _read_out(self, x: Tensor) -> Tensor:
         return self.head(self.norm_output(x)).squeeze(-1)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, history: History, layer: int) -> Tensor:
-    """Attention of one new token a row to the row's history and to itself: (batch, heads, 1, head_width)."""
-    longest = history.longest
-    past = slice(0, longest)
-    keys = torch.cat([history.keys[layer][:, :, past], key], dim=2)
-    values = torch.cat([history.values[layer][:, :, past], value], dim=2)
-    seen = torch.arange(longest, device=query.device) < history.lengths[:, None]
-    mask = torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)[:, None, None]
-    return scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-
-
-def _sinusoids(positions: Tensor, like: Tensor) -> Tensor:
-    """Sinusoidal position embeddings, (batch, length) to (batch, length, width)."""
-    half = like.shape[-1] // 2
-    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=like.device, dtype=like.dtype) / half)
-    angles = positions[..., None].to(like.dtype) * frequencies
+def sinusoids(positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """Sinusoidal position embeddings: (...) to (..., width)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=positions.device, dtype=dtype) / half)
+    angles = positions[..., None].to(dtype) * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 

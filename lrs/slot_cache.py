@@ -1,9 +1,23 @@
 """A key-value cache with a slot a row: preallocated, each row with its own length, rows replaced in place."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from inspect import Parameter, signature
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+Band = tuple[slice, int]  # neighbouring rows, and how many columns their longest sequence needs
+
+# On a CPU attention waits for memory: rows of like length are kept together, and read no further than they need.
+# On an accelerator one wide read costs less than several narrow ones.
+_BAND = 48  # tokens
 
 
 class SlotCache(Cache):
@@ -21,6 +35,7 @@ class SlotCache(Cache):
         self._target: Tensor | None = None
         self._source: Tensor | None = None
         self._width = 0
+        self._runs = [slice(0, rows)]
 
     def prefill(self, rows: list[int], mask: Tensor) -> Tensor:
         """Begin new sequences in `rows`: the pass reads prompts padded on the left.
@@ -59,14 +74,23 @@ class SlotCache(Cache):
         """Where `decode` is about to write, (rows,): the position ids of the tokens given to the model."""
         return self._target
 
+    @property
+    def bands(self) -> list[Band]:
+        """Runs of neighbouring rows that were of like length at the last `regroup`, and the width each needs now."""
+        return bands_of(self._runs, self.lengths)
+
+    def regroup(self) -> None:
+        """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
+        self._runs = runs_of_like_length(self.lengths, self.device)
+
     def release(self, rows: list[int]) -> None:
         """Forget the sequences in these rows, so that they no longer widen what attention reads."""
         self.lengths[rows] = 0
 
-    def keep(self, rows: list[int]) -> None:
-        """Drop every row but these."""
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
         for layer in self.layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+            layer.keys, layer.values = (moved(states, rows, self.lengths) for states in (layer.keys, layer.values))
         self.lengths, self.rows = self.lengths[rows], len(rows)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -114,3 +138,77 @@ class _SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return self.cache.capacity
+
+
+def order_by_length(lengths: np.ndarray, rows: Sequence[int]) -> list[int]:
+    """An order of these rows in which those of like length are neighbours, the longest first.
+
+    Rows whose place is right already stay where they are, so that few have to be moved.
+    """
+    band = lengths // _BAND
+    wanted = sorted((int(band[row]) for row in rows), reverse=True)  # the band of each place
+    staying = {row for row in rows if row < len(wanted) and band[row] == wanted[row]}
+    others = iter(sorted(set(rows) - staying, key=lambda row: (-band[row], row)))
+    return [place if place in staying else next(others) for place in range(len(wanted))]
+
+
+def runs_of_like_length(lengths: np.ndarray, device: torch.device) -> list[slice]:
+    """The rows, in runs of neighbours whose lengths lie in the same band; on an accelerator in one run."""
+    changes = np.flatnonzero(np.diff(lengths // _BAND)) + 1 if device.type == "cpu" else np.array([], dtype=int)
+    return [slice(start, end) for start, end in pairwise([0, *changes.tolist(), len(lengths)])]
+
+
+def bands_of(runs: list[slice], lengths: np.ndarray) -> list[Band]:
+    """Runs of rows with the length of the longest sequence in each."""
+    return [(run, int(lengths[run].max(initial=0))) for run in runs]
+
+
+def moved(states: Tensor, rows: Sequence[int], lengths: np.ndarray) -> Tensor:
+    """`states[rows]` of (rows, heads, capacity, head_width), in place, touching only rows that move.
+
+    Args:
+        lengths: of what lies in each row before the move; what lies beyond is not moved.
+    """
+    to = [place for place, row in enumerate(rows) if place != row]
+    if to:
+        come = [rows[place] for place in to]
+        width = int(lengths[come].max())
+        states[to, :, :width] = states[come, :, :width]
+    return states[: len(rows)]
+
+
+def _banded_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, bands: list[Band] = (), **kwargs: Any
+) -> tuple[Tensor, None]:
+    """transformers' attention, a band of rows at a time, each over the columns that it needs."""
+    if query.shape[2] > 1 or len(bands) < 2:
+        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    parts = [
+        sdpa_attention_forward(
+            module, query[rows], key[rows, :, :width], value[rows, :, :width], mask[rows, ..., :width], **kwargs
+        )[0]
+        for rows, width in bands
+    ]
+    return torch.cat(parts), None
+
+
+AttentionInterface.register("lrs_banded", _banded_attention)
+
+
+@contextmanager
+def banded(model: PreTrainedModel) -> Iterator[bool]:
+    """Let the model take `bands=` and read no more of a `SlotCache` than they say, where its code allows that.
+
+    Yields:
+        Whether it does; if not, it takes no `bands`, and reads every row as far as the longest.
+    """
+    before = model.config._attn_implementation
+    kinds = {parameter.kind for parameter in signature(model.forward).parameters.values()}
+    able = before == "sdpa" and Parameter.VAR_KEYWORD in kinds
+    if able:
+        model.set_attn_implementation("lrs_banded")
+    try:
+        yield able
+    finally:
+        if able:
+            model.set_attn_implementation(before)

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from lrs.ascent import Ascent, ascend, write_back
 from lrs.backbones import decoder_layer
 from lrs.dictionary import Dictionary
-from lrs.gate import Gate, confidence_of
+from lrs.gate import ALWAYS, Gate, confidence_of
 from lrs.reward import LatentRewardModel
+from lrs.reward_steps import RewardSteps
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class Steerer:
 
     def __init__(self, steering: Steering, rows: int = 0, capacity: int = 256):
         self.steering, self.enabled = steering, False
+        self._selects = steering.reward.head.weight.device.type == "cpu" and steering.gate != ALWAYS
         self.begin(rows, capacity)
 
     def begin(self, rows: int, capacity: int = 256) -> None:
         """Forget everything and begin `rows` new generations; `capacity` (tokens) is where histories start."""
         device = self.steering.reward.head.weight.device
-        self.history = self.steering.reward.new_history(rows, capacity)
+        self.reward = RewardSteps(self.steering.reward, rows, capacity)
         self.confidence = torch.ones(rows, device=device)
         self.active = torch.ones(rows, dtype=torch.bool, device=device)
         self._sums = torch.zeros(4, rows, dtype=torch.float64, device=device)
@@ -67,30 +69,49 @@ class Steerer:
         self.confidence[rows] = 1.0
         self.active[rows] = True
         self._sums[:, rows] = 0.0
-        if self.history is not None:
-            self.history.clear(rows)
+        self.reward.clear(rows)
 
     def keep(self, rows: list[int]) -> None:
-        """Drop every row but these."""
+        """Let row i be what was row `rows[i]`; the others are dropped."""
         self.confidence, self.active, self._sums = self.confidence[rows], self.active[rows], self._sums[:, rows]
-        if self.history is not None:
-            self.history.keep(rows)
+        self.reward.keep(rows)
 
     def push(self, hidden: Tensor) -> Tensor:
         """The steered residual stream of each row's current token, (rows, d_model); rows not gated are unchanged."""
-        reward, dictionary = self.steering.reward, self.steering.dictionary
-        latent = dictionary.encode(hidden.to(reward.dtype))
-        moved, logit = ascend(latent, lambda z: reward.step(z, self.history), self.steering.ascent)
-        steered = self.steering.gate(logit.sigmoid(), self.confidence)[:, None]
-        after = reward.extend(self.history, torch.where(steered, moved, latent))
+        dictionary = self.steering.dictionary
+        latent = dictionary.encode(hidden.to(self.reward.dtype))
+        before = self.reward.logit(latent).sigmoid()
+        steered = self.steering.gate(before, self.confidence)
+        moved, after = (self._repair_some if self._selects else self._repair_all)(latent, steered)
+        self.reward.advance()
         change = write_back(latent, moved, dictionary.W_dec, dictionary.input_scale).to(hidden.dtype)
-        self._account(steered[:, 0], logit, after, change, hidden)
-        return torch.where(steered, hidden + change, hidden)
+        self._account(steered, before, after, change, hidden)
+        return torch.where(steered[:, None], hidden + change, hidden)
+
+    def _repair_all(self, latent: Tensor, steered: Tensor) -> tuple[Tensor, Tensor]:
+        """Ascend from every latent and keep what the gate lets through: nothing waits for the device.
+
+        Returns:
+            The latents after repair, (rows, d_sae), and their rewards, (rows,).
+        """
+        moved = ascend(latent, self.reward.gradient(), self.reward.gradient_at, self.steering.ascent)
+        moved = torch.where(steered[:, None], moved, latent)
+        return moved, self.reward.logit(moved).sigmoid()
+
+    def _repair_some(self, latent: Tensor, steered: Tensor) -> tuple[Tensor, Tensor]:
+        """The same where rows can be told apart at no cost: only gated ones ascend; other rewards are not given."""
+        (rows,) = steered.nonzero(as_tuple=True)
+        some = self.reward.select(rows)
+        moved, after = latent.clone(), torch.full_like(latent[:, 0], float("nan"))
+        moved[rows] = ascend(latent[rows], some.gradient(), some.gradient_at, self.steering.ascent)
+        after[rows] = some.logit(moved[rows]).sigmoid()
+        self.reward.adopt(rows, some)
+        return moved, after
 
     def _account(self, steered: Tensor, before: Tensor, after: Tensor, change: Tensor, hidden: Tensor) -> None:
         counted = steered & self.active
         ratio = change.norm(dim=-1) / hidden.norm(dim=-1)
-        row = torch.stack([torch.ones_like(ratio, dtype=before.dtype), before.sigmoid(), after.sigmoid(), ratio])
+        row = torch.stack([torch.ones_like(ratio, dtype=before.dtype), before, after, ratio])
         self._sums += torch.where(counted, row, 0.0)
 
     def records(self) -> list[SteeringRecord]:

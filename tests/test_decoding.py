@@ -130,10 +130,12 @@ def test_choose_is_the_inverse_cdf_in_vocabulary_order(seed, temperature):
         running += weight / weights.sum()
         if expected is None and uniform < running:
             expected = token
-    got = choose(torch.tensor(logits)[None], torch.tensor([temperature]).double(), torch.tensor([uniform]).double())
+    mode = torch.tensor([int(logits.argmax())])
+    given = torch.tensor(logits)[None], torch.tensor([temperature, 0.0]).double(), torch.tensor([uniform]).double()
+    got = choose(given[0], given[1][:1], given[2], mode)
     assert got.item() == expected
-    greedy = choose(torch.tensor(logits)[None], torch.zeros(1).double(), torch.tensor([uniform]).double())
-    assert greedy.item() == logits.argmax()
+    greedy = choose(given[0], given[1][1:], given[2], mode)
+    assert greedy.item() == mode.item()
 
 
 def test_finish_reasons_and_confidence(model, prompts):
