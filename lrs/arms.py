@@ -21,6 +21,7 @@ class Arm(NamedTuple):
 
 ARMS = {
     "base": Arm(reward=None, gated=False),
+    "placebo": Arm(reward=None, gated=False),  # base in batches of another shape: what rounding alone does
     "lrs_basic": Arm(reward="token", gated=False),
     "lrs": Arm(reward="token", gated=True),
     "lrs_history": Arm(reward="history", gated=True),

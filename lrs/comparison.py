@@ -16,6 +16,7 @@ POOLED = "pooled"
 
 ARM_GROUPS = {
     "base": "baseline",
+    "placebo": "placebo",
     "cot": "prompting",
     "few_shot": "prompting",
     "lrs_published": "method",
@@ -91,7 +92,7 @@ def compare_arms(
     the exact sign test of the per-problem differences (with one seed, that is exact McNemar on wins and losses).
     Pooled rows weigh every problem equally; their bootstrap resamples within each benchmark.
 
-    The Holm family is the whole table: all contrasts with `reference`, per benchmark and pooled.
+    The Holm family is the whole table: all contrasts with `reference`, per benchmark and pooled, but for the placebo's.
 
     Args:
         outcomes: one row a problem x arm x seed; splits and decodings are compared apart.
@@ -116,4 +117,5 @@ def compare_arms(
                 contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
-    return table.assign(p_holm=holm(table["p_mcnemar"].to_numpy(dtype=float)))
+    tested = table["p_mcnemar"].where(table["arm_group"] != "placebo")
+    return table.assign(p_holm=holm(tested.to_numpy(dtype=float)))

@@ -10,7 +10,7 @@ from lrs.problems import BENCHMARKS
 
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
-ArmName = Literal["base", "lrs_basic", "lrs", "lrs_history"]
+ArmName = Literal["base", "placebo", "lrs_basic", "lrs", "lrs_history"]
 
 
 class _Section(BaseModel):

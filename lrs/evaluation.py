@@ -10,7 +10,7 @@ import pandas as pd
 
 from lrs.arms import Setting, steering_for
 from lrs.backbones import Backbone, describe_device
-from lrs.config import Config
+from lrs.config import Config, Decoding
 from lrs.dictionary import SaeDictionary, load_dictionary
 from lrs.problems import Problem
 from lrs.reward import LatentRewardModel, load_reward
@@ -38,6 +38,7 @@ class Artifacts:
 def evaluate(
     backbone: Backbone,
     problems: Sequence[Problem],
+    arm: str,
     setting: Setting | None,
     artifacts: Artifacts | None,
     config: Config,
@@ -46,8 +47,8 @@ def evaluate(
     """Greedy outcomes of one arm on `problems`; resumes where a killed run stopped.
 
     Args:
-        setting: of the arm; None for base.
-        artifacts: what it steers with; None for base.
+        setting: of a steered arm; None for the others.
+        artifacts: what it steers with.
 
     Returns:
         A row a problem: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.
@@ -55,7 +56,8 @@ def evaluate(
     steering = steering_for(setting, artifacts.layer, artifacts.dictionary, artifacts.rewards) if setting else None
     if steering:
         check_fit(steering, backbone.d_model)
-    arm = setting.arm if setting else "base"
+    if arm == "placebo":
+        config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
 
     def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
         return [
@@ -67,8 +69,13 @@ def evaluate(
     plan = plan_of(backbone, jobs, config)
     if setting:
         plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity}
-    stage = f"{folder.parent.name}: {setting.name if setting else 'base'}"
+    stage = f"{folder.parent.name}: {setting.name if setting else arm}"
     return make_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
+
+
+def other_geometry(decoding: Decoding) -> Decoding:
+    """The same decoding in batches of another shape: equal in exact arithmetic, not in rounding."""
+    return decoding.model_copy(update={"batch_size": max(1, decoding.batch_size // 2 - 1)})
 
 
 def describe_run(backbone: Backbone, config: Config, folder: Path) -> None:

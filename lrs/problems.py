@@ -47,7 +47,8 @@ class Benchmark(NamedTuple):
     keep: tuple[str, ...]  # the metadata kept
 
 
-def _signed_terms(expression: str) -> list[int]:
+def signed_terms(expression: str) -> list[int]:
+    """The terms of `12 + 34 - 5`: [12, 34, -5]."""
     return [int(term) for term in expression.replace("+ ", "+").replace("- ", "-").split()]
 
 
@@ -59,7 +60,7 @@ BENCHMARKS = {
     ),
     "chain_sum": Benchmark(
         state=lambda m: f"compute {m['expression']}",
-        canonical=lambda m: f"{sorted(_signed_terms(m['expression']))}",
+        canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
         keep=("expression",),
     ),
 }

@@ -30,7 +30,7 @@ class Progress:
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count `amount` more as done; print a line if the last one is some seconds old."""
         self.done += amount
-        if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+        if self.done < self.total and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._print_line(note)
 
     def _print_line(self, note: str = "") -> None:

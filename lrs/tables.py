@@ -35,8 +35,8 @@ def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
     return (
         f"{warning}Accuracy with {level} Wilson interval; difference to base, paired by problem and seed, with {level} "
         f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
-        f"pooled); {test}, Holm-adjusted over all contrasts of the table; mde: smallest effect found with 80% power; "
-        f"seed {config.seed}."
+        f"pooled); {test}, Holm-adjusted over all contrasts of the table (the placebo's apart); mde: smallest "
+        f"effect found with 80% power; seed {config.seed}."
     )
 
 

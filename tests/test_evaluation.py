@@ -10,7 +10,7 @@ from lrs.arms import Setting
 from lrs.backbones import Backbone
 from lrs.config import Sae, load_config
 from lrs.dictionary import save_dictionary, train_sae
-from lrs.evaluation import Artifacts, describe_run, evaluate
+from lrs.evaluation import Artifacts, describe_run, evaluate, other_geometry
 from lrs.problems import draw_problems
 from lrs.results import load_about, load_outcomes
 from lrs.reward import LatentRewardModel, RewardConfig, save_reward
@@ -57,14 +57,14 @@ def problems():
 
 def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     folder = config.data / "outcomes"
-    base = evaluate(backbone, problems, None, None, config, folder / "base")
+    base = evaluate(backbone, problems, "base", None, None, config, folder / "base")
     assert base["problem_id"].tolist() == [problem.id for problem in problems]
     assert (base["steered_tokens"] == 0).all()
     assert base["push_ratio"].isna().all()
     assert (base["processed_tokens"] == base["tokens"] - 1).all()
-    still = evaluate(backbone, problems, MILD, artifacts, config, folder / "lrs")
+    still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, config, folder / "lrs")
     assert still["text"].tolist() == base["text"].tolist()  # a push of length 0
-    pushed = evaluate(backbone, problems, STRONG, artifacts, config, folder / "lrs_basic")
+    pushed = evaluate(backbone, problems, STRONG.arm, STRONG, artifacts, config, folder / "lrs_basic")
     assert (pushed["steered_tokens"] == pushed["processed_tokens"]).all()
     assert (pushed["push_ratio"] > 0).all()
     assert pushed["text"].tolist() != base["text"].tolist()
@@ -72,25 +72,35 @@ def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     assert joined["arm"].tolist() == ["base"] * 7 + ["lrs_basic"] * 7
 
 
+def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems):
+    folder = config.data / "outcomes"
+    base = evaluate(backbone, problems, "base", None, None, config, folder / "base")
+    placebo = evaluate(backbone, problems, "placebo", None, None, config, folder / "placebo")
+    assert other_geometry(config.decoding).batch_size != config.decoding.batch_size
+    assert placebo["text"].tolist() == base["text"].tolist()  # rounding changes no choice here
+    assert set(placebo["arm"]) == {"placebo"}
+    assert (folder / "placebo/plan.json").read_text() != (folder / "base/plan.json").read_text()
+
+
 def test_steering_raises_the_reward_it_climbs(backbone, config, artifacts, problems):
     small = STRONG.model_copy(update={"step_size": 0.05})
-    outcomes = evaluate(backbone, problems, small, artifacts, config, config.data / "outcomes/lrs_basic")
+    outcomes = evaluate(backbone, problems, small.arm, small, artifacts, config, config.data / "outcomes/lrs_basic")
     assert (outcomes["reward_after"] > outcomes["reward_before"]).all()
 
 
 def test_a_killed_evaluation_resumes_and_another_setting_starts_anew(backbone, config, artifacts, problems):
     folder = config.data / "outcomes" / "lrs_basic"
-    whole = evaluate(backbone, problems, STRONG, artifacts, config, folder)
+    whole = evaluate(backbone, problems, STRONG.arm, STRONG, artifacts, config, folder)
     parts = sorted(folder.glob("*.arrow"))
     assert len(parts) == 3
     before = [part.read_bytes() for part in parts]
     kept = parts[0].stat().st_mtime_ns
     parts[1].unlink()
-    resumed = evaluate(backbone, problems, STRONG, artifacts, config, folder)
+    resumed = evaluate(backbone, problems, STRONG.arm, STRONG, artifacts, config, folder)
     assert resumed.equals(whole)
     assert [part.read_bytes() for part in parts] == before
     assert parts[0].stat().st_mtime_ns == kept
-    evaluate(backbone, problems, STRONG.model_copy(update={"step_size": 9.0}), artifacts, config, folder)
+    evaluate(backbone, problems, STRONG.arm, STRONG.model_copy(update={"step_size": 9.0}), artifacts, config, folder)
     assert parts[0].stat().st_mtime_ns != kept
 
 

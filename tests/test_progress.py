@@ -27,7 +27,6 @@ def test_line_has_stage_count_rate_and_time_left(clock, capsys):
     assert captured.err.splitlines() == [
         "[traces] 200/1,000 rows (20%) | 20.0/s | ETA 0:00:40 | loss 1.5",
         "[traces] 1,000/1,000 rows (100%) | 20.0/s | took 0:00:50",
-        "[traces] 1,000/1,000 rows (100%) | 20.0/s | took 0:00:50",
     ]
 
 

@@ -3,21 +3,9 @@ import json
 import pytest
 import torch
 from conftest import LATENTS, tiny_reward
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lrs.reward import load_reward, save_reward
 from lrs.store import StoreError
-
-
-@given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 50))
-@settings(max_examples=20, deadline=None)
-def test_history_step_by_step_equals_the_full_causal_pass(rows, length, seed):
-    model = tiny_reward("history")
-    latents = torch.randn(rows, length, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    history = model.new_history(rows, capacity=4)  # grows as needed
-    stepped = torch.stack([model.extend(history, latents[:, t]) for t in range(length)], dim=1)
-    assert torch.allclose(stepped, model(latents), atol=1e-12)
 
 
 def test_history_is_causal_and_token_sees_one_token():
@@ -30,22 +18,6 @@ def test_history_is_causal_and_token_sees_one_token():
         assert torch.allclose(before[:, unaffected], after[:, unaffected], atol=1e-12)
         assert not torch.allclose(before[:, 3], after[:, 3])
     assert not torch.allclose(tiny_reward("history")(latents)[:, 5], tiny_reward("history")(changed)[:, 5])
-
-
-def test_step_leaves_the_history_alone_and_rows_are_independent():
-    model = tiny_reward("history")
-    latents = torch.randn(3, 5, LATENTS, dtype=torch.float64)
-    history = model.new_history(3, 8)
-    for t in range(2):
-        model.extend(history, latents[:, t])
-    first = model.step(latents[:, 2], history)
-    assert torch.equal(first, model.step(latents[:, 2], history))
-    history.clear([1])
-    renewed = model.step(latents[:, 2], history)
-    assert torch.allclose(renewed[[0, 2]], first[[0, 2]])
-    assert torch.allclose(renewed[1], model(latents[1:2, 2:3])[0, 0])
-    history.keep([2, 1])
-    assert torch.allclose(model.step(latents[[2, 1], 2], history), renewed[[2, 1]])
 
 
 def test_right_padding_does_not_matter():

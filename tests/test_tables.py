@@ -95,6 +95,15 @@ def test_holm_runs_over_the_whole_table(outcomes):
     assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p_mcnemar"]))
 
 
+def test_the_placebo_is_no_hypothesis(outcomes):
+    placebo = outcomes[outcomes["arm"] == "lrs"].assign(arm="placebo")
+    alone = compare_arms(outcomes, STATISTICS)
+    table = compare_arms(pd.concat([outcomes, placebo]), STATISTICS)
+    assert row_of(table, "pooled", "placebo")["arm_group"] == "placebo"
+    assert np.isnan(row_of(table, "pooled", "placebo")["p_holm"])
+    assert row_of(table, "pooled", "lrs")["p_holm"] == row_of(alone, "pooled", "lrs")["p_holm"]
+
+
 def test_order_of_rows_does_not_matter(outcomes):
     shuffled = outcomes.sort_values(["tokens", "problem_id", "arm"])
     keys = ["benchmark", "arm"]
@@ -107,7 +116,7 @@ def test_identical_arms_differ_by_exactly_zero():
     row = row_of(compare_arms(same, STATISTICS), "pooled", "placebo")
     assert (row["delta"], row["delta_low"], row["delta_high"]) == (0, 0, 0)
     assert (row["wins"], row["losses"], row["p_mcnemar"]) == (0, 0, 1)
-    assert row["arm_group"] == "control"
+    assert row["arm_group"] == "placebo"
 
 
 def test_seeds_are_averaged_and_clustered_by_problem():

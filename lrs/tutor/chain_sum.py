@@ -3,16 +3,10 @@
 from typing import Any
 
 from lrs.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
+from lrs.problems import signed_terms
 from lrs.tutor.draft import Draft
 
 FEWEST_TERMS, MOST_TERMS = 3, 8  # the range over which difficulty rises from 0 to 1
-
-
-def parse_terms(expression: str) -> list[int]:
-    """The signed terms of `12 + 34 - 5`: [12, 34, -5]."""
-    words = expression.split()
-    signs = ["+", *words[1::2]]
-    return [int(number) * (1 if sign == "+" else -1) for sign, number in zip(signs, words[::2], strict=True)]
 
 
 def signed(value: int) -> str:
@@ -22,7 +16,7 @@ def signed(value: int) -> str:
 
 def difficulty(metadata: dict[str, Any]) -> float:
     """0..1, by the number of terms."""
-    terms = len(parse_terms(metadata["expression"]))
+    terms = len(signed_terms(metadata["expression"]))
     return min(max((terms - FEWEST_TERMS) / (MOST_TERMS - FEWEST_TERMS), 0.0), 1.0)
 
 
@@ -53,7 +47,7 @@ def _add(total: int, term: int, draft: Draft) -> int:
 
 def solve(metadata: dict[str, Any], draft: Draft) -> str:
     """Add up the terms; a step that fails its check is gone back to."""
-    total, *terms = parse_terms(metadata["expression"])
+    total, *terms = signed_terms(metadata["expression"])
     for term in terms:
         value = _add(total, term, draft)
         while draft.decides_to("verify"):

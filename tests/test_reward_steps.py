@@ -1,0 +1,99 @@
+"""A token at a time, with the gradient written out, against the full causal pass and autograd."""
+
+import pytest
+import torch
+from conftest import LATENTS, tiny_reward
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrs.reward_steps import RewardSteps
+
+VARIANTS = ("token", "history")
+
+
+def latents_of(rows, length, seed=0):
+    return torch.randn(rows, length, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def begin(model, latents, lengths, capacity=4):
+    """Rows that have read their first `lengths` tokens; shorter ones are begun anew on the way."""
+    steps = RewardSteps(model, len(latents), capacity)
+    for t in range(max(lengths)):
+        steps.clear([row for row, length in enumerate(lengths) if max(lengths) - t == length])
+        at = [max(t - max(lengths) + length, 0) for length in lengths]
+        steps.logit(latents[range(len(latents)), at])
+        steps.advance()
+    steps.clear([row for row, length in enumerate(lengths) if length == 0])
+    return steps
+
+
+def by_autograd(model, prefix, newest):
+    """Logit and gradient of the newest latent of one row, from the whole sequence."""
+    newest = newest.clone().requires_grad_(True)
+    logit = model(torch.cat([prefix, newest[None]])[None])[0, -1]
+    return logit.detach(), torch.autograd.grad(logit, newest)[0]
+
+
+@given(st.sampled_from(VARIANTS), st.integers(1, 5), st.integers(1, 12), st.integers(0, 50))
+@settings(max_examples=20, deadline=None)
+def test_step_by_step_equals_the_full_causal_pass(variant, rows, length, seed):
+    model, latents = tiny_reward(variant), latents_of(rows, length, seed)
+    steps, stepped = RewardSteps(model, rows, capacity=4), []  # grows as needed
+    for t in range(length):
+        stepped.append(steps.logit(latents[:, t]))
+        steps.advance()
+    assert torch.allclose(torch.stack(stepped, dim=1), model(latents), atol=1e-12)
+
+
+@given(
+    variant=st.sampled_from(VARIANTS),
+    lengths=st.lists(st.integers(0, 130), min_size=1, max_size=6),
+    grouped=st.booleans(),
+    seed=st.integers(0, 50),
+)
+@settings(max_examples=20, deadline=None)
+def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, grouped, seed):
+    model, latents = tiny_reward(variant), latents_of(len(lengths), max(lengths) + 1, seed)
+    steps = begin(model, latents, lengths)
+    if grouped:  # bands of rows of like length, whatever their order
+        steps.regroup()
+    newest = latents[range(len(lengths)), lengths]
+    logit, gradient = steps.logit(newest), steps.gradient()
+    for row, length in enumerate(lengths):
+        expected = by_autograd(model, latents[row, :length], newest[row])
+        assert torch.allclose(logit[row], expected[0], atol=1e-12)
+        assert torch.allclose(gradient[row], expected[1], atol=1e-12)
+    assert torch.allclose(steps.gradient_at(newest), gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rows", [[], [1], [0, 2, 3]])
+def test_selected_rows_are_scored_alike_and_adopted(variant, rows):
+    model, latents, lengths = tiny_reward(variant), latents_of(4, 9), [5, 0, 7, 3]
+    steps, expected = begin(model, latents, lengths), begin(model, latents, lengths)
+    newest = latents[range(4), lengths]
+    changed = newest.clone()
+    changed[rows] += 0.3
+    rows = torch.tensor(rows, dtype=torch.long)
+    steps.logit(newest)
+    some = steps.select(rows)
+    assert torch.allclose(some.gradient(), expected.gradient_at(newest)[rows], atol=1e-12)
+    assert torch.allclose(some.logit(changed[rows]), expected.logit(changed)[rows], atol=1e-12)
+    steps.adopt(rows, some)
+    steps.advance()
+    expected.advance()
+    assert torch.allclose(steps.logit(newest), expected.logit(newest), atol=1e-12)
+
+
+def test_scoring_leaves_the_history_alone_and_rows_are_independent():
+    model, latents = tiny_reward("history"), latents_of(3, 5)
+    steps = begin(model, latents, [2, 2, 2])
+    first = steps.logit(latents[:, 2])
+    steps.logit(latents[:, 4])
+    assert torch.equal(first, steps.logit(latents[:, 2]))
+    steps.clear([1])
+    renewed = steps.logit(latents[:, 2])
+    assert torch.allclose(renewed[[0, 2]], first[[0, 2]])
+    assert torch.allclose(renewed[1], model(latents[1:2, 2:3])[0, 0])
+    steps.keep([2, 1])
+    assert torch.allclose(steps.logit(latents[[2, 1], 2]), renewed[[2, 1]])
