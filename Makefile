@@ -21,7 +21,7 @@ export HF_DATASETS_OFFLINE ?= 1
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full summary check accept reasoner notebook test test-slow lint clean-build
+.PHONY: help setup repro smoke full summary check accept bench reasoner notebook test test-slow lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -41,6 +41,9 @@ repro: setup  ## every stage of the profile in params.yaml, then the main table
 
 smoke full: setup  ## another profile, in a copy under build/profiles
 	@python -m lrs run-profile $@
+
+bench: setup  ## measure speed and memory of every way to steer
+	@python -m lrs bench
 
 summary: setup  ## print the main table and list the figures
 	@python -m lrs summary

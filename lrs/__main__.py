@@ -76,6 +76,15 @@ def reasoner(folder: Path, device: str = "cpu") -> None:
 
 
 @app.command()
+def bench(profile: Profile = "") -> None:
+    """Measure every way to decode and steer, side by side, into data/efficiency."""
+    from lrs.config import load_config
+    from lrs.efficiency.report import write_all
+
+    write_all(load_config(profile or profile_copy.current_profile(ROOT)))
+
+
+@app.command()
 def accept(profile: Profile = "") -> None:
     """Make this run's tables the expected ones (data/expected): the only writer of that folder."""
     from lrs import expected
