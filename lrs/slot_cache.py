@@ -76,8 +76,8 @@ class SlotCache(Cache):
 
     @property
     def bands(self) -> list[Band]:
-        """Runs of neighbouring rows that were of like length at the last `regroup`, and the width each needs now."""
-        return bands_of(self._runs, self.lengths)
+        """Runs of rows that were of like length at the last `regroup`, and the width each needs; none in `prefill`."""
+        return bands_of(self._runs, self.lengths) if self._source is None else []
 
     def regroup(self) -> None:
         """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
@@ -181,7 +181,7 @@ def _banded_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, bands: list[Band] = (), **kwargs: Any
 ) -> tuple[Tensor, None]:
     """transformers' attention, a band of rows at a time, each over the columns that it needs."""
-    if query.shape[2] > 1 or len(bands) < 2:
+    if len(bands) < 2:
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
     parts = [
         sdpa_attention_forward(

@@ -8,19 +8,31 @@ from oracle import naive_generate
 from scipy.stats import kstest
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from lrs import slot_cache
 from lrs.decoding import Request, choose, generate, uniforms
-from lrs.gate import NEVER
+from lrs.gate import NEVER, Gate
+from lrs.steering import Steerer
 
 BUDGET = 24
 ENDS = [2, 7]
+
+
+@pytest.fixture(params=["cpu", "accelerator"], autouse=True, scope="module")
+def way(request):
+    """Every test runs both ways: bands of rows and gated rows alone, as on a CPU; whole batches, as elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slot_cache, "_BAND", 5 if request.param == "cpu" else 10**6)
+        if request.param == "accelerator":
+            patch.setattr(Steerer, "_selects", property(lambda _: False, lambda *_: None), raising=False)
+        yield request.param
 
 
 def requests_for(prompts, sampled=False):
     return [Request(prompt, f"problem-{i}", seed=1, temperature=1.3 * sampled) for i, prompt in enumerate(prompts)]
 
 
-def run(model, requests, batch_size=4, steering=None):
-    return generate(model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ENDS, steering=steering)
+def run(model, requests, batch_size=4, steering=None, ends=ENDS):
+    return generate(model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ends, steering=steering)
 
 
 def other_architectures():
@@ -70,19 +82,18 @@ def test_batch_size_order_and_row_replacement_do_not_matter(model, prompts, vari
     reward_threshold=st.floats(0.2, 0.8),
     confidence_threshold=st.floats(0.0, 0.6),
     num_steps=st.integers(1, 3),
+    ends=st.lists(st.integers(0, VOCABULARY), min_size=1, max_size=4),
 )
 @settings(max_examples=15, deadline=None)
 def test_steered_equals_the_oracle(
-    seed, lengths, batch_size, variant, reward_threshold, confidence_threshold, num_steps
+    seed, lengths, batch_size, variant, reward_threshold, confidence_threshold, num_steps, ends
 ):
-    from lrs.gate import Gate
-
     model = tiny_llama(seed)
     steering = tiny_steering(variant, Gate(reward_threshold, confidence_threshold), num_steps)
     generator = torch.Generator().manual_seed(seed)
     prompts = [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
-    for prompt, ours in zip(prompts, run(model, requests_for(prompts), batch_size, steering), strict=True):
-        naive = naive_generate(model, prompt, ENDS, BUDGET, steering)
+    for prompt, ours in zip(prompts, run(model, requests_for(prompts), batch_size, steering, ends), strict=True):
+        naive = naive_generate(model, prompt, ends, BUDGET, steering)
         assert ours.token_ids == naive.token_ids
         assert ours.steering.steered_tokens == sum(naive.steered)
         assert len(naive.steered) == len(ours.token_ids) - 1  # each processed token is gated exactly once
@@ -156,3 +167,20 @@ def test_refuses_what_it_cannot_decode(model):
     config.layer_types = ["sliding_attention", "sliding_attention"]
     with pytest.raises(ValueError, match="full attention only"):
         run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_gpu_writes_what_a_cpu_does(model, prompts, variant, sampled):
+    """On the CPU the engine equals the oracle; in float64 a GPU must give the same tokens and rewards."""
+    steering, requests = tiny_steering(variant), requests_for(prompts, sampled)
+    expected = run(model, requests, steering=steering)
+    dictionary = steering.dictionary
+    dictionary.W_enc, dictionary.W_dec = dictionary.W_enc.cuda(), dictionary.W_dec.cuda()
+    steering.reward.cuda()
+    for got, want in zip(run(model.cuda(), requests, steering=steering), expected, strict=True):
+        assert got.token_ids == want.token_ids
+        assert got.steering.steered_tokens == want.steering.steered_tokens
+        np.testing.assert_allclose(got.steering.reward_after, want.steering.reward_after, atol=1e-9)

@@ -57,6 +57,12 @@ def code_cells(name: str) -> list[nbformat.NotebookNode]:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
+def listed_parameters(name: str) -> list[str]:
+    """What the stage names of its profile; a stage that reads none names none."""
+    _, *sections = EXECUTED[name]["params"]
+    return sections[0]["profiles/${profile}.yaml"] if sections else []
+
+
 def test_the_package_itself_imports_none_of_its_modules():
     assert lrs_imports(ast.parse((ROOT / "lrs" / "__init__.py").read_text())) == set()
 
@@ -96,9 +102,8 @@ def test_stage_runs_its_cleaned_notebook(name: str):
 
 @pytest.mark.parametrize("name", EXECUTED)
 def test_stage_names_sections_that_profiles_have(name: str):
-    profile, sections = EXECUTED[name]["params"]
-    assert profile == "profile"
-    named = {section.split(".")[0] for section in sections["profiles/${profile}.yaml"]}
+    assert EXECUTED[name]["params"][0] == "profile"
+    named = {section.split(".")[0] for section in listed_parameters(name)}
     assert named <= set(Config.model_fields) - {"profile"}
 
 
@@ -108,7 +113,7 @@ def test_stage_names_the_parameters_that_its_notebook_reads(name: str):
     source = "\n".join(cell.source for cell in code_cells(name))
     read = set(re.findall(r"\bconfig\.(\w+(?:\.\w+)?)", source))
     read = {field for field in read if field.split(".")[0] in set(Config.model_fields) - {"profile"}}
-    listed = EXECUTED[name]["params"][1]["profiles/${profile}.yaml"]
+    listed = listed_parameters(name)
     assert {field for field in read if not {field, field.split(".")[0]} & set(listed)} == set()
 
 
