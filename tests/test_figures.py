@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lrs.behaviors import BEHAVIORS
 from lrs.comparison import compare_arms
 from lrs.config import Statistics
-from lrs.figures import results, reward, sae, select, traces
+from lrs.figures import efficiency, results, reward, sae, select, traces
 from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
 from lrs.statistics import calibration_bins
 from lrs.tables import read_paper_table
@@ -85,7 +85,32 @@ def sae_history():
     return pd.DataFrame({"step": step, "reconstruction_loss": 1 / (1 + step), "dead_fraction": step / 5000})
 
 
+def efficiency_frame():
+    paths = ("hf_generate", "unsteered", "lrs_token", "lrs_history", "naive", "naive_history")
+    rows = [(model, path) for model in ("pocket-3m", "random-28m") for path in paths]
+    frame = pd.DataFrame(rows, columns=["model", "path"])
+    frame["ratio_to_unsteered"] = np.tile([0.1, 1, 0.9, 0.7, 0.05, 0.03], 2)
+    low, high = 0.9 * frame["ratio_to_unsteered"], 1.1 * frame["ratio_to_unsteered"]
+    return frame.assign(
+        batch=128,
+        tokens_per_s=3000 * frame["ratio_to_unsteered"],
+        ratio_to_unsteered_low=low,
+        ratio_to_unsteered_high=high,
+    )
+
+
+def cost_frame():
+    grid = {"batch": (1, 8, 128), "length": (32, 256), "num_steps": (1, 8), "d_sae": (32, 2048), "width": (32, 256)}
+    points = [(quantity, value) for quantity, values in grid.items() for value in values]
+    rows = [(*point, path, 10 + value**0.5) for *point, value in ((*p, p[1]) for p in points) for path in PATHS]
+    frame = pd.DataFrame(rows, columns=["quantity", "value", "path", "milliseconds"])
+    return frame.assign(low=0.9 * frame["milliseconds"], high=1.1 * frame["milliseconds"])
+
+
+PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
+    "speed": lambda: efficiency.speed_figure(efficiency_frame()),
+    "cost_curves": lambda: efficiency.cost_curves_figure(cost_frame()),
     "behavior_rates": lambda: traces.behavior_rates(outcomes_frame((0, 1, 2), arms=("base",))),
     "behavior_rates_greedy": lambda: traces.behavior_rates(outcomes_frame((0,), arms=("base",))),
     "length": lambda: traces.length_figure(outcomes_frame((0, 1), arms=("base",)), max_new_tokens=256),

@@ -21,7 +21,7 @@ FOLDER = Path("data/efficiency")
 REFERENCES = ("unsteered", "hf_generate")
 _GRID = {
     "batch": (1, 8, 32, 64, 128),
-    "length": (32, 64, 128, 256),
+    "length": (32, 64, 128),
     "num_steps": (1, 2, 4, 8),
     "d_sae": (32, 128, 512, 2048),
     "width": (32, 64, 128, 256),
@@ -134,7 +134,7 @@ def write_all(config: Config, folder: Path = FOLDER) -> None:
     shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
     reasoner, _ = reasoner_workload(backbone, config, problems_each=128, batch=128)
     comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=3, naive_prompts=8)]
-    _write(cost_curves(reasoner.fixed(64, 64, 64), shape, _GRID, rounds=3), folder / "cost_curves.csv")
+    _write(cost_curves(reasoner.fixed(64, 32, 64), shape, _GRID, rounds=3), folder / "cost_curves.csv")
     for name, model_shape in larger_shapes(device).items():
         accelerated = not device.startswith("cpu")
         dtype, tokens = (torch.bfloat16, 512) if accelerated else (torch.float32, 64)

@@ -27,7 +27,7 @@ from lrs.steering import Steering
 
 PAPER_SHARE = 0.279  # of tokens steered, as the paper reports
 _STEP_SIZE = 1e-4
-_MEASURED_PROMPTS = 16  # whose tokens set the reward thresholds
+_MEASURED_PROMPTS = 32  # whose tokens set the reward thresholds
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ def larger_shapes(device: str) -> dict[str, PretrainedConfig]:
 
 def steerings_for(workload: Workload, shape: Shape, share: float = PAPER_SHARE) -> dict[str, Steering]:
     """Steering of each reward variant, with random weights, that pushes `share` of the tokens."""
-    model, prompts = workload.model, workload.prompts[:_MEASURED_PROMPTS]
+    spread = (
+        np.linspace(0, len(workload.prompts) - 1, min(_MEASURED_PROMPTS, len(workload.prompts))).round().astype(int)
+    )
+    model, prompts = workload.model, [workload.prompts[index] for index in spread]
     written = replace(workload, prompts=prompts).write()
     pairs = [(prompt, generation.token_ids) for prompt, generation in zip(prompts, written, strict=True)]
     recorded = [activations for _, activations in replay(model, workload.layer, pairs, len(pairs), pad_id=0)]
