@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from lrs.efficiency.workloads import Workload
@@ -63,8 +62,7 @@ def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
 
 def paths_of(workload: Workload, steerings: dict[str, Steering], naive_prompts: int) -> dict[str, tuple[Workload, Run]]:
     """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it."""
-    spread = np.linspace(0, len(workload.prompts) - 1, naive_prompts).round().astype(int)
-    few = replace(workload, prompts=[workload.prompts[index] for index in spread], batch=1)
+    few = replace(workload.spread(naive_prompts), batch=1)
     return {
         "hf_generate": (workload, lambda: _run_hf(workload)),
         "unsteered": (workload, lambda: run_engine(workload)),

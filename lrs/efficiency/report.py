@@ -84,11 +84,15 @@ def cost_curves(workload: Workload, shape: Shape, grid: dict[str, Sequence[int]]
                 fixed = workload.fixed(batch, length, batch)
                 sized = replace_shape(shape, quantity, value)
                 steerings = steerings_for(fixed, sized)
-                for path, steering in ((REFERENCES[0], None), *((f"lrs_{name}", s) for name, s in steerings.items())):
-                    times = [_step_ms(fixed, steering) for _ in range(rounds)]
-                    where = {"device": describe_device(fixed.model.device), "model": fixed.name}
-                    row = where | {"quantity": quantity, "value": value, "path": path, "milliseconds": np.median(times)}
-                    rows.append(row | {"low": min(times), "high": max(times)})
+                paths = {"unsteered": None} | {f"lrs_{name}": steering for name, steering in steerings.items()}
+                times = pd.DataFrame(
+                    {path: _step_ms(fixed, steering) for path, steering in paths.items()} for _ in range(rounds)
+                )
+                where = {"device": describe_device(fixed.model.device), "model": fixed.name}
+                where |= {"quantity": quantity, "value": value}
+                for path, taken in times.items():
+                    row = {"path": path, "milliseconds": taken.median(), "low": taken.min(), "high": taken.max()}
+                    rows.append(where | row)
                 progress.advance(note=f"{quantity} {value}")
     return pd.DataFrame(rows)
 

@@ -6,7 +6,7 @@ path writes the same tokens.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -57,7 +57,12 @@ class Workload:
         """The middle decoder layer."""
         return self.model.config.num_hidden_layers // 2
 
-    def fixed(self, prompts: int, max_new_tokens: int, batch: int) -> "Workload":
+    def spread(self, count: int) -> Self:
+        """The same work on `count` of the prompts, or all if there are fewer, evenly spread."""
+        chosen = np.linspace(0, len(self.prompts) - 1, min(count, len(self.prompts))).round().astype(int)
+        return replace(self, prompts=[self.prompts[index] for index in chosen])
+
+    def fixed(self, prompts: int, max_new_tokens: int, batch: int) -> Self:
         """The same model writing exactly `max_new_tokens` to some of the prompts."""
         never = [self.model.config.vocab_size]
         return replace(self, prompts=self.prompts[:prompts], max_new_tokens=max_new_tokens, end_ids=never, batch=batch)

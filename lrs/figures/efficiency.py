@@ -65,6 +65,9 @@ def speed_figure(efficiency: pd.DataFrame) -> Figure:
             axis.text(1.02, place, text, transform=where, va="center", fontsize=7, color=GREY)
         axis.text(1.02, -0.8, "tokens/s", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
         axis.set(xscale="log", title=f"{model}, batch {rows['batch'].max()}", xlabel="speed over unsteered")
+        axis.xaxis.set_major_locator(FixedLocator([0.01, 0.03, 0.1, 0.3, 1, 3]))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
     categories(axes, [_LABELS[path] for path in paths])
     return figure
 
@@ -85,10 +88,11 @@ def cost_curves_figure(curves: pd.DataFrame) -> Figure:
             x, y = points["value"], points["milliseconds"]
             axis.plot(x, y, color=_COLORS[path], linewidth=0.9)
             draw_intervals(axis, x, y, points["low"], points["high"], _COLORS[path], vertical=True)
-        axis.set(xscale="log", xlabel=_QUANTITIES[quantity], ylim=(0, None))
+        axis.set(xscale="log", xlabel=_QUANTITIES[quantity])
         axis.xaxis.set_major_locator(FixedLocator(sorted(part["value"].unique())))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
+    axes[0, 0].set_ylim(0, 1.05 * curves["high"].max())
     for axis in axes[:, 0]:
         axis.set_ylabel("ms a step")
     for axis in axes.flat[len(quantities) :]:
