@@ -26,19 +26,19 @@ def beside_the_paper(efficiency: pd.DataFrame) -> pd.DataFrame:
     """Tokens, seconds, slowdown, steered share and triggers a problem: ours, and the paper's (its numbers, not ours).
 
     Returns:
-        columns source, model, batch, path and the costs; slowdown is seconds a problem over those of `unsteered`.
+        columns source, model, batch, path and the costs; seconds a problem are those of the whole batch over its
+        problems, and slowdown is over the unsteered run of the same source, model and batch.
     """
     paper = pd.read_csv(PAPER).assign(source="Li et al.", model="ORZ-7B", batch=1)
+    paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path").loc["unsteered", "seconds_per_problem"]
     ours = efficiency[~efficiency["path"].str.startswith("naive")].assign(source="this artifact")
-    table = pd.concat([paper, ours], ignore_index=True)
-    run = ["source", "model", "path"]
-    unsteered = table[table["path"] == "unsteered"].groupby(["source", "model"])["seconds_per_problem"].first()
-    base = pd.Index(table[["source", "model"]].itertuples(index=False, name=None)).map(unsteered)
-    table["slowdown"] = table["seconds_per_problem"] / base.to_numpy()
-    return table[[*run[:2], "batch", "path", *_COSTS]]
+    ours = ours.assign(slowdown=1 / ours["ratio_to_unsteered"])
+    return pd.concat([paper, ours], ignore_index=True)[["source", "model", "batch", "path", *_COSTS]]
 
 
-def capacity_plan(cells: pd.DataFrame, seconds_per_problem: float, arms: int, seeds: int, devices: Sequence[int]):
+def capacity_plan(
+    cells: pd.DataFrame, seconds_per_problem: float, arms: int, seeds: int, devices: Sequence[int]
+) -> pd.DataFrame:
     """Hours that a whole evaluation takes if problems are dealt out evenly.
 
     Args:

@@ -1,6 +1,8 @@
 """Steering the way it was published: one problem, one token at a time, the host asking the device at every step.
 
-Written from the equations, for `make bench` to measure the engine against, and for a test to hold the two equal.
+Written from the equations, for `make bench` to measure the engine against, and for a test to hold the two equal. With
+the `history` reward everything before is scored again at each token, without a cache; the authors' later variant reads
+128 tokens at most.
 """
 
 from collections.abc import Sequence

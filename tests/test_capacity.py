@@ -10,7 +10,7 @@ def test_a_missing_bench_is_named(tmp_path, monkeypatch):
         capacity.read_measured("efficiency")
 
 
-def test_slowdown_is_over_the_unsteered_run_of_the_same_source_and_model():
+def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch():
     ours = pd.DataFrame(
         {
             "model": ["a", "a", "b", "b", "b"],
@@ -18,14 +18,15 @@ def test_slowdown_is_over_the_unsteered_run_of_the_same_source_and_model():
             "batch": 2,
             "tokens_per_problem": 10.0,
             "seconds_per_problem": [2.0, 3.0, 5.0, 4.0, 9.0],
+            "ratio_to_unsteered": [1.0, 1 / 1.5, 0.8, 1.0, 4 / 9],
             "steered_fraction": 0.1,
             "triggers": 1.0,
         }
     )
     table = capacity.beside_the_paper(ours).set_index(["source", "model", "path"])["slowdown"]
     assert table["Li et al.", "ORZ-7B", "lrs_token"] == pytest.approx(156.2 / 115.3)
-    assert table["this artifact", "a", "lrs_token"] == 1.5
-    assert table["this artifact", "b", "lrs_token"] == 1.25
+    assert table["this artifact", "a", "lrs_token"] == pytest.approx(1.5)
+    assert table["this artifact", "b", "lrs_token"] == pytest.approx(1.25)
     assert ("this artifact", "b", "naive") not in table.index
 
 

@@ -57,11 +57,16 @@ def test_table_of_paths(workload):
 
 def test_cost_curves_have_a_row_a_point_and_path(workload):
     grid = {"batch": (1, 3), "length": (4,), "num_steps": (2,), "d_sae": (8,), "width": (8,)}
-    table = cost_curves(workload.fixed(4, 4, 4), SHAPE, grid, rounds=2)
+    table = cost_curves(workload, 4, 4, SHAPE, grid, rounds=2)
     assert len(table) == 6 * 3
     assert set(table["path"]) == {"unsteered", "lrs_token", "lrs_history"}
     assert (table["low"] <= table["milliseconds"]).all()
     assert (table["milliseconds"] <= table["high"]).all()
+
+
+def test_a_workload_without_enough_prompts_is_refused(workload):
+    with pytest.raises(ValueError, match="99 prompts are asked for, but tiny has 11"):
+        workload.fixed(99, 4, 99)
 
 
 def test_placebo_counts_what_rounding_does():

@@ -87,8 +87,8 @@ def sae_history():
 
 def efficiency_frame():
     paths = ("hf_generate", "unsteered", "lrs_token", "lrs_history", "naive", "naive_history")
-    rows = [(model, path) for model in ("pocket-3m", "random-28m") for path in paths]
-    frame = pd.DataFrame(rows, columns=["model", "path"])
+    rows = [(name, path) for name in ("pocket-3m, batch 128", "random-28m, batch 128") for path in paths]
+    frame = pd.DataFrame(rows, columns=["workload", "path"])
     frame["ratio_to_unsteered"] = np.tile([0.1, 1, 0.9, 0.7, 0.05, 0.03], 2)
     low, high = 0.9 * frame["ratio_to_unsteered"], 1.1 * frame["ratio_to_unsteered"]
     return frame.assign(

@@ -1,5 +1,6 @@
 """How it is done: our loop, transformers' `generate`, and the published one; and what each costs."""
 
+import ctypes
 import gc
 import time
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def paths_of(workload: Workload, steerings: dict[str, Steering], naive_prompts: 
 def measure(run: Run, device: torch.device) -> Measured:
     """Run once: seconds, tokens, and the most memory that was in use meanwhile (of the process, or of the device)."""
     gc.collect()
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier paths left behind is not this one's
     _reset_peak(device)
     started = time.perf_counter()
     tokens, steered = run()

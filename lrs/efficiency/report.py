@@ -34,8 +34,8 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
         (of tokens per second; medians of the ratios within a round, so that a machine's moods cancel), their
-        range over the rounds, peak_memory_mb, problems, tokens and seconds a problem, steered_fraction, triggers
-        (steered tokens a problem), rounds.
+        range over the rounds, peak_memory_mb (of the process, or of the device), workload (model and batch),
+        problems, tokens and seconds a problem, steered_fraction, triggers (steered tokens a problem), rounds.
     """
     device = workload.model.device
     paths = paths_of(workload, steerings, naive_prompts)
@@ -56,6 +56,7 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
             ratios = speeds[name] / speeds[reference]
             row[f"ratio_to_{reference}"] = np.median(ratios)
             row |= {f"ratio_to_{reference}_low": ratios.min(), f"ratio_to_{reference}_high": ratios.max()}
+        row["workload"] = f"{workload.name}, batch {workload.batch}"
         row["peak_memory_mb"] = max(one.peak_memory_mb for one in runs[name])
         row |= {"problems": problems, "tokens_per_problem": some.tokens / problems}
         row["seconds_per_problem"] = np.median([one.seconds for one in runs[name]]) / problems
@@ -65,11 +66,14 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
     return pd.DataFrame(rows)
 
 
-def cost_curves(workload: Workload, shape: Shape, grid: dict[str, Sequence[int]], rounds: int) -> pd.DataFrame:
-    """Milliseconds a decoding step takes, against one quantity at a time.
+def cost_curves(
+    workload: Workload, batch: int, length: int, shape: Shape, grid: dict[str, Sequence[int]], rounds: int
+) -> pd.DataFrame:
+    """Milliseconds that a token of every row takes (the prompts' share included), against one quantity at a time.
 
     Args:
-        shape: what is held fixed.
+        workload: model and prompts, as many as the largest batch.
+        batch, length, shape: what is held fixed.
         grid: values of batch, length (new tokens), num_steps, d_sae and width.
 
     Returns:
@@ -79,9 +83,8 @@ def cost_curves(workload: Workload, shape: Shape, grid: dict[str, Sequence[int]]
     with Progress("bench: cost curves", sum(map(len, grid.values())), "points") as progress:
         for quantity, values in grid.items():
             for value in values:
-                batch = value if quantity == "batch" else workload.batch
-                length = value if quantity == "length" else workload.max_new_tokens
-                fixed = workload.fixed(batch, length, batch)
+                rows_now = value if quantity == "batch" else batch
+                fixed = workload.fixed(rows_now, value if quantity == "length" else length, rows_now)
                 sized = replace_shape(shape, quantity, value)
                 steerings = steerings_for(fixed, sized)
                 paths = {"unsteered": None} | {f"lrs_{name}": steering for name, steering in steerings.items()}
@@ -138,13 +141,16 @@ def write_all(config: Config, folder: Path = FOLDER) -> None:
     shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
     reasoner, _ = reasoner_workload(backbone, config, problems_each=128, batch=128)
     comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=3, naive_prompts=8)]
-    _write(cost_curves(reasoner.fixed(64, 32, 64), shape, _GRID, rounds=3), folder / "cost_curves.csv")
+    _write(cost_curves(reasoner, 64, 32, shape, _GRID, rounds=3), folder / "cost_curves.csv")
     for name, model_shape in larger_shapes(device).items():
         accelerated = not device.startswith("cpu")
         dtype, tokens = (torch.bfloat16, 512) if accelerated else (torch.float32, 64)
-        for batch in (32, 1) if accelerated else (128,):
-            workload = random_workload(name, model_shape, dtype, device, batch, tokens, batch)
-            comparisons.append(compare_paths(workload, steerings_for(workload, shape), rounds=3, naive_prompts=1))
+        batches = (32, 1) if accelerated else (128,)
+        largest = random_workload(name, model_shape, dtype, device, max(batches), tokens, max(batches))
+        for batch in batches:
+            workload = replace(largest, prompts=largest.prompts[:batch], batch=batch)
+            comparisons.append(compare_paths(workload, steerings_for(workload, shape), rounds=3, naive_prompts=3))
+        del largest, workload  # the next one needs the room
     _write(pd.concat(comparisons), folder / "efficiency.csv")
     _write(placebo_table(config, 200, device, (128, 63)), folder / "placebo.csv")
 

@@ -1,8 +1,8 @@
 """What is measured: a model, prompts for it, and steering of the sizes that a profile has.
 
 Dictionaries and reward models have random weights here (what they cost does not depend on what they know), with
-thresholds that steer the share of tokens the paper reports, and steps too short to change what is written: every
-path writes the same tokens.
+thresholds that steer the share of tokens the paper reports, and steps too short to change what is written, but for
+rounding: every path writes the same number of tokens a problem, or nearly.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,6 @@ from lrs.steering import Steering
 
 PAPER_SHARE = 0.279  # of tokens steered, as the paper reports
 _STEP_SIZE = 1e-4
-_MEASURED_PROMPTS = 32  # whose tokens set the reward thresholds
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ class Workload:
 
     def fixed(self, prompts: int, max_new_tokens: int, batch: int) -> Self:
         """The same model writing exactly `max_new_tokens` to some of the prompts."""
+        if prompts > len(self.prompts):
+            raise ValueError(f"{prompts} prompts are asked for, but {self.name} has {len(self.prompts)}")
         never = [self.model.config.vocab_size]
         return replace(self, prompts=self.prompts[:prompts], max_new_tokens=max_new_tokens, end_ids=never, batch=batch)
 
@@ -113,20 +114,16 @@ def larger_shapes(device: str) -> dict[str, PretrainedConfig]:
     small = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12}
     large = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
     return {
-        "qwen2.5-1.5b-shape": Qwen2Config(vocab_size=151936, num_key_value_heads=2, **small),
+        "qwen2.5-1.5b-shape": Qwen2Config(vocab_size=151936, num_key_value_heads=2, tie_word_embeddings=True, **small),
         "qwen2.5-7b-shape": Qwen2Config(vocab_size=152064, num_key_value_heads=4, **large),
     }
 
 
 def steerings_for(workload: Workload, shape: Shape, share: float = PAPER_SHARE) -> dict[str, Steering]:
     """Steering of each reward variant, with random weights, that pushes `share` of the tokens."""
-    spread = (
-        np.linspace(0, len(workload.prompts) - 1, min(_MEASURED_PROMPTS, len(workload.prompts))).round().astype(int)
-    )
-    model, prompts = workload.model, [workload.prompts[index] for index in spread]
-    written = replace(workload, prompts=prompts).write()
-    pairs = [(prompt, generation.token_ids) for prompt, generation in zip(prompts, written, strict=True)]
-    recorded = [activations for _, activations in replay(model, workload.layer, pairs, len(pairs), pad_id=0)]
+    model, written = workload.model, workload.write()
+    pairs = [(prompt, generation.token_ids) for prompt, generation in zip(workload.prompts, written, strict=True)]
+    recorded = [activations for _, activations in replay(model, workload.layer, pairs, workload.batch, pad_id=0)]
     dictionary = _random_dictionary(torch.cat(recorded), shape, workload.layer)
     steerings = {}
     for variant in ("token", "history"):

@@ -34,7 +34,7 @@ _LABELS = {
     "lrs_token": "LRS",
     "lrs_history": "LRS (history)",
     "naive": "published loop",
-    "naive_history": "published loop (history)",
+    "naive_history": "published loop, whole history",
 }
 _QUANTITIES = {
     "batch": "rows side by side",
@@ -47,15 +47,15 @@ _QUANTITIES = {
 
 @styled
 def speed_figure(efficiency: pd.DataFrame) -> Figure:
-    """Tokens per second over those of our unsteered loop, a panel a model; bars are the range over rounds.
+    """Tokens per second over those of our unsteered loop, a panel a workload; bars are the range over rounds.
 
     Args:
-        efficiency: columns model, batch, path, tokens_per_s, ratio_to_unsteered and its _low and _high.
+        efficiency: columns workload, path, tokens_per_s, ratio_to_unsteered and its _low and _high.
     """
-    models, paths = list(efficiency["model"].unique()), list(_LABELS)
-    figure, axes = panels(1, len(models), PAGE, 0.9 + 0.24 * len(paths), sharey=True)
-    for axis, model in zip(axes[0], models, strict=True):
-        rows = efficiency[efficiency["model"] == model]
+    workloads, paths = list(efficiency["workload"].unique()), list(_LABELS)
+    figure, axes = panels(1, len(workloads), PAGE, 0.9 + 0.24 * len(paths), sharey=True)
+    for axis, workload in zip(axes[0], workloads, strict=True):
+        rows = efficiency[efficiency["workload"] == workload]
         axis.axvline(1, color=LIGHT, linewidth=1, zorder=0)
         for row in rows.itertuples():
             place = paths.index(row.path)
@@ -64,7 +64,7 @@ def speed_figure(efficiency: pd.DataFrame) -> Figure:
             text, where = f"{row.tokens_per_s:,.0f}", axis.get_yaxis_transform()
             axis.text(1.02, place, text, transform=where, va="center", fontsize=7, color=GREY)
         axis.text(1.02, -0.8, "tokens/s", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
-        axis.set(xscale="log", title=f"{model}, batch {rows['batch'].max()}", xlabel="speed over unsteered")
+        axis.set(xscale="log", title=workload, xlabel="speed over unsteered")
         axis.xaxis.set_major_locator(FixedLocator([0.01, 0.03, 0.1, 0.3, 1, 3]))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
@@ -74,7 +74,7 @@ def speed_figure(efficiency: pd.DataFrame) -> Figure:
 
 @styled
 def cost_curves_figure(curves: pd.DataFrame) -> Figure:
-    """Milliseconds a decoding step against one quantity at a time; bars are the range over rounds.
+    """Milliseconds that a token of every row takes against one quantity at a time; bars are the range over rounds.
 
     Args:
         curves: columns quantity, value, path, milliseconds, low, high.
@@ -94,7 +94,7 @@ def cost_curves_figure(curves: pd.DataFrame) -> Figure:
         axis.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylim(0, 1.05 * curves["high"].max())
     for axis in axes[:, 0]:
-        axis.set_ylabel("ms a step")
+        axis.set_ylabel("ms a token of every row")
     for axis in axes.flat[len(quantities) :]:
         axis.set_visible(False)
     legend_above(figure, [marker_handle(_LABELS[path], _COLORS[path]) for path in paths])
