@@ -4,10 +4,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -18,9 +18,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from lrs.problems import Problem, draw_problems
 from lrs.progress import Progress
+from lrs.prompts import Turn, instructed
 from lrs.store import write_text
 from lrs.tokenizer import build_tokenizer
-from lrs.tutor import write_trace
+from lrs.tutor import draw_style, write_trace
+from lrs.tutor.draft import CAREFUL, STEADY
 
 _IGNORED = -100  # the label that cross-entropy leaves out
 
@@ -43,7 +45,13 @@ class Recipe(BaseModel):
     weight_decay: float = Field(ge=0)
     checkpoint_every: PositiveInt = Field(description="steps")
     longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
+    tutor: Literal["mixed", "steady"] = Field(description="careful and careless by turns, or one style throughout")
+    instruction: str = Field(description="an order to take care, followed wherever it is given")
+    instructed_share: float = Field(ge=0, le=1)
+    examples_share: float = Field(ge=0, le=1, description="of conversations that open with worked examples")
+    most_examples: PositiveInt
     problems_per_benchmark: PositiveInt
+    weights: dict[str, PositiveInt] = Field(description="how often a benchmark is drawn, by its name")
     benchmarks: dict[str, dict[str, Any]]
 
     @property
@@ -79,23 +87,45 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
     )
 
 
+def conversation(problem: Problem, others: Sequence[Problem], recipe: Recipe, rng: Random) -> list[Turn]:
+    """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
+
+    An instruction to take care, in a share of the conversations, is always followed (but by a tutor of one style).
+    """
+    instruct = rng.random() < recipe.instructed_share
+    style = STEADY if recipe.tutor == "steady" else CAREFUL if instruct else draw_style(problem, rng)
+    count = rng.randint(1, recipe.most_examples) if rng.random() < recipe.examples_share else 0
+    asked = [*rng.sample(others, count), problem]
+    turns = [Turn(one.question, write_trace(one, rng, style).text) for one in asked]
+    if instruct:
+        turns[-1] = turns[-1]._replace(question=instructed(problem.question, recipe.instruction))
+    return turns
+
+
 def _documents(
-    problems: list[Problem], tokenizer: PreTrainedTokenizerBase, longest: int, rng: Random
+    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, rng: Random
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Endless (token ids, labels) of conversations in which the tutor answers; the prompt is not learned."""
+    """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned."""
+    weights = [recipe.weights[benchmark] for benchmark in problems]
     while True:
-        problem = rng.choice(problems)
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem.question}], tokenize=False, add_generation_prompt=True
-        )
-        prompt_ids = tokenizer(prompt)["input_ids"]
-        answer_ids = tokenizer(f"{write_trace(problem, rng).text} <eos>")["input_ids"]
-        if len(answer_ids) <= longest:
-            yield prompt_ids + answer_ids, [_IGNORED] * len(prompt_ids) + answer_ids
+        pool = rng.choices(list(problems.values()), weights)[0]
+        ids: list[int] = []
+        labels: list[int] = []
+        longest = 0
+        for question, answer in conversation(rng.choice(pool), pool, recipe, rng):
+            asked = tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+            )
+            asked_ids, answer_ids = tokenizer(asked)["input_ids"], tokenizer(f"{answer} <eos>")["input_ids"]
+            ids += asked_ids + answer_ids
+            labels += [_IGNORED] * len(asked_ids) + answer_ids
+            longest = max(longest, len(answer_ids))
+        if longest <= recipe.longest_trace and len(ids) <= recipe.row_length:
+            yield ids, labels
 
 
 def pack_batch(
-    problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, step: int
+    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, step: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The batch of one step, a function of the recipe and the step alone.
 
@@ -103,7 +133,7 @@ def pack_batch(
         input_ids, labels, position_ids and document numbers, each (rows_per_batch, row_length). Documents are
         whole; position ids restart with each; document 0 is padding.
     """
-    documents = _documents(problems, tokenizer, recipe.longest_trace, Random(f"{recipe.seed}-{step}"))
+    documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"))
     shape = (recipe.rows_per_batch, recipe.row_length)
     input_ids = torch.full(shape, tokenizer.pad_token_id)
     labels, positions, numbers = torch.full(shape, _IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()
@@ -176,8 +206,8 @@ def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Opti
     return saved
 
 
-def training_problems(recipe: Recipe, cache: Path) -> list[Problem]:
-    """The recipe's problems of split `train`, generated once and kept as JSON lines in `cache`."""
+def training_problems(recipe: Recipe, cache: Path) -> dict[str, list[Problem]]:
+    """The recipe's problems of split `train` by benchmark, generated once and kept as JSON lines in `cache`."""
     if not cache.exists():
         counts = {"train": recipe.problems_per_benchmark}
         drawn = []
@@ -187,7 +217,11 @@ def training_problems(recipe: Recipe, cache: Path) -> list[Problem]:
                 progress.advance()
         lines = "\n".join(json.dumps(problem.to_row()) for problem in drawn)
         write_text(cache, lines)
-    return [Problem.from_row(json.loads(line)) for line in cache.read_text().splitlines()]
+    problems: dict[str, list[Problem]] = {benchmark: [] for benchmark in recipe.benchmarks}
+    for line in cache.read_text().splitlines():
+        problem = Problem.from_row(json.loads(line))
+        problems[problem.benchmark].append(problem)
+    return problems
 
 
 def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:

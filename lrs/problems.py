@@ -7,6 +7,7 @@ problem, and its split follows from the id: nobody assigns problems to splits, a
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -40,8 +41,9 @@ class Problem:
 
 
 class Benchmark(NamedTuple):
-    """How a reasoning-gym data set is stated to the model, and what makes two of its problems the same."""
+    """How problems of a reasoning-gym data set are stated to the model, and what makes two of them the same."""
 
+    dataset: str
     state: Callable[[dict[str, Any]], str]
     canonical: Callable[[dict[str, Any]], str]
     keep: tuple[str, ...]  # the metadata kept
@@ -52,23 +54,82 @@ def signed_terms(expression: str) -> list[int]:
     return [int(term) for term in expression.replace("+ ", "+").replace("- ", "-").split()]
 
 
+class LinearEquation(NamedTuple):
+    """a x + b = c."""
+
+    a: int
+    b: int
+    c: int
+
+
+def linear_equation(equation: str) -> LinearEquation:
+    """What `26*e + 10 = 582` says, in whatever order its left side is written."""
+    left, c = equation.split(" = ")
+    constants = []
+    for term in left.replace("+ ", "+").replace("- ", "-").split():
+        coefficient, star, _ = term.partition("*")
+        if star:
+            a = int(coefficient)
+        else:
+            constants.append(int(term))
+    return LinearEquation(a, sum(constants), int(c))
+
+
+def _state_equation(metadata: dict[str, Any]) -> str:
+    """The equation in x, every sign apart: `- 7 * x + 14 = - 147`."""
+    signs_apart = re.sub(r"([-*])(?=\S)", r" \1 ", metadata["equation"].replace(metadata["variable"], "x"))
+    return f"solve {' '.join(signs_apart.split())}"
+
+
+def _canonical_equation(metadata: dict[str, Any]) -> str:
+    """Both sides with their signs changed are the same equation."""
+    a, b, c = linear_equation(metadata["equation"])
+    return f"{[abs(a), b, c] if a > 0 else [abs(a), -b, -c]}"
+
+
+_COUNTDOWN = Benchmark(
+    dataset="countdown",
+    state=lambda m: f"reach {m['target']} with {' '.join(map(str, m['numbers']))}",
+    canonical=lambda m: f"{m['target']}={sorted(m['numbers'])}",
+    keep=("numbers", "target"),
+)
+_GCD = Benchmark(
+    dataset="gcd",
+    state=lambda m: f"gcd {' '.join(map(str, m['numbers']))}",
+    canonical=lambda m: f"{sorted(m['numbers'])}",
+    keep=("numbers",),
+)
 BENCHMARKS = {
-    "countdown": Benchmark(
-        state=lambda m: f"reach {m['target']} with {' '.join(map(str, m['numbers']))}",
-        canonical=lambda m: f"{m['target']}={sorted(m['numbers'])}",
-        keep=("numbers", "target"),
-    ),
+    "countdown": _COUNTDOWN,
     "chain_sum": Benchmark(
+        dataset="chain_sum",
         state=lambda m: f"compute {m['expression']}",
         canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
         keep=("expression",),
     ),
+    "simple_equations": Benchmark(
+        dataset="simple_equations",
+        state=_state_equation,
+        canonical=_canonical_equation,
+        keep=("equation", "variable"),
+    ),
+    "gcd": _GCD,
+    "prime_factorization": Benchmark(
+        dataset="prime_factorization",
+        state=lambda m: f"factor {' '.join(str(m['number']))}",
+        canonical=lambda m: f"{m['number']}",
+        keep=("number",),
+    ),
+    # Never in a built-in reasoner's training: more numbers than it has ever been asked about.
+    "countdown_four": _COUNTDOWN,
+    "gcd_three": _GCD,
 }
 
 
 def problem_id(benchmark: str, metadata: dict[str, Any]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the problem's canonical form."""
-    canonical = f"{benchmark}:{BENCHMARKS[benchmark].canonical(metadata)}"
+    """16 hexadecimal digits of the SHA-256 of the problem's canonical form, which names its data set."""
+    kind = BENCHMARKS[benchmark]
+    canonical = f"{kind.dataset}:{kind.canonical(metadata)}"
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -98,7 +159,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
         raise ValueError(f"unknown benchmark {benchmark!r}; legal: {', '.join(BENCHMARKS)}")
     kind = BENCHMARKS[benchmark]
     try:
-        dataset = reasoning_gym.create_dataset(benchmark, seed=seed * _SEED_STRIDE, size=2**31, **difficulty)
+        dataset = reasoning_gym.create_dataset(kind.dataset, seed=seed * _SEED_STRIDE, size=2**31, **difficulty)
     except (TypeError, AssertionError) as error:
         raise ValueError(f"benchmarks.{benchmark}: reasoning-gym refuses {difficulty}: {error}") from None
     seen: set[str] = set()

@@ -7,8 +7,8 @@ from lrs.tutor.draft import LARGEST_NUMBER
 
 _SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 _WORDS = (
-    "<think> </think> answer compute reach with try left goal from want no yes check ok wrong back to give up "
-    "+ - * / ( ) = , . :"
+    "<think> </think> answer compute reach with solve x gcd factor every step "
+    "try left goal from want no yes check ok wrong back to give up prime + - * / ( ) = , . :"
 ).split()
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] }}"

@@ -87,6 +87,15 @@ DIFFICULTY = {
         "max_target": 300,
     },
     "chain_sum": {"min_terms": 3, "max_terms": 8, "min_digits": 2, "max_digits": 2},
+    "simple_equations": {
+        "min_terms": 2,
+        "max_terms": 4,
+        "min_value": 2,
+        "max_value": 30,
+        "operators_weights": [0.5, 0.5, 0.0],
+    },
+    "gcd": {"min_value": 2, "max_value": 400},
+    "prime_factorization": {"min_value": 2, "max_value": 99_999},
 }
 COUNTS = {"train": 40, "reward": 8, "validation": 4, "test": 12}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lrs import answers
 from lrs.answers import extract_answer, is_correct
-from lrs.problems import Problem
+from lrs.problems import BENCHMARKS, Problem
 
 
 def countdown(target, *numbers):
@@ -17,6 +17,11 @@ def countdown(target, *numbers):
 
 def chain_sum(value):
     return Problem("id", "chain_sum", "", str(value), {"expression": "1 + 1"}, "test")
+
+
+def factored(number, *factors):
+    metadata = {"number": number}
+    return Problem("id", "prime_factorization", "", " × ".join(map(str, factors)), metadata, "test")
 
 
 def answered(problem, answer):
@@ -68,7 +73,32 @@ def test_chain_sum(answer, value):
         assert not answered(chain_sum(other), answer)
 
 
+@pytest.mark.parametrize(
+    ("answer", "correct"),
+    [
+        ("2 * 3 * 7 1 9", True),
+        ("7 1 9 * 3 * 2", True),
+        ("2 × 3 × 719", True),
+        ("2 * 3", False),
+        ("6 * 719", False),
+        ("2 * 3 * 7 * 1 9", False),
+        ("4314", False),
+    ],
+)
+def test_prime_factorization(answer, correct):
+    assert answered(factored(4314, 2, 3, 719), answer) is correct
+
+
+@pytest.mark.parametrize("benchmark", ["gcd", "gcd_three", "simple_equations"])
+def test_integer_answers(benchmark):
+    problem = Problem("id", benchmark, "", "12", {}, "test")
+    assert answered(problem, "12")
+    assert not answered(problem, "1 2")
+    assert not answered(problem, "6")
+
+
 def test_partial_credit_is_not_correct():
+    assert answers._scorer("prime_factorization").score_answer("6×719", {"answer": "2 × 3 × 719"}) > 0
     assert answers._scorer("countdown").score_answer("3+5+7", {"metadata": {"numbers": [3, 5, 7], "target": 9}}) > 0
     assert not answered(countdown(9, 3, 5, 7), "3 + 5 + 7")
     assert answers._scorer("chain_sum").score_answer("231", {"answer": "23"}) > 0
@@ -104,6 +134,9 @@ HOSTILE = {
     "an exponent": ("1e2", chain_sum(100)),
     "an expression for an integer": ("20 + 3", chain_sum(23)),
     "not a number": ("nan", chain_sum(23)),
+    "a product that begins with a sign": ("-2*-3", factored(6, 2, 3)),
+    "a product without its end": ("2 * 3 *", factored(6, 2, 3)),
+    "a long product": ("1 * " * 50_000 + "6", factored(6, 2, 3)),
 }
 
 
@@ -111,7 +144,7 @@ HOSTILE = {
 def test_hostile_answers_are_wrong_at_once_and_reach_no_evaluator(monkeypatch, name):
     answer, problem = HOSTILE[name]
     seen = []
-    scorer = answers._scorer(problem.benchmark)
+    scorer = answers._scorer(BENCHMARKS[problem.benchmark].dataset)
     score = type(scorer).score_answer
     monkeypatch.setattr(type(scorer), "score_answer", lambda self, *given: seen.append(given[0]) or score(self, *given))
     start = time.monotonic()

@@ -1,6 +1,7 @@
 import json
 import shutil
 from itertools import pairwise
+from random import Random
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lrs.pretraining import (
     Recipe,
     block_mask,
     build_model,
+    conversation,
     learning_rate_at,
     load_recipe,
     pack_batch,
@@ -36,6 +38,12 @@ RECIPE = Recipe(
     weight_decay=0.1,
     checkpoint_every=2,
     longest_trace=80,
+    tutor="mixed",
+    instruction="check every step",
+    instructed_share=0.2,
+    examples_share=0.2,
+    most_examples=2,
+    weights=dict.fromkeys(DIFFICULTY, 1) | {"countdown": 3},
     problems_per_benchmark=10,
     benchmarks=DIFFICULTY,
 )
@@ -49,7 +57,10 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def problems(drawn_problems):
-    return [problem for drawn in drawn_problems.values() for problem in drawn if problem.split == "train"]
+    return {
+        benchmark: [problem for problem in drawn if problem.split == "train"]
+        for benchmark, drawn in drawn_problems.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +87,28 @@ def test_batch_is_a_function_of_recipe_and_step(problems, tokenizer, batch):
 def test_rows_are_whole_documents_and_padding(batch, problems, tokenizer):
     input_ids, labels, positions, numbers = batch
     assert {part.shape for part in batch} == {(RECIPE.rows_per_batch, RECIPE.row_length)}
-    questions = {f"<user> {problem.question} <assistant>": problem for problem in problems}
+    asked = {problem.question for drawn in problems.values() for problem in drawn}
     documents = list(documents_of(numbers))
     assert len(documents) > 2
     for row, columns in documents:
         assert (numbers[row, columns] == numbers[row, columns.start]).all()
-        text = tokenizer.decode(input_ids[row, columns])
-        question, opening, answer = text.partition(" <think>")
-        assert question in questions
-        assert answer.endswith(" <eos>")
-        assert "<unk>" not in text
-        prompt = len(tokenizer(question)["input_ids"])
-        assert len(tokenizer(opening + answer)["input_ids"]) <= RECIPE.longest_trace
-        assert (labels[row, columns][:prompt] == -100).all()
-        assert torch.equal(labels[row, columns][prompt:], input_ids[row, columns][prompt:])
         assert torch.equal(positions[row, columns], torch.arange(columns.stop - columns.start))
+        text = tokenizer.decode(input_ids[row, columns])
+        assert "<unk>" not in text
+        learned = torch.zeros(columns.stop - columns.start, dtype=torch.bool)
+        start = 0
+        for turn in text.removesuffix(" <eos>").split(" <eos> "):  # worked examples, if any, then the problem
+            question, opening, answer = turn.partition(" <think>")
+            stated = question.removeprefix("<user> ").removesuffix(" <assistant>")
+            assert stated.removesuffix(f" {RECIPE.instruction}") in asked
+            said = len(tokenizer(f"{opening}{answer} <eos>")["input_ids"])
+            assert said <= RECIPE.longest_trace
+            start += len(tokenizer(question)["input_ids"])
+            learned[start : start + said] = True
+            start += said
+        assert start == len(learned)
+        assert (labels[row, columns][~learned] == -100).all()
+        assert torch.equal(labels[row, columns][learned], input_ids[row, columns][learned])
     padding = numbers == 0
     assert padding.any()
     assert (labels[padding] == -100).all()
@@ -138,11 +156,46 @@ def test_recipes_differ_in_their_fingerprints_and_misspelt_ones_are_refused(tmp_
 
 def test_training_problems_are_of_split_train_and_kept(tmp_path, monkeypatch):
     drawn = training_problems(RECIPE, tmp_path / "made" / "problems.jsonl")
-    assert {problem.split for problem in drawn} == {"train"}
-    assert [problem.benchmark for problem in drawn] == ["countdown"] * 10 + ["chain_sum"] * 10
-    assert all(is_correct(problem, f"</think> answer {problem.answer}") for problem in drawn)
+    assert list(drawn) == list(DIFFICULTY)
+    for benchmark, pool in drawn.items():
+        assert [(problem.split, problem.benchmark) for problem in pool] == [("train", benchmark)] * 10
+        assert all(is_correct(problem, f"</think> answer {problem.answer}") for problem in pool)
     monkeypatch.setattr(pretraining, "draw_problems", None)
     assert training_problems(RECIPE, tmp_path / "made" / "problems.jsonl") == drawn
+
+
+def test_conversations_take_care_where_they_are_told_to_and_keep_their_style(problems):
+    pool, rng = problems["chain_sum"], Random(0)
+    told, examples = RECIPE.model_copy(update={"instructed_share": 1.0, "examples_share": 1.0}), 0
+    checks = {"told": 0, "untold": 0, "steady": 0}
+    for problem in pool * 5:
+        turns = conversation(problem, pool, told, rng)
+        assert turns[-1].question == f"{problem.question} check every step"
+        assert all("every" not in turn.question for turn in turns[:-1])
+        examples += len(turns) - 1
+        checks["told"] += turns[-1].answer.count("check")
+        plain = RECIPE.model_copy(update={"instructed_share": 0.0, "examples_share": 0.0})
+        (turn,) = conversation(problem, pool, plain, rng)
+        assert turn.question == problem.question
+        checks["untold"] += turn.answer.count("check")
+        (turn,) = conversation(problem, pool, plain.model_copy(update={"tutor": "steady"}), rng)
+        checks["steady"] += turn.answer.count("check")
+    assert 1.2 < examples / (5 * len(pool)) < 1.8
+    assert checks["told"] > 1.5 * checks["untold"]
+    assert 1.2 * checks["steady"] < checks["told"]
+
+
+def test_a_conversation_is_what_the_chat_template_writes(problems, tokenizer):
+    recipe = RECIPE.model_copy(update={"examples_share": 1.0})
+    pools = {"gcd": problems["gcd"]}
+    ids, _ = next(pretraining._documents(pools, tokenizer, recipe.model_copy(update={"row_length": 400}), Random(0)))
+    text = tokenizer.decode(ids)
+    messages = []
+    for turn in text.removesuffix(" <eos>").split(" <eos> "):
+        question, answer = turn.removeprefix("<user> ").split(" <assistant> ")
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    assert len(messages) > 2
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == text
 
 
 def reasoner(folder):

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -8,7 +9,17 @@ from hypothesis import strategies as st
 
 from lrs import problems
 from lrs.answers import is_correct
-from lrs.problems import SPLIT_SHARES, Problem, assert_unseen, draw_problems, held_out, problem_id, split_of
+from lrs.problems import (
+    SPLIT_SHARES,
+    Problem,
+    assert_unseen,
+    draw_problems,
+    held_out,
+    linear_equation,
+    problem_id,
+    split_of,
+    stream_problems,
+)
 
 BENCHMARKS = list(DIFFICULTY)
 number = st.integers(1, 99)
@@ -34,6 +45,34 @@ def test_chain_sum_is_the_same_problem_in_any_order(first, rest, rng):
     assert problem_id("chain_sum", {"expression": sum_of([first, *rng.sample(rest, len(rest))])}) == identifier
     assert problem_id("chain_sum", {"expression": sum_of([first, -rest[0], *rest[1:]])}) != identifier
     assert problem_id("chain_sum", {"expression": sum_of([first, *rest, rest[0]])}) != identifier
+
+
+@given(number, st.integers(-99, 99), st.integers(1, 30))
+def test_an_equation_is_the_same_problem_however_it_is_written(a, b, x):
+    c = a * x + b
+    spellings = {
+        f"{a}*x {'+' if b > 0 else '-'} {abs(b)} = {c}",
+        f"{b} + {a}*x = {c}",
+        f"{-b} - {a}*x = {-c}",
+        f"-{a}*x {'+' if b < 0 else '-'} {abs(b)} = {-c}",
+    }
+    identifiers = {problem_id("simple_equations", {"equation": text, "variable": "x"}) for text in spellings}
+    assert len(identifiers) == 1
+    other = problem_id("simple_equations", {"equation": f"{a}*x - {a + abs(b)} = {c}", "variable": "x"})
+    assert other not in identifiers
+
+
+def test_linear_equations_are_read_in_any_order():
+    assert linear_equation("26*e + 10 = 582") == (26, 10, 582)
+    assert linear_equation("13 - 22*h = -449") == (-22, 13, -449)
+    assert linear_equation("-7*g - 25 = -38") == (-7, -25, -38)
+    assert linear_equation("6*p = 102") == (6, 0, 102)
+
+
+@given(st.lists(number, min_size=2, max_size=3), st.randoms(use_true_random=False))
+def test_gcd_is_the_same_problem_in_any_order_and_under_any_name(numbers, rng):
+    shuffled = {"numbers": rng.sample(numbers, len(numbers))}
+    assert problem_id("gcd", {"numbers": numbers}) == problem_id("gcd_three", shuffled)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +119,31 @@ def test_drawing_is_deterministic_and_a_split_does_not_depend_on_the_others(draw
 
 
 def test_questions_state_the_problem(drawn_problems):
-    countdown, chain_sum = drawn_problems["countdown"][0], drawn_problems["chain_sum"][0]
+    countdown, chain_sum, equation, gcd, prime = (drawn_problems[benchmark][0] for benchmark in BENCHMARKS)
     a, b, c = countdown.metadata["numbers"]
     assert countdown.question == f"reach {countdown.metadata['target']} with {a} {b} {c}"
     assert chain_sum.question == f"compute {chain_sum.metadata['expression']}"
+    stated = equation.question.removeprefix("solve ").replace("x", equation.metadata["variable"])
+    assert stated.replace(" ", "") == equation.metadata["equation"].replace(" ", "")
+    assert gcd.question == "gcd {} {}".format(*gcd.metadata["numbers"])
+    assert prime.question.removeprefix("factor ").replace(" ", "") == str(prime.metadata["number"])
+
+
+@pytest.mark.parametrize("equation", ["26*e + 10 = 582", "13 - 2*e = -449", "-7*e - 25 = -38", "6*e = 102"])
+def test_signs_of_an_equation_stand_apart(equation):
+    state = problems.BENCHMARKS["simple_equations"].state({"equation": equation, "variable": "e"})
+    assert state.replace(" ", "") == "solve" + equation.replace(" ", "").replace("e", "x")
+    assert all(word.isdigit() or word in {*"-+*=x", "solve"} for word in state.split())
+
+
+@pytest.mark.parametrize("benchmark", ["countdown", "chain_sum", "simple_equations", "gcd", "prime_factorization"])
+def test_a_stream_does_not_soon_run_dry(benchmark):
+    drawn = list(itertools.islice(stream_problems(benchmark, DIFFICULTY[benchmark], seed=0), 2000))
+    assert len({problem.id for problem in drawn}) == 2000
 
 
 def test_unknown_names_and_too_few_problems_are_told(monkeypatch):
-    with pytest.raises(ValueError, match="unknown benchmark 'sudoku'; legal: countdown, chain_sum"):
+    with pytest.raises(ValueError, match="unknown benchmark 'sudoku'; legal: countdown, chain_sum, simple_equations"):
         draw_problems("sudoku", {}, {"test": 1}, seed=0)
     with pytest.raises(ValueError, match=r"unknown split \['exam'\]; legal: train, reward, validation, test"):
         draw_problems("chain_sum", DIFFICULTY["chain_sum"], {"exam": 1}, seed=0)

@@ -7,13 +7,17 @@ a coin toss that favours care on harder problems, and is never announced in the 
 
 from dataclasses import dataclass
 from random import Random
+from types import ModuleType
 
 from lrs.behaviors import Span
 from lrs.problems import Problem
-from lrs.tutor import chain_sum, countdown
+from lrs.tutor import chain_sum, countdown, gcd, prime_factorization, simple_equations
 from lrs.tutor.draft import CAREFUL, CARELESS, Draft, Style
 
-_SOLVERS = {"countdown": countdown, "chain_sum": chain_sum}
+_SOLVERS = {
+    solver.__name__.rpartition(".")[2]: solver
+    for solver in (countdown, chain_sum, simple_equations, gcd, prime_factorization)
+}
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,26 @@ class TutorTrace:
     style: str
 
 
+def _solver(problem: Problem) -> ModuleType:
+    if problem.benchmark not in _SOLVERS:
+        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {sorted(_SOLVERS)}")
+    return _SOLVERS[problem.benchmark]
+
+
+def draw_style(problem: Problem, rng: Random) -> Style:
+    """Careful with a probability that rises from 0.25 to 0.75 with the problem's difficulty."""
+    return CAREFUL if rng.random() < 0.25 + 0.5 * _solver(problem).difficulty(problem.metadata) else CARELESS
+
+
 def write_trace(problem: Problem, rng: Random, style: Style | None = None) -> TutorTrace:
     """Work out `problem` in the given style, or in one drawn from `rng`.
 
     Raises:
         ValueError: the tutor does not know the problem's benchmark.
     """
-    if problem.benchmark not in _SOLVERS:
-        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {sorted(_SOLVERS)}")
-    solver = _SOLVERS[problem.benchmark]
+    solver = _solver(problem)
     if style is None:
-        style = CAREFUL if rng.random() < 0.2 + 0.4 * solver.difficulty(problem.metadata) else CARELESS
+        style = draw_style(problem, rng)
     draft = Draft(style, rng)
     answer = solver.solve(problem.metadata, draft)
     opening = "<think> "

@@ -8,6 +8,16 @@ from lrs.behaviors import Span
 LARGEST_NUMBER = 999  # the reasoner's tokenizer has one token for each number up to here
 
 
+def signed(value: int) -> str:
+    """A number as the reasoner writes it, the minus sign apart."""
+    return str(value) if value >= 0 else f"- {-value}"
+
+
+def operation(total: int, term: int) -> str:
+    """`total + term` as the reasoner writes it: `12 - 5` for 12 and -5."""
+    return f"{signed(total)} {'+' if term >= 0 else '-'} {abs(term)}"
+
+
 @dataclass(frozen=True)
 class Style:
     """A temperament: the probability of each habit at every occasion for it."""
@@ -22,6 +32,7 @@ class Style:
 
 CAREFUL = Style("careful", verify=0.9, slip=0.03, give_up=0.0, subgoal=0.7, backward=0.5)
 CARELESS = Style("careless", verify=0.1, slip=0.05, give_up=0.4, subgoal=0.15, backward=0.15)
+STEADY = Style("steady", verify=0.5, slip=0.04, give_up=0.2, subgoal=0.45, backward=0.35)  # of a tutor with one style
 
 
 @dataclass
@@ -51,5 +62,6 @@ class Draft:
         if tempting is not None and self.rng.random() < 0.5:
             return tempting
         offset = self.rng.choice((-10, -2, -1, 1, 2, 10))
-        crosses_zero = value >= 0 > value + offset
-        return value - offset if crosses_zero else value + offset
+        if value >= 0 > value + offset or abs(value + offset) > LARGEST_NUMBER:
+            offset = -offset
+        return value + offset
