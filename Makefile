@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 # On Linux, PyPI's torch brings 2.5 GB of CUDA. For the CPU build:
 # make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+REASONER ?= pocket-3m
 
 SHELL := /bin/bash
 STAMP := .venv/.installed
@@ -54,8 +55,8 @@ check: setup  ## compare the tables with data/expected
 accept: setup  ## make this run's tables the expected ones
 	@python -m lrs accept
 
-reasoner: setup  ## train the built-in reasoner from nothing
-	@python -m lrs reasoner data/reasoners/pocket-3m
+reasoner: setup  ## train a built-in reasoner from nothing (REASONER=pocket-1m for another)
+	@python -m lrs reasoner data/reasoners/$(REASONER)
 
 notebook: setup  ## open the notebooks in Jupyter
 	PYTHONPATH=$(CURDIR) jupyter lab --notebook-dir=$(CURDIR)

@@ -72,7 +72,7 @@ def reasoner(folder: Path, device: str = "cpu") -> None:
     from lrs.pretraining import train_reasoner
 
     train_reasoner(folder, ROOT / "build/reasoners" / folder.name, device)
-    write_card(folder, load_config("cpu"))
+    write_card(folder, load_config("full"))
 
 
 @app.command()

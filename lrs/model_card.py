@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 
@@ -12,19 +13,27 @@ from lrs.config import Config
 from lrs.decoding import Request, generate
 from lrs.figures.reasoner import loss_figure
 from lrs.figures.style import save_figure
-from lrs.pretraining import load_recipe
+from lrs.pretraining import Recipe, load_recipe
 from lrs.problems import Problem, draw_problems
+from lrs.progress import Progress
 from lrs.prompts import prompt_ids
 from lrs.statistics import wilson_interval
 from lrs.store import write_text
+from lrs.tutor import write_trace
+from lrs.tutor.draft import STEADY, STYLES
 
-_PROBLEMS = 500  # of split `validation`, a benchmark
+_PROBLEMS = 300  # of split `validation`, a benchmark
+_TEMPERATURES = (0.0, 0.7, 1.0)
 
 
-def measure(backbone: Backbone, problems: list[Problem], temperature: float, budget: int) -> pd.DataFrame:
+def measure(
+    backbone: Backbone, problems: list[Problem], temperature: float, budget: int, instruction: str = ""
+) -> pd.DataFrame:
     """A row a problem: correct, tokens, how it failed if it did, and which behaviors occurred."""
     tokenizer = backbone.tokenizer
-    requests = [Request(prompt_ids(problem, tokenizer), problem.id, 1, temperature) for problem in problems]
+    requests = [
+        Request(prompt_ids(problem, tokenizer, instruction), problem.id, 1, temperature) for problem in problems
+    ]
     generations = generate(
         backbone.model, requests, max_new_tokens=budget, batch_size=128, end_ids=[tokenizer.eos_token_id]
     )
@@ -43,28 +52,46 @@ def measure(backbone: Backbone, problems: list[Problem], temperature: float, bud
     return pd.DataFrame(rows)
 
 
-def _report(backbone: Backbone, config: Config) -> pd.DataFrame:
-    """Accuracy, failure modes and behavior rates by benchmark and decoding, on problems never trained on."""
+def _report(backbone: Backbone, config: Config, instruction: str) -> pd.DataFrame:
+    """Accuracy, failure modes and behavior rates by benchmark, prompt and temperature, on problems never trained on."""
+    settings = [("plain", "", temperature) for temperature in _TEMPERATURES] + [("instructed", instruction, 0.0)]
     rows = []
-    for benchmark, difficulty in config.benchmarks.items():
-        problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
-        for decoding, temperature in (("greedy", 0.0), ("sampled", 1.0)):
-            table = measure(backbone, problems, temperature, config.decoding.max_new_tokens)
-            wrong = table[~table["correct"]]
-            low, high = wilson_interval(table["correct"].sum(), len(table))
-            rows.append(
-                {
-                    "benchmark": benchmark,
-                    "decoding": decoding,
-                    "n": len(table),
-                    "accuracy": f"{table['correct'].mean():.1%} [{low:.1%}, {high:.1%}]",
-                    "tokens": round(table["tokens"].median()),
-                    "wrong: ran out of budget": f"{wrong['truncated'].mean():.0%}",
-                    "wrong: gave up": f"{wrong['gave_up'].mean():.0%}",
-                    "wrong: accepted a slip": f"{(~wrong['truncated'] & ~wrong['gave_up']).mean():.0%}",
-                    **{behavior: f"{table[behavior].mean():.0%}" for behavior in BEHAVIORS},
-                }
-            )
+    with Progress("reasoner: card", len(config.benchmarks) * len(settings), "measurements") as progress:
+        for benchmark, difficulty in config.benchmarks.items():
+            problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
+            for prompt, told, temperature in settings:
+                table = measure(backbone, problems, temperature, config.decoding.max_new_tokens, told)
+                wrong = table[~table["correct"]]
+                low, high = wilson_interval(table["correct"].sum(), len(table))
+                rows.append(
+                    {
+                        "benchmark": benchmark,
+                        "prompt": prompt,
+                        "temperature": temperature,
+                        "accuracy": f"{table['correct'].mean():.1%} [{low:.1%}, {high:.1%}]",
+                        "tokens": round(table["tokens"].median()),
+                        "wrong: ran out of budget": f"{wrong['truncated'].mean():.0%}",
+                        "wrong: gave up": f"{wrong['gave_up'].mean():.0%}",
+                        "wrong: accepted a slip": f"{(~wrong['truncated'] & ~wrong['gave_up']).mean():.0%}",
+                        **{behavior: f"{table[behavior].mean():.0%}" for behavior in BEHAVIORS},
+                    }
+                )
+                progress.advance()
+    return pd.DataFrame(rows)
+
+
+def tutor_accuracy(recipe: Recipe, seed: int) -> pd.DataFrame:
+    """How often the tutor itself is right, by benchmark and style: what its pupil could learn to do."""
+    styles = STYLES if recipe.tutor == "mixed" else (STEADY,)
+    rows = []
+    for benchmark, difficulty in recipe.benchmarks.items():
+        problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, seed)
+        row = {"benchmark": benchmark}
+        for style in styles:
+            rng = Random(seed)
+            right = sum(is_correct(problem, write_trace(problem, rng, style).text) for problem in problems)
+            row[style.name] = f"{right / len(problems):.1%}"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -72,8 +99,9 @@ def write_card(folder: Path, config: Config) -> None:
     """Measure the reasoner in `folder` on a profile's benchmarks, and write its `README.md` and loss curve there."""
     recipe = load_recipe(folder)
     backbone = load_backbone(str(folder), config.device)
-    report = _report(backbone, config)
-    rates = report[["benchmark", "decoding", *BEHAVIORS]]
+    report = _report(backbone, config, recipe.instruction)
+    rates = report[["benchmark", "prompt", "temperature", *BEHAVIORS]]
+    manner = "a careful and a careless style" if recipe.tutor == "mixed" else "one style throughout"
     save_figure(loss_figure(pd.read_csv(folder / "loss.csv")), folder, "loss")
     size = backbone.model.num_parameters()
     training = json.loads((folder / "training.json").read_text())
@@ -82,9 +110,11 @@ def write_card(folder: Path, config: Config) -> None:
         f"""# {folder.name}: the built-in reasoner
 
 A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from nothing on
-{recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in a careful
-and a careless style. `make reasoner` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
-{training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
+{recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in
+{manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
+{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first. `make reasoner REASONER={folder.name}`
+retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took {training["minutes"]} minutes
+({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
 
 {_list(recipe.benchmarks)}
@@ -95,14 +125,19 @@ On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of 
 
 {_list(config.benchmarks)}
 
-The budget is {config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals, tokens are medians,
-sampling is at temperature 1.
+Those that are not in the list above it has never been asked in training. The budget is
+{config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals; tokens are medians; temperature 0 is
+greedy; `instructed` prompts end in "{recipe.instruction}".
 
 {report.drop(columns=list(BEHAVIORS)).to_markdown(index=False)}
 
 Share of traces in which a behavior occurs:
 
 {rates.to_markdown(index=False)}
+
+How often the tutor itself is right, by its style:
+
+{tutor_accuracy(recipe, config.seed).to_markdown(index=False)}
 
 ![training loss](loss.png)
 

@@ -116,7 +116,7 @@ def test_a_check_of_an_equation_puts_x_in(traces):
         for span in trace.spans:
             if problem.benchmark == "simple_equations" and span.behavior == VERIFICATION:
                 a, b, c = linear_equation(problem.metadata["equation"])
-                *_, (_, _, x, product) = EQUATION.findall(trace.text[: span.start])
+                x = EQUATION.findall(trace.text[: span.start])[-1][2]
                 clause = trace.text[span.start : span.end]
                 assert clause.startswith(f"check {abs(a)} * {x} = ")
                 assert clause.endswith("ok .") == (a * int(x) + b == c)

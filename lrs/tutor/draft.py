@@ -32,6 +32,7 @@ class Style:
 
 CAREFUL = Style("careful", verify=0.9, slip=0.03, give_up=0.0, subgoal=0.7, backward=0.5)
 CARELESS = Style("careless", verify=0.1, slip=0.05, give_up=0.4, subgoal=0.15, backward=0.15)
+STYLES = (CAREFUL, CARELESS)
 STEADY = Style("steady", verify=0.5, slip=0.04, give_up=0.2, subgoal=0.45, backward=0.35)  # of a tutor with one style
 
 
