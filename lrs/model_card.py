@@ -112,9 +112,9 @@ def write_card(folder: Path, config: Config) -> None:
 A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from nothing on
 {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in
 {manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
-{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first. `make reasoner REASONER={folder.name}`
-retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took {training["minutes"]} minutes
-({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
+{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first.
+`make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
+{training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
 
 {_list(recipe.benchmarks)}
