@@ -30,7 +30,9 @@ def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=
     frame["tokens"] = rng.integers(20, 257, len(frame))
     frame["finish_reason"] = np.where(frame["tokens"] < 256, "answered", "truncated")
     frame["steered_tokens"], frame["processed_tokens"] = 10, 40
-    frame = frame.assign(split="test", **{behavior: rng.poisson(0.5, len(frame)) for behavior in BEHAVIORS})
+    frame = frame.assign(
+        backbone="pocket", split="test", **{behavior: rng.poisson(0.5, len(frame)) for behavior in BEHAVIORS}
+    )
     return frame.assign(problem_id=frame["benchmark"] + frame["problem_id"].astype(str))
 
 
