@@ -75,9 +75,8 @@ def _summary(
     """What one arm did, without regard to the others."""
     accuracy = _by_problem(correct)
     seeds = rows["seed"].nunique()
-    if seeds > 1 and accuracy.nunique() > 1:
-        low, high = _bootstrap(accuracy, statistics, seed)
-    else:
+    low, high = _bootstrap(accuracy, statistics, seed)
+    if seeds == 1 or low == high:
         low, high = wilson_interval(accuracy.sum(), len(accuracy), statistics.confidence_level)
     processed = rows["processed_tokens"].sum()
     return {
@@ -101,8 +100,8 @@ def compare_arms(
     test has the problem as its unit: bootstraps are clustered over seeds, and `p_mcnemar` becomes the exact sign test
     of the per-problem differences (with one seed, that is exact McNemar on wins and losses). The interval of an
     accuracy is Wilson's with one seed; with several, whose mean is no count of successes, it is a bootstrap over
-    problems, and Wilson's again (over problems, too wide if anything) where all problems have the same accuracy and
-    a bootstrap would have no width.
+    problems, and Wilson's again (over problems, too wide if anything) where problems are all alike, so that a
+    bootstrap has no width.
     Pooled rows weigh every problem equally; their bootstrap resamples within each benchmark.
 
     The Holm family is the whole table: all contrasts with `reference`, of every backbone and decoding, per benchmark
