@@ -28,14 +28,18 @@ def clean(name: str) -> None:
 
 
 @app.command()
-def execute(name: str) -> None:
-    """Run build/notebooks/NAME.ipynb into notebooks/executed/<profile>."""
+def execute(
+    name: str, backbone: Annotated[str, typer.Argument(help="of the profile, where it runs for one")] = ""
+) -> None:
+    """Run build/notebooks/NAME.ipynb into notebooks/executed/<profile>, or its folder BACKBONE."""
     from lrs.config import load_config
     from lrs.notebook_runner import execute_notebook
 
-    profile = load_config(profile_copy.current_profile(ROOT)).profile
-    source, target = f"build/notebooks/{name}.ipynb", f"notebooks/executed/{profile}/{name}.ipynb"
-    execute_notebook(ROOT / source, ROOT / target, {"profile": profile}, ROOT)
+    config = load_config(profile_copy.current_profile(ROOT), backbone or None)
+    profile_copy.check_backbones(ROOT, config.backbones)
+    target = ROOT / "notebooks/executed" / config.profile / backbone / f"{name}.ipynb"
+    parameters = {"profile": config.profile} | ({"backbone": backbone} if backbone else {})
+    execute_notebook(ROOT / f"build/notebooks/{name}.ipynb", target, parameters, ROOT)
 
 
 @app.command()

@@ -49,6 +49,19 @@ class Setting(BaseModel):
         return f"{self.arm}-k{self.num_steps}-a{self.step_size:g}{quantiles}"
 
 
+def check_setting(arm: str, setting: Setting | None) -> None:
+    """Hold a steered arm to a setting of its own, and any other to none.
+
+    Raises:
+        ValueError: the arm and its setting do not match.
+    """
+    if arm not in STEERED and setting:
+        raise ValueError(f"arm {arm!r} steers nothing and takes no setting (got one of {setting.arm!r})")
+    if arm in STEERED and (setting is None or setting.arm != arm):
+        got = f"one of {setting.arm!r}" if setting else "none"
+        raise ValueError(f"arm {arm!r} needs a setting of its own (got {got})")
+
+
 def steering_for(
     setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
 ) -> Steering:

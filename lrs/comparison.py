@@ -4,13 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lrs import config as configuration
-from lrs.statistics import (
-    holm,
-    mcnemar_exact,
-    minimum_detectable_effect,
-    paired_bootstrap,
-    wilson_interval,
-)
+from lrs.statistics import bootstrap_interval, holm, mcnemar_exact, minimum_detectable_effect, wilson_interval
 
 POOLED = "pooled"
 
@@ -25,7 +19,8 @@ ARM_GROUPS = {
     "lrs_history": "method",
 }  # an arm that is not named here is a control
 
-_NAME = ["benchmark", "split", "decoding", "arm", "arm_group"]
+_APART = ["backbone", "split", "decoding"]  # never compared with one another
+_NAME = ["backbone", "benchmark", "split", "decoding", "arm", "arm_group"]
 _LEVEL = ["n", "seeds", "accuracy", "ci_low", "ci_high"]
 _CONTRAST = ["delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm", "mde"]
 RESULT_COLUMNS = [*_NAME, *_LEVEL, *_CONTRAST, "tokens", "truncated", "steered_fraction"]
@@ -46,14 +41,23 @@ def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
     return paired[[reference, *(arm for arm in arms if arm != reference)]]
 
 
+def _by_problem(values: pd.Series) -> pd.Series:
+    """Means over seeds of a value a row of `_pair`."""
+    return values.groupby(level=["benchmark", "problem_id"]).mean()
+
+
+def _bootstrap(by_problem: pd.Series, statistics: configuration.Statistics, seed: int) -> tuple[float, float]:
+    """Interval of the mean of what `_by_problem` returns; problems are resampled within their benchmark."""
+    strata = by_problem.index.get_level_values("benchmark").to_numpy()
+    level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
+    return bootstrap_interval(by_problem.to_numpy(), level, resamples, seed, strata)
+
+
 def _contrast(arm: pd.Series, base: pd.Series, statistics: configuration.Statistics, seed: int) -> dict[str, float]:
     """The paired comparison of one arm with the reference, over the rows of `_pair`."""
     difference = arm - base
-    delta = difference.groupby(level=["benchmark", "problem_id"]).mean()
-    strata = delta.index.get_level_values("benchmark").to_numpy()
-    low, high = paired_bootstrap(
-        delta.to_numpy(), statistics.confidence_level, statistics.bootstrap_resamples, seed, strata
-    )
+    delta = _by_problem(difference)
+    low, high = _bootstrap(delta, statistics, seed)
     return {
         "delta": delta.mean(),
         "delta_low": low,
@@ -65,14 +69,19 @@ def _contrast(arm: pd.Series, base: pd.Series, statistics: configuration.Statist
     }
 
 
-def _summary(rows: pd.DataFrame, correct: pd.Series, confidence_level: float) -> dict[str, float]:
+def _summary(
+    rows: pd.DataFrame, correct: pd.Series, statistics: configuration.Statistics, seed: int
+) -> dict[str, float]:
     """What one arm did, without regard to the others."""
-    accuracy = correct.groupby(level=["benchmark", "problem_id"]).mean()
-    low, high = wilson_interval(accuracy.sum(), len(accuracy), confidence_level)
+    accuracy = _by_problem(correct)
+    seeds = rows["seed"].nunique()
+    low, high = _bootstrap(accuracy, statistics, seed)
+    if seeds == 1 or low == high:
+        low, high = wilson_interval(accuracy.sum(), len(accuracy), statistics.confidence_level)
     processed = rows["processed_tokens"].sum()
     return {
         "n": len(accuracy),
-        "seeds": rows["seed"].nunique(),
+        "seeds": seeds,
         "accuracy": accuracy.mean(),
         "ci_low": low,
         "ci_high": high,
@@ -88,14 +97,18 @@ def compare_arms(
     """Every arm against `reference` on the same problems and seeds, per benchmark and pooled over benchmarks.
 
     With several seeds, accuracy is avg@k and wins and losses count (problem, seed) pairs, but every interval and
-    test has the problem as its unit: Wilson over problems, bootstrap clustered over seeds, and `p_mcnemar` becomes
-    the exact sign test of the per-problem differences (with one seed, that is exact McNemar on wins and losses).
+    test has the problem as its unit: bootstraps are clustered over seeds, and `p_mcnemar` becomes the exact sign test
+    of the per-problem differences (with one seed, that is exact McNemar on wins and losses). The interval of an
+    accuracy is Wilson's with one seed; with several, whose mean is no count of successes, it is a bootstrap over
+    problems, and Wilson's again (over problems, too wide if anything) where problems are all alike, so that a
+    bootstrap has no width.
     Pooled rows weigh every problem equally; their bootstrap resamples within each benchmark.
 
-    The Holm family is the whole table: all contrasts with `reference`, per benchmark and pooled, but for the placebo's.
+    The Holm family is the whole table: all contrasts with `reference`, of every backbone and decoding, per benchmark
+    and pooled, but for the placebo's.
 
     Args:
-        outcomes: one row a problem x arm x seed; splits and decodings are compared apart.
+        outcomes: one row a backbone x problem x arm x seed; backbones, splits and decodings are compared apart.
         seed: of the bootstrap.
 
     Returns:
@@ -105,15 +118,15 @@ def compare_arms(
         ValueError: `reference` is missing, or the arms do not cover the same (problem, seed) set.
     """
     records = []
-    for (split, decoding), group in outcomes.groupby(["split", "decoding"], sort=False):
+    for apart, group in outcomes.groupby(_APART, sort=False):
         paired = _pair(group, reference)
         for benchmark in [*group["benchmark"].unique(), POOLED]:
             rows = group if benchmark == POOLED else group[group["benchmark"] == benchmark]
             pairs = paired if benchmark == POOLED else paired.xs(benchmark, drop_level=False)
             for arm in paired.columns:
-                name = {"benchmark": benchmark, "split": split, "decoding": decoding, "arm": arm}
+                name = dict(zip(_APART, apart, strict=True)) | {"benchmark": benchmark, "arm": arm}
                 name["arm_group"] = ARM_GROUPS.get(arm, "control")
-                summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics.confidence_level)
+                summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics, seed)
                 contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)

@@ -1,7 +1,7 @@
 """Configuration: one validated model a stage, read from `profiles/<profile>.yaml`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -10,6 +10,7 @@ from lrs.problems import BENCHMARKS
 
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as the start of a subsection
 ArmName = Literal["base", "placebo", "lrs_basic", "lrs", "lrs_history"]
 
 
@@ -87,7 +88,11 @@ class Select(_Section):
 
 
 class Steering(_Section):
+    """The arms, and how they answer: greedily once, and `samples` times sampled."""
+
     arms: list[ArmName]
+    samples: int = Field(ge=0)
+    temperature: float = Field(gt=0)
 
 
 class Statistics(_Section):
@@ -96,13 +101,14 @@ class Statistics(_Section):
 
 
 class Config(_Section):
-    """A whole profile."""
+    """A whole profile, as one of its backbones sees it."""
 
     profile: str
+    backbone_name: str
     seed: int
     device: str = Field(description="as torch names it, or `auto`: an accelerator if there is one")
     dtype: Literal["float32", "bfloat16", "float64"]
-    backbone: Backbone
+    backbones: dict[FolderName, Backbone] = Field(min_length=1)
     benchmarks: dict[Literal[tuple(BENCHMARKS)], dict[str, Any]]
     problems: Problems
     decoding: Decoding
@@ -114,18 +120,26 @@ class Config(_Section):
     statistics: Statistics
 
     @property
+    def backbone(self) -> Backbone:
+        """The section of this backbone."""
+        return self.backbones[self.backbone_name]
+
+    @property
     def data(self) -> Path:
-        """Where the profile's data lie."""
-        return Path("data") / self.profile
+        """Where all that this backbone makes lies."""
+        return Path("data") / self.profile / self.backbone_name
 
     @property
     def figures(self) -> Path:
-        """Where the profile's figures and tables lie."""
+        """Where the figures and tables of the profile lie, those of all backbones."""
         return Path("figures") / self.profile
 
 
+_GIVEN = {"profile", "backbone_name"}  # to `load_config`, and not in the file
+
+
 class ConfigError(ValueError):
-    """A profile that does not exist or does not validate; the message says what is legal."""
+    """A profile or a backbone that does not exist or does not validate; the message says what is legal."""
 
 
 def profile_names() -> list[str]:
@@ -138,8 +152,9 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         owner = Config
         for name in error["loc"][:-1]:
-            owner = owner.model_fields[name].annotation
-        return f"{field} is not a parameter; legal: {', '.join(f for f in owner.model_fields if f != 'profile')}"
+            sections = getattr(owner, "model_fields", None)
+            owner = sections[name].annotation if sections else get_args(owner)[1]  # of a dict, any of its values
+        return f"{field} is not a parameter; legal: {', '.join(f for f in owner.model_fields if f not in _GIVEN)}"
     if error["type"] == "missing":
         return f"{field} is missing"
     if error["type"] == "value_error":
@@ -147,8 +162,8 @@ def _explain(error: dict[str, Any]) -> str:
     return f"{field}: {error['msg']} (got {error['input']!r})"
 
 
-def load_config(profile: str) -> Config:
-    """Read and validate `profiles/<profile>.yaml`.
+def load_config(profile: str, backbone: str | None = None) -> Config:
+    """Read and validate `profiles/<profile>.yaml`, for one of its backbones (the first if none is named).
 
     Raises:
         ConfigError: one line per fault, naming the field, what was found and what is legal.
@@ -160,10 +175,14 @@ def load_config(profile: str) -> Config:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or "profile" in content:
-        raise ConfigError(f"{path} must hold the sections of a profile, and no `profile` of its own")
+    if not isinstance(content, dict) or _GIVEN & set(content):
+        raise ConfigError(f"{path} must hold the sections of a profile, and no `profile` or `backbone_name` of its own")
     try:
-        return Config(profile=profile, **content)
+        config = Config(profile=profile, backbone_name=backbone or "", **content)
     except ValidationError as error:
         faults = "; ".join(_explain(fault) for fault in error.errors())
         raise ConfigError(f"{path}: {faults}") from None
+    if backbone not in (None, *config.backbones):
+        legal = ", ".join(config.backbones)
+        raise ConfigError(f"unknown backbone {backbone!r} of profile {profile!r}; legal: {legal}")
+    return config.model_copy(update={"backbone_name": backbone or next(iter(config.backbones))})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrs.arms import Setting, steering_for
+from lrs.arms import Setting, check_setting, steering_for
 from lrs.backbones import Backbone, describe_device
 from lrs.config import Config, Decoding
 from lrs.dictionary import SaeDictionary, load_dictionary
@@ -43,16 +43,24 @@ def evaluate(
     artifacts: Artifacts | None,
     config: Config,
     folder: Path,
+    samples: int = 0,
 ) -> pd.DataFrame:
-    """Greedy outcomes of one arm on `problems`; resumes where a killed run stopped.
+    """Outcomes of one arm on `problems`; resumes where a killed run stopped.
 
     Args:
         setting: of a steered arm; None for the others.
         artifacts: what it steers with.
+        samples: generations a problem (seeds from 1), sampled at `config.steering.temperature`, beside the greedy one
+            (seed 0). Arms share their random numbers.
 
     Returns:
-        A row a problem: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.
+        A row a problem and seed: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.
+
+    Raises:
+        ValueError: a steered arm without a setting of its own, or another arm with one.
     """
+    check_setting(arm, setting)
+    temperature = config.steering.temperature if samples else 0.0
     steering = steering_for(setting, artifacts.layer, artifacts.dictionary, artifacts.rewards) if setting else None
     if steering:
         check_fit(steering, backbone.d_model)
@@ -60,13 +68,14 @@ def evaluate(
         config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
 
     def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
+        written = write_generations(backbone, jobs, config, steering, temperature, on_finished)
         return [
             outcome_row(job, generation, backbone) | {"arm": arm} | asdict(generation.steering or _UNSTEERED)
-            for job, generation in write_generations(backbone, jobs, config, steering, on_finished=on_finished)
+            for job, generation in written
         ]
 
-    jobs = jobs_for(problems)
-    plan = plan_of(backbone, jobs, config)
+    jobs = jobs_for(problems, samples)
+    plan = plan_of(backbone, jobs, config) | {"temperature": temperature}
     if setting:
         plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity}
     stage = f"{folder.parent.name}: {setting.name if setting else arm}"
@@ -80,5 +89,5 @@ def other_geometry(decoding: Decoding) -> Decoding:
 
 def describe_run(backbone: Backbone, config: Config, folder: Path) -> None:
     """Write beside the outcomes what every table has to say about where they come from."""
-    about = {"backbone": backbone.name, "device": describe_device(backbone.device), "profile": config.profile}
+    about = {"backbone": config.backbone_name, "device": describe_device(backbone.device), "profile": config.profile}
     write_text(folder / "about.json", json.dumps(about | {"seed": config.seed}, indent=2, sort_keys=True) + "\n")

@@ -11,7 +11,9 @@ _KEYS = ["backbone", "benchmark", "split", "decoding", "arm"]
 
 
 def accept(profile: str) -> list[Path]:
-    """Make the tables and pictures in `figures/<profile>/` the expected ones; the only writer of `data/expected/`.
+    """Make the tables and pictures under `figures/<profile>/` the expected ones, instead of any before them.
+
+    This is the only writer of `data/expected/`.
 
     Raises:
         FileNotFoundError: the profile has no main table.
@@ -20,9 +22,12 @@ def accept(profile: str) -> list[Path]:
     if not (source / "main_results.csv").exists():
         raise FileNotFoundError(f"{source / 'main_results.csv'} does not exist: run the profile before accepting it")
     target = EXPECTED / profile
-    target.mkdir(parents=True, exist_ok=True)
-    kept = [path for path in sorted(source.iterdir()) if path.suffix in (".csv", ".md", ".png")]
-    return [Path(shutil.copyfile(path, target / path.name)) for path in kept]
+    shutil.rmtree(target, ignore_errors=True)
+    kept = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.suffix in (".csv", ".md", ".png")]
+    for path in kept:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, target / path)
+    return [target / path for path in kept]
 
 
 def check(profile: str) -> list[str]:

@@ -10,11 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 _PROFILE = re.compile(r"^profile:.*$", re.MULTILINE)
+_BACKBONES = re.compile(r"^backbones:.*(?:\n *- .*)*$", re.MULTILINE)
 _MANIFEST = ".copied"
 # What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
@@ -23,18 +26,28 @@ _IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/")
 
 def current_profile(root: Path) -> str:
     """The profile that `params.yaml` names."""
-    if not (root / "params.yaml").exists():
-        raise FileNotFoundError("there is no params.yaml here; run from the repository's root")
-    profile = (yaml.safe_load((root / "params.yaml").read_text()) or {}).get("profile")
+    profile = _parameters(root).get("profile")
     if not isinstance(profile, str):
         raise ValueError(f"params.yaml: profile must be the name of a file in profiles/ (got {profile!r})")
     return profile
 
 
+def check_backbones(root: Path, backbones: Iterable[str]) -> None:
+    """Hold the backbones of `params.yaml`, for which DVC makes stages, equal to those of its profile.
+
+    Raises:
+        ValueError: they differ; the message is the line that has to be there.
+    """
+    found, wanted = _parameters(root).get("backbones"), list(backbones)
+    if found != wanted:
+        raise ValueError(f"params.yaml: backbones must be those of its profile, {_line(wanted)!r} (got {found!r})")
+
+
 def select_profile(root: Path, profile: str) -> None:
-    """Make the repository at `root` run `profile`, without git."""
-    text = (root / "params.yaml").read_text()
-    _write_if_changed(root / "params.yaml", _PROFILE.sub(f"profile: {profile}", text))
+    """Make the repository at `root` run `profile` on its backbones, without git."""
+    backbones = yaml.safe_load((root / "profiles" / f"{profile}.yaml").read_text())["backbones"]
+    text = _PROFILE.sub(f"profile: {profile}", (root / "params.yaml").read_text())
+    _write_if_changed(root / "params.yaml", _BACKBONES.sub(_line(backbones), text))
     _write_if_changed(root / ".dvc" / "config.local", "[core]\n    no_scm = true\n")
 
 
@@ -72,6 +85,16 @@ def run_dvc(root: Path, *arguments: str) -> int:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(root), "DVC_NO_ANALYTICS": "1", "PYTHONHASHSEED": "0"}
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False).returncode
+
+
+def _parameters(root: Path) -> dict[str, Any]:
+    if not (root / "params.yaml").exists():
+        raise FileNotFoundError("there is no params.yaml here; run from the repository's root")
+    return yaml.safe_load((root / "params.yaml").read_text()) or {}
+
+
+def _line(backbones: Iterable[str]) -> str:
+    return f"backbones: [{', '.join(backbones)}]"
 
 
 def _write_if_changed(path: Path, text: str) -> None:

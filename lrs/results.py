@@ -11,8 +11,10 @@ from lrs.store import read_table
 
 
 def load_outcomes(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
-    """The outcomes of some arms, in that order: a row a problem, arm and seed."""
-    return pd.concat([read_table(folder / arm).to_pandas() for arm in arms], ignore_index=True)
+    """The outcomes of some arms, in that order: a row a problem, arm and seed, with the backbone and its device."""
+    about = load_about(folder)
+    outcomes = pd.concat([read_table(folder / arm).to_pandas() for arm in arms], ignore_index=True)
+    return outcomes.assign(backbone=about["backbone"], device=about["device"])
 
 
 def load_about(folder: Path) -> dict[str, Any]:

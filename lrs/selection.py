@@ -17,7 +17,7 @@ from lrs.evaluation import Artifacts
 from lrs.latents import encode_traces, replay_traces
 from lrs.problems import Problem
 from lrs.reward_training import score_traces
-from lrs.statistics import paired_bootstrap
+from lrs.statistics import bootstrap_interval
 from lrs.store import StoreError, write_text
 
 
@@ -71,7 +71,7 @@ def candidate_row(
     """A setting's result on validation, paired with base by problem; accuracies are means over benchmarks."""
     paired = outcomes.merge(base[["problem_id", "correct"]], on="problem_id", suffixes=("", "_base"), validate="1:1")
     difference = paired["correct"].astype(int) - paired["correct_base"].astype(int)
-    low, high = paired_bootstrap(
+    low, high = bootstrap_interval(
         difference.to_numpy(),
         statistics.confidence_level,
         statistics.bootstrap_resamples,

@@ -49,13 +49,14 @@ def mcnemar_exact(wins: int, losses: int) -> float:
     return float(binomtest(int(wins), discordant, 0.5).pvalue) if discordant else 1.0
 
 
-def paired_bootstrap(
-    delta: np.ndarray, confidence_level: float, resamples: int, seed: int, strata: np.ndarray | None = None
+def bootstrap_interval(
+    values: np.ndarray, confidence_level: float, resamples: int, seed: int, strata: np.ndarray | None = None
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (low, high) of the mean paired difference, resampling problems.
+    """Percentile bootstrap interval (low, high) of a mean over problems, resampling problems.
 
     Args:
-        delta: (n,) per-problem difference, averaged over the problem's seeds first: seeds are clustered.
+        values: (n,) a value a problem (its accuracy, or a paired difference), averaged over the problem's seeds first:
+            seeds are clustered.
         confidence_level: in (0, 1).
         resamples: number of bootstrap samples.
         seed: of the random numbers; the order of the problems does not matter.
@@ -64,18 +65,18 @@ def paired_bootstrap(
     Raises:
         ValueError: no problems.
     """
-    delta = np.asarray(delta, dtype=float)
-    if not delta.size:
+    values = np.asarray(values, dtype=float)
+    if not values.size:
         raise ValueError("a bootstrap needs at least one problem")
-    strata = np.zeros(delta.size, dtype=int) if strata is None else np.asarray(strata)
+    strata = np.zeros(values.size, dtype=int) if strata is None else np.asarray(strata)
     rng = np.random.default_rng(seed)
     totals = np.zeros(resamples)
     for stratum in np.unique(strata):
         # n draws with replacement are multinomial counts of the distinct values, of which a 0/1 outcome has few.
-        values, counts = np.unique(delta[strata == stratum], return_counts=True)
-        totals += rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples) @ values
+        distinct, counts = np.unique(values[strata == stratum], return_counts=True)
+        totals += rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples) @ distinct
     tail = (1 - confidence_level) / 2
-    low, high = np.quantile(totals / delta.size, [tail, 1 - tail])
+    low, high = np.quantile(totals / values.size, [tail, 1 - tail])
     return float(low), float(high)
 
 

@@ -14,26 +14,30 @@ from lrs.comparison import RESULT_COLUMNS, compare_arms
 from lrs.statistics import mcnemar_exact, wilson_interval
 
 PAPER_TABLE = Path("data/paper/table1.csv")
-MAIN_COLUMNS = ["profile", "device", "backbone", *RESULT_COLUMNS]
+MAIN_COLUMNS = ["profile", "device", *RESULT_COLUMNS]
 
 
-def main_results(outcomes: pd.DataFrame, config: configuration.Config, backbone: str, device: str) -> pd.DataFrame:
-    """`compare_arms` with the profile, the device it ran on and the backbone in front: columns `MAIN_COLUMNS`."""
+def main_results(outcomes: pd.DataFrame, config: configuration.Config) -> pd.DataFrame:
+    """`compare_arms` with the profile and the device that each backbone ran on in front: columns `MAIN_COLUMNS`.
+
+    Args:
+        outcomes: of all backbones together, as `lrs.results.load_outcomes` returns them.
+    """
     table = compare_arms(outcomes, config.statistics, seed=config.seed)
-    return table.assign(profile=config.profile, device=device, backbone=backbone)[MAIN_COLUMNS]
+    device = table["backbone"].map(outcomes.groupby("backbone")["device"].first())
+    return table.assign(profile=config.profile, device=device)[MAIN_COLUMNS]
 
 
 def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
     """How the numbers of `main_results` were computed, and whether they mean anything."""
     warning = "SMOKE RUN, NOT THE PAPER'S NUMBERS: it only shows that every stage runs. " * (config.profile == "smoke")
     level = f"{config.statistics.confidence_level:.0%}"
-    test = (
-        "exact McNemar p"
-        if table["seeds"].max() == 1
-        else "exact McNemar p (with several seeds a sign test by problem)"
-    )
+    interval, test = f"{level} Wilson interval", "exact McNemar p"
+    if table["seeds"].max() > 1:
+        interval += " (with several seeds avg@k, with a bootstrap interval over problems)"
+        test += " (with several seeds a sign test by problem)"
     return (
-        f"{warning}Accuracy with {level} Wilson interval; difference to base, paired by problem and seed, with {level} "
+        f"{warning}Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
         f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
         f"pooled); {test}, Holm-adjusted over all contrasts of the table (the placebo's apart); mde: smallest "
         f"effect found with 80% power; seed {config.seed}."

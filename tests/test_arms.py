@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import LinearDictionary, tiny_reward
 
-from lrs.arms import ARMS, STEERED, Setting, steering_for
+from lrs.arms import ARMS, STEERED, Setting, check_setting, steering_for
 from lrs.ascent import Ascent
 from lrs.gate import Gate
 
@@ -35,6 +35,24 @@ def test_lrs_basic_steers_every_token():
 def test_name_tells_the_setting():
     assert setting("lrs_basic").name == "lrs_basic-k2-a0.5"
     assert setting("lrs", reward_quantile=0.25, confidence_quantile=0.1).name == "lrs-k2-a0.5-r0.25-c0.1"
+
+
+@pytest.mark.parametrize(
+    ("arm", "given", "told"),
+    [
+        ("lrs", None, r"arm 'lrs' needs a setting of its own \(got none\)"),
+        ("lrs", setting("lrs_basic"), r"arm 'lrs' needs a setting of its own \(got one of 'lrs_basic'\)"),
+        ("base", setting("lrs"), r"arm 'base' steers nothing and takes no setting \(got one of 'lrs'\)"),
+    ],
+)
+def test_arm_and_setting_must_match(arm, given, told):
+    with pytest.raises(ValueError, match=told):
+        check_setting(arm, given)
+
+
+def test_steered_arms_take_their_own_setting_and_others_none():
+    for arm in ARMS:
+        check_setting(arm, setting(arm) if arm in STEERED else None)
 
 
 def test_unknown_arm_is_refused():

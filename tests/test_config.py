@@ -37,11 +37,14 @@ def load_with(profiles, **changes):
 def test_every_profile_loads(name):
     loaded = load_config(name)
     assert loaded.profile == name
-    assert loaded.data == Path("data") / name
+    assert loaded.backbone == next(iter(loaded.backbones.values()))
+    assert loaded.data == Path("data") / name / next(iter(loaded.backbones))
     assert loaded.figures == Path("figures") / name
     assert loaded.sae.k <= loaded.sae.d_sae
     assert loaded.reward.width % loaded.reward.heads == 0
-    assert yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) == loaded.model_dump(exclude={"profile"})
+    assert yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) == loaded.model_dump(
+        exclude={"profile", "backbone_name"}
+    )
 
 
 def test_unknown_profile_names_the_legal_ones():
@@ -51,17 +54,42 @@ def test_unknown_profile_names_the_legal_ones():
     assert str(error.value) == f"unknown profile 'cpuu'; legal: {', '.join(profile_names())}"
 
 
+def test_a_second_backbone_is_one_line(profiles):
+    text = (profiles / "cpu.yaml").read_text()
+    line = "  pocket-3m: {path: data/reasoners/pocket-3m, layer: 3}\n"
+    assert text.count(line) == 1
+    (profiles / "two.yaml").write_text(text.replace(line, f"{line}  other: {{path: elsewhere, layer: 1}}\n"))
+    assert load_config("two").backbone_name == "pocket-3m"
+    other = load_config("two", "other")
+    assert (other.backbone_name, other.backbone.layer, other.data) == ("other", 1, Path("data/two/other"))
+    assert (other.figures, list(other.backbones)) == (Path("figures/two"), ["pocket-3m", "other"])
+
+
+def test_unknown_backbone_names_the_legal_ones():
+    with pytest.raises(ConfigError) as error:
+        load_config("cpu", "pocket")
+    assert str(error.value) == "unknown backbone 'pocket' of profile 'cpu'; legal: pocket-3m"
+
+
+SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("profile", "backbone_name"))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"sed": 1}, f"sed is not a parameter; legal: {', '.join(f for f in Config.model_fields if f != 'profile')}"),
+        ({"sed": 1}, f"sed is not a parameter; legal: {SECTIONS}"),
         ({"sae__d_sea": 8}, "sae.d_sea is not a parameter; legal: d_sae, k, learning_rate, batch_size, epochs"),
         ({"sae__k": "many"}, r"sae.k: .*valid integer.* \(got 'many'\)"),
         ({"sae__k": 0}, r"sae.k: .*greater than 0 \(got 0\)"),
         ({"sae__k": 1.5}, r"sae.k: .*valid integer.* \(got 1.5\)"),
         ({"sae__learning_rate": -1}, r"sae.learning_rate: .*greater than 0 \(got -1\)"),
         ({"sae": 3}, r"sae: .* \(got 3\)"),
-        ({"backbone__layer": -1}, r"backbone.layer: .*greater than or equal to 0 \(got -1\)"),
+        ({"backbones__pocket-3m__layer": -1}, r"backbones.pocket-3m.layer: .*greater than or equal to 0 \(got -1\)"),
+        ({"backbones__pocket-3m__lyer": 1}, "backbones.pocket-3m.lyer is not a parameter; legal: path, layer"),
+        ({"backbones__qwen2.5": {"path": "x", "layer": 1}}, r"backbones.qwen2.5.*: .*pattern .* \(got 'qwen2.5'\)"),
+        ({"backbones": {}}, r"backbones: .*at least 1 item"),
+        ({"steering__samples": -1}, r"steering.samples: .*greater than or equal to 0 \(got -1\)"),
+        ({"steering__temperature": 0}, r"steering.temperature: .*greater than 0 \(got 0\)"),
         ({"traces__samples": -1}, r"traces.samples: .*greater than or equal to 0 \(got -1\)"),
         ({"reward__early_stopping_share": 1.0}, r"reward.early_stopping_share: .*less than 1 \(got 1.0\)"),
         ({"statistics__confidence_level": 95}, r"statistics.confidence_level: .*less than.* 1 \(got 95\)"),

@@ -68,8 +68,58 @@ def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     assert (pushed["steered_tokens"] == pushed["processed_tokens"]).all()
     assert (pushed["push_ratio"] > 0).all()
     assert pushed["text"].tolist() != base["text"].tolist()
+    describe_run(backbone, config, folder)
     joined = load_outcomes(folder, ["base", "lrs_basic"])
+    assert set(joined["backbone"] + joined["device"]) == {"pocket-3mcpu"}
     assert joined["arm"].tolist() == ["base"] * 7 + ["lrs_basic"] * 7
+
+
+@pytest.fixture
+def sampling(config):
+    return config.model_copy(update={"steering": config.steering.model_copy(update={"temperature": 1.5})})
+
+
+def test_arms_share_the_random_numbers_of_their_samples(backbone, sampling, artifacts, problems):
+    """A push of length 0 changes no sample, in another order, beside other problems and in other batches either."""
+    folder = sampling.data / "outcomes"
+    base = evaluate(backbone, problems, "base", None, None, sampling, folder / "base", samples=2)
+    assert base["seed"].tolist() == [0, 1, 2] * 7
+    assert base["decoding"].tolist() == ["greedy", "sampled", "sampled"] * 7
+    assert (base.groupby("problem_id")["text"].nunique() == 3).all()
+    still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, sampling, folder / "lrs", samples=2)
+    assert still["text"].tolist() == base["text"].tolist()
+    placebo = evaluate(backbone, problems[3::-1], "placebo", None, None, sampling, folder / "placebo", samples=1)
+    keys = ["problem_id", "seed"]
+    joined = placebo.merge(base, on=keys, suffixes=("", "_base"))
+    assert len(joined) == len(placebo) == 8
+    assert joined["text"].tolist() == joined["text_base"].tolist()
+    greedy = evaluate(backbone, problems, "base", None, None, sampling, folder / "greedy")
+    assert greedy["text"].tolist() == base.loc[base["seed"] == 0, "text"].tolist()
+
+
+def test_samples_and_temperature_belong_to_the_plan(backbone, sampling, config, problems):
+    folder = config.data / "outcomes" / "base"
+    arguments = (backbone, problems, "base", None, None)
+    first = evaluate(*arguments, sampling, folder, samples=1)
+    plan, kept = (folder / "plan.json").read_text(), (folder / "part-00000.arrow").stat().st_mtime_ns
+    assert evaluate(*arguments, sampling, folder, samples=1).equals(first)
+    assert (folder / "part-00000.arrow").stat().st_mtime_ns == kept
+    cooler = evaluate(*arguments, config, folder, samples=1)
+    assert (folder / "plan.json").read_text() != plan
+    assert cooler["text"].tolist() != first["text"].tolist()
+    assert len(evaluate(*arguments, config, folder, samples=2)) == 21
+    evaluate(*arguments, config, folder)
+    greedy = (folder / "plan.json").read_text()
+    evaluate(*arguments, sampling, folder)
+    assert (folder / "plan.json").read_text() == greedy  # greedy decoding has no temperature
+
+
+def test_arm_without_its_setting_is_refused_before_anything_is_decoded(backbone, config, artifacts, problems):
+    folder = config.data / "outcomes"
+    for arm, setting in (("lrs", None), ("lrs", STRONG), ("base", MILD), ("placebo", STRONG)):
+        with pytest.raises(ValueError, match=f"arm '{arm}' "):
+            evaluate(backbone, problems, arm, setting, artifacts, config, folder / arm)
+    assert not folder.exists()
 
 
 def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems):
@@ -123,5 +173,6 @@ def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems)
 
 def test_about_says_where_numbers_come_from(backbone, config):
     describe_run(backbone, config, config.data / "outcomes")
-    assert load_about(config.data / "outcomes") == {"backbone": "tiny", "device": "cpu", "profile": "smoke", "seed": 0}
+    about = {"backbone": "pocket-3m", "device": "cpu", "profile": "smoke", "seed": 0}
+    assert load_about(config.data / "outcomes") == about
     assert json.loads((config.data / "outcomes/about.json").read_text())["seed"] == 0

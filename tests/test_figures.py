@@ -18,11 +18,15 @@ from lrs.tables import read_paper_table
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=40):
-    """Random outcomes of each arm on two benchmarks; seed 0 is greedy."""
+TWO = ("countdown", "chain_sum")
+SIX = (*TWO, "gcd", "basic_arithmetic", "prime_factorization", "number_sorting")
+
+
+def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=40, benchmarks=TWO):
+    """Random outcomes of each arm; seed 0 is greedy."""
     rng = np.random.default_rng(0)
     keys = pd.MultiIndex.from_product(
-        [["countdown", "chain_sum"], range(problems), arms, seeds], names=["benchmark", "problem_id", "arm", "seed"]
+        [benchmarks, range(problems), arms, seeds], names=["benchmark", "problem_id", "arm", "seed"]
     )
     frame = keys.to_frame(index=False)
     frame["decoding"] = frame["seed"].eq(0).map({True: "greedy", False: "sampled"})
@@ -30,12 +34,16 @@ def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=
     frame["tokens"] = rng.integers(20, 257, len(frame))
     frame["finish_reason"] = np.where(frame["tokens"] < 256, "answered", "truncated")
     frame["steered_tokens"], frame["processed_tokens"] = 10, 40
-    frame = frame.assign(split="test", **{behavior: rng.poisson(0.5, len(frame)) for behavior in BEHAVIORS})
+    frame = frame.assign(
+        backbone="pocket", split="test", **{behavior: rng.poisson(0.5, len(frame)) for behavior in BEHAVIORS}
+    )
     return frame.assign(problem_id=frame["benchmark"] + frame["problem_id"].astype(str))
 
 
-def main_table(seeds):
-    return compare_arms(outcomes_frame(seeds), Statistics(confidence_level=0.95, bootstrap_resamples=100))
+def main_table(seeds, benchmarks=TWO):
+    return compare_arms(
+        outcomes_frame(seeds, benchmarks=benchmarks), Statistics(confidence_level=0.95, bootstrap_resamples=100)
+    )
 
 
 def reward_curves():
@@ -131,8 +139,24 @@ FIGURES = {
     "delta_greedy": lambda: results.delta_figure(main_table((0,))),
     "behaviors": lambda: results.behaviors_figure(outcomes_frame((0, 1))),
     "behaviors_greedy": lambda: results.behaviors_figure(outcomes_frame((0,))),
+    "accuracy_six": lambda: results.accuracy_figure(main_table((0, 1, 2), SIX)),
+    "delta_six": lambda: results.delta_figure(main_table((0, 1, 2), SIX)),
+    "behaviors_six": lambda: results.behaviors_figure(outcomes_frame((0, 1, 2), benchmarks=SIX)),
+    "behavior_rates_six": lambda: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX)),
+    "behavior_rates_four": lambda: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX[:4])),
+    "length_six": lambda: traces.length_figure(outcomes_frame((0, 1), ("base",), benchmarks=SIX), 256),
     "paper": lambda: results.paper_figure(read_paper_table()),
 }
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "accuracy"))])
+def test_panels_do_not_run_into_one_another(name):
+    figure = FIGURES[name]()
+    boxes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
+    overlaps = [
+        (a.extents, b.extents) for i, a in enumerate(boxes) for b in boxes[:i] if a.shrunk(0.98, 0.98).overlaps(b)
+    ]
+    assert overlaps == []
 
 
 def picture(figure):

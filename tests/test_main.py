@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from lrs.__main__ import main
 from lrs.profile_copy import copy_sources, select_profile
 
 ROOT = Path(__file__).parents[1]
+LINES = "layer: 3}\n  second: {path: elsewhere, layer: 1}\n"
 DVC_YAML = """
 stages:
   paper:
@@ -20,6 +22,8 @@ stages:
     outs: ["figures/${profile}"]
 """
 
+PARAMETERS = "# a comment\nprofile: cpu\nbackbones: [pocket-3m]\n"
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -28,7 +32,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "profiles").mkdir(parents=True)
     for name in ("cpu", "smoke"):
         shutil.copy(ROOT / "profiles" / "cpu.yaml", root / "profiles" / f"{name}.yaml")
-    (root / "params.yaml").write_text("# a comment\nprofile: cpu\n")
+    (root / "params.yaml").write_text(PARAMETERS)
     (root / "source.txt").write_text("first")
     (root / "old.txt").write_text("to be removed")
     (root / "table.csv").write_text("profile,arm,n,accuracy,irrelevant\nsmoke,lrs,10,0.5,1\n")
@@ -40,6 +44,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     monkeypatch.chdir(root)
     return root
+
+
+def add_backbone(root: Path, profile: str) -> None:
+    """A second backbone, `second`, in a profile."""
+    path = root / "profiles" / f"{profile}.yaml"
+    path.write_text(path.read_text().replace("layer: 3}\n", LINES, 1))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str:
@@ -82,9 +92,35 @@ def test_copy_from_a_zip_leaves_out_what_was_made(repository: Path):
     assert not {name for name in files if name.startswith(("data/cpu", ".venv", "figures", "build"))}
 
 
-def test_selecting_a_profile_changes_that_line_alone(repository: Path):
+@pytest.mark.parametrize("before", ["backbones: [a, b]", "backbones:\n  - a\n  - b", "backbones:\n- a"])
+def test_selecting_a_profile_changes_its_lines_alone(repository: Path, before: str):
+    add_backbone(repository, "smoke")
+    (repository / "params.yaml").write_text(f"# a comment\nprofile: cpu\n{before}\nother: 1\n")
     select_profile(repository, "smoke")
-    assert (repository / "params.yaml").read_text() == "# a comment\nprofile: smoke\n"
+    lines = "# a comment\nprofile: smoke\nbackbones: [pocket-3m, second]\nother: 1\n"
+    assert (repository / "params.yaml").read_text() == lines
+
+
+def test_backbones_of_params_must_be_those_of_the_profile(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    add_backbone(repository, "cpu")
+    told = "params.yaml: backbones must be those of its profile, 'backbones: [pocket-3m, second]' (got ['pocket-3m'])"
+    assert run(monkeypatch, "execute", "09_paper") == told
+    assert run(monkeypatch, "execute", "01_traces", "second") == told
+    unknown = "unknown backbone 'third' of profile 'cpu'; legal: pocket-3m, second"
+    assert run(monkeypatch, "execute", "01_traces", "third") == unknown
+
+
+def test_notebooks_run_for_one_backbone_or_for_all(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    parameters = nbformat.v4.new_code_cell("profile = None\nbackbone = None", metadata={"tags": ["parameters"]})
+    cells = [parameters, nbformat.v4.new_code_cell("profile, backbone")]
+    (repository / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), repository / "notebooks" / "x.ipynb")
+    assert run(monkeypatch, "clean", "x") == 0
+    for arguments, name in ((["pocket-3m"], "cpu/pocket-3m/x.ipynb"), ([], "cpu/x.ipynb")):
+        assert run(monkeypatch, "execute", "x", *arguments) == 0
+        executed = nbformat.read(repository / "notebooks" / "executed" / name, as_version=4)
+        (output,) = executed.cells[-1].outputs
+        assert output["data"]["text/plain"] == str(("cpu", arguments[0] if arguments else None))
 
 
 def test_run_profile_brings_figures_back_and_reruns_only_what_changed(
@@ -97,7 +133,7 @@ def test_run_profile_brings_figures_back_and_reruns_only_what_changed(
     assert "figures/smoke/main_results.csv" in printed
     assert "irrelevant" not in printed
     assert (repository / "figures/smoke/main_results.csv").exists()
-    assert (repository / "params.yaml").read_text() == "# a comment\nprofile: cpu\n"
+    assert (repository / "params.yaml").read_text() == PARAMETERS
     assert not (repository / "dvc.lock").exists()
 
     assert run(monkeypatch, "run-profile", "smoke") == 0

@@ -8,11 +8,15 @@ import nbformat
 import pytest
 import yaml
 
-from lrs.config import Config
+from lrs.config import load_config
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-EXECUTED = {stage["cmd"].split()[-1]: stage for name, stage in STAGES.items() if name != "clean"}
+# The stage of each notebook; those in PER_BACKBONE run once for each backbone, ${item}.
+PER_BACKBONE = {stage["do"]["cmd"].split()[4] for name, stage in STAGES.items() if "do" in stage and name != "clean"}
+EXECUTED = {stage["cmd"].split()[4]: stage for stage in (stage.get("do", stage) for stage in STAGES.values())}
+EXECUTED.pop("${item}")  # the stage `clean`, of all notebooks
+SECTIONS = set(load_config("cpu").model_dump(exclude={"profile", "backbone_name"}))
 LONGEST_CELL = 20  # lines
 
 
@@ -97,22 +101,24 @@ def test_stage_runs_its_cleaned_notebook(name: str):
     stage = EXECUTED[name]
     assert name in STAGES["clean"]["foreach"]
     assert stage["deps"][0] == f"build/notebooks/{name}.ipynb"
-    assert stage["outs"][0] == f"notebooks/executed/${{profile}}/{name}.ipynb"
+    folder = "${profile}/${item}" if name in PER_BACKBONE else "${profile}"
+    assert stage["outs"][0] == f"notebooks/executed/{folder}/{name}.ipynb"
 
 
 @pytest.mark.parametrize("name", EXECUTED)
 def test_stage_names_sections_that_profiles_have(name: str):
     assert EXECUTED[name]["params"][0] == "profile"
     named = {section.split(".")[0] for section in listed_parameters(name)}
-    assert named <= set(Config.model_fields) - {"profile"}
+    assert named <= SECTIONS
 
 
 @pytest.mark.parametrize("name", EXECUTED)
 def test_stage_names_the_parameters_that_its_notebook_reads(name: str):
     """What functions read of a whole `config` they are given is for the author of the stage to add."""
     source = "\n".join(cell.source for cell in code_cells(name))
-    read = set(re.findall(r"\bconfig\.(\w+(?:\.\w+)?)", source))
-    read = {field for field in read if field.split(".")[0] in set(Config.model_fields) - {"profile"}}
+    source = re.sub(r"\bconfig\.backbone\b(\.\w+)?", "config.backbones.${item}", source)
+    read = set(re.findall(r"\bconfig\.(\w+(?:\.[\w${}]+)?)", source))
+    read = {field for field in read if field.split(".")[0] in SECTIONS}
     listed = listed_parameters(name)
     assert {field for field in read if not {field, field.split(".")[0]} & set(listed)} == set()
 
@@ -120,7 +126,8 @@ def test_stage_names_the_parameters_that_its_notebook_reads(name: str):
 @pytest.mark.parametrize("name", EXECUTED)
 def test_stage_lists_the_data_that_its_notebook_names(name: str):
     source = "\n".join(cell.source for cell in code_cells(name))
-    named = {f"data/${{profile}}/{path}" for path in re.findall(r'config\.data / "([\w.]+)"', source)}
+    read = re.findall(r'\.data / "([\w.]+)"', source)
+    named = {f"data/${{profile}}/${{item}}/{path}" if name in PER_BACKBONE else "data/${profile}" for path in read}
     listed = EXECUTED[name]["deps"] + [
         out if isinstance(out, str) else next(iter(out)) for out in EXECUTED[name]["outs"]
     ]
@@ -141,4 +148,11 @@ def test_notebook_is_made_of_short_cells_without_outputs_or_definitions(name: st
 def test_notebook_has_one_cell_of_parameters(name: str):
     tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert [node.targets[0].id for node in ast.parse(tagged[0]).body] == ["profile"]
+    parameters = ["profile", "backbone"] if name in PER_BACKBONE else ["profile"]
+    assert [node.targets[0].id for node in ast.parse(tagged[0]).body] == parameters
+
+
+def test_stages_are_made_for_the_backbones_of_the_profile():
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert parameters["backbones"] == list(load_config(parameters["profile"]).backbones)
+    assert {stage["foreach"] for name, stage in STAGES.items() if "do" in stage and name != "clean"} == {"${backbones}"}

@@ -28,9 +28,9 @@ def test_the_example_takes_at_most_ten_lines_and_runs(example, tmp_path, monkeyp
     dictionary, _ = train_sae(torch.randn(64, backbone.d_model), sae, 0, backbone.identity, layer=3)
     (tmp_path / "data/reasoners").mkdir(parents=True)
     (tmp_path / REASONER).symlink_to(ROOT / REASONER)
-    save_dictionary(dictionary, tmp_path / "data/cpu/sae")
+    save_dictionary(dictionary, tmp_path / "data/cpu/pocket-3m/sae")
     reward = LatentRewardModel(RewardConfig(8, "token", width=8, layers=1, heads=1))
-    save_reward(reward, tmp_path / "data/cpu/reward/token")
+    save_reward(reward, tmp_path / "data/cpu/pocket-3m/reward/token")
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})
     assert "<think>" in capsys.readouterr().out

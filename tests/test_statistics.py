@@ -12,12 +12,12 @@ from scipy.stats import binomtest, bootstrap, norm
 
 from lrs.statistics import (
     auroc,
+    bootstrap_interval,
     calibration_bins,
     expected_calibration_error,
     holm,
     mcnemar_exact,
     minimum_detectable_effect,
-    paired_bootstrap,
     shares_by,
     wilson_interval,
     within_group_auroc,
@@ -76,32 +76,32 @@ def test_mcnemar_of_the_papers_aime_cell_cannot_reach_significance():
 
 
 def test_bootstrap_of_identical_arms_is_zero():
-    assert paired_bootstrap(np.zeros(50), 0.95, 500, seed=0) == (0.0, 0.0)
+    assert bootstrap_interval(np.zeros(50), 0.95, 500, seed=0) == (0.0, 0.0)
 
 
 def test_bootstrap_agrees_with_scipys():
     delta = np.random.default_rng(1).choice([-1.0, 0.0, 1 / 3, 1.0], size=400, p=[0.1, 0.6, 0.1, 0.2])
     expected = bootstrap((delta,), np.mean, n_resamples=20_000, method="percentile", rng=0).confidence_interval
-    found = paired_bootstrap(delta, 0.95, 20_000, seed=0)
+    found = bootstrap_interval(delta, 0.95, 20_000, seed=0)
     np.testing.assert_allclose(found, (expected.low, expected.high), atol=0.004)
 
 
 def test_bootstrap_is_reproducible_whatever_the_order():
     delta = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=100)
-    assert paired_bootstrap(delta, 0.9, 500, seed=3) == paired_bootstrap(delta[::-1], 0.9, 500, seed=3)
+    assert bootstrap_interval(delta, 0.9, 500, seed=3) == bootstrap_interval(delta[::-1], 0.9, 500, seed=3)
 
 
 def test_stratified_bootstrap_removes_the_spread_between_strata():
     delta, strata = np.repeat([1.0, -1.0], 50), np.repeat(["easy", "hard"], 50)
-    assert paired_bootstrap(delta, 0.95, 500, seed=0, strata=strata) == (0.0, 0.0)
-    low, high = paired_bootstrap(delta, 0.95, 500, seed=0)
+    assert bootstrap_interval(delta, 0.95, 500, seed=0, strata=strata) == (0.0, 0.0)
+    low, high = bootstrap_interval(delta, 0.95, 500, seed=0)
     assert low < -0.1
     assert high > 0.1
 
 
 def test_bootstrap_needs_problems():
     with pytest.raises(ValueError, match="at least one problem"):
-        paired_bootstrap(np.array([]), 0.95, 10, seed=0)
+        bootstrap_interval(np.array([]), 0.95, 10, seed=0)
 
 
 def naive_holm(p_values):

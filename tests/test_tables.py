@@ -1,6 +1,7 @@
 """Tables on outcomes small enough to count by hand, and the paper's own table."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from lrs import expected
 from lrs.comparison import RESULT_COLUMNS, compare_arms
 from lrs.config import Statistics, load_config
-from lrs.statistics import mcnemar_exact, wilson_interval
+from lrs.statistics import bootstrap_interval, mcnemar_exact, wilson_interval
 from lrs.tables import (
     MAIN_COLUMNS,
     caption_for,
@@ -32,6 +33,8 @@ def outcomes_of(arm, correct, seed=0, decoding="greedy", steered=0):
     return pd.DataFrame(
         [
             {
+                "backbone": "pocket",
+                "device": "cpu",
                 "problem_id": f"{benchmark}-{index}",
                 "benchmark": benchmark,
                 "split": "test",
@@ -95,6 +98,39 @@ def test_holm_runs_over_the_whole_table(outcomes):
     assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p_mcnemar"]))
 
 
+def test_holms_family_spans_backbones_and_decodings():
+    """Three contrasts a backbone and decoding; the smallest p is multiplied by all twelve."""
+    clear = {"countdown": " ".join("1" * 30), "chain_sum": "1 1"}
+    base = {"countdown": " ".join("0" * 30), "chain_sum": "1 1"}
+    arms = [
+        outcomes_of(arm, correct, seed, decoding).assign(backbone=backbone)
+        for backbone in ("pocket", "other")
+        for seed, decoding in ((0, "greedy"), (1, "sampled"))
+        for arm, correct in (("base", base), ("lrs", clear if backbone == "other" else base))
+    ]
+    alone = compare_arms(pd.concat(arms[-2:]), STATISTICS)
+    table = compare_arms(pd.concat(arms), STATISTICS)
+    assert table["p_holm"].notna().sum() == 2 * 2 * 3
+    best = table[table["backbone"] == "other"].dropna(subset=["p_holm"]).iloc[0]
+    assert best["p_holm"] == pytest.approx(12 * best["p_mcnemar"])
+    pd.testing.assert_frame_equal(
+        table.tail(6).reset_index(drop=True).drop(columns="p_holm"), alone.drop(columns="p_holm")
+    )
+
+
+def test_backbones_are_compared_apart_and_pooled_over_benchmarks_only(outcomes):
+    other = outcomes.assign(backbone="other", device="gpu", correct=True)
+    table = main_results(pd.concat([outcomes, other]), load_config("cpu"))
+    assert list(table["backbone"].unique()) == ["pocket", "other"]
+    assert table.groupby("backbone")["device"].unique().map(list).to_dict() == {"pocket": ["cpu"], "other": ["gpu"]}
+    pooled = table[table["benchmark"] == "pooled"]
+    assert pooled.groupby("backbone")["n"].first().to_dict() == {"pocket": 12, "other": 12}
+    header, first, *_, last = summary_text(table).splitlines()
+    assert header.split()[:3] == ["backbone", "benchmark", "arm"]
+    assert (first.split()[0], last.split()[0]) == ("pocket", "other")
+    assert "Backbone" not in caption_for(table, load_config("cpu"))
+
+
 def test_the_placebo_is_no_hypothesis(outcomes):
     placebo = outcomes[outcomes["arm"] == "lrs"].assign(arm="placebo")
     alone = compare_arms(outcomes, STATISTICS)
@@ -127,7 +163,24 @@ def test_seeds_are_averaged_and_clustered_by_problem():
     assert (row["n"], row["seeds"], row["accuracy"], row["delta"]) == (4, 2, 0.5, 0.5)
     assert (row["wins"], row["losses"]) == (4, 0)  # pairs of problem and seed
     assert row["p_mcnemar"] == mcnemar_exact(2, 0)  # a problem that is won twice is one win
-    assert (row["ci_low"], row["ci_high"]) == wilson_interval(2, 4)
+
+
+def test_accuracy_over_several_seeds_has_a_bootstrap_interval_over_problems():
+    """Problems that are right half of the time vary less than a coin does: Wilson's interval would be too wide."""
+    halves = {"countdown": " ".join("10" * 20), "chain_sum": " ".join("1" * 10)}, {"countdown": " ".join("01" * 20)}
+    halves[1]["chain_sum"] = " ".join("0" * 5 + "1" * 5)
+    sampled = pd.concat([outcomes_of("base", correct, seed, "sampled") for seed, correct in enumerate(halves, 1)])
+    table = compare_arms(sampled, STATISTICS).set_index("benchmark")
+    by_problem = sampled.groupby(["benchmark", "problem_id"])["correct"].mean()
+    chain = bootstrap_interval(by_problem["chain_sum"].to_numpy(), 0.95, 500, seed=0)
+    assert tuple(table.loc["chain_sum", ["ci_low", "ci_high"]]) == chain
+    low, high = wilson_interval(7.5, 10)
+    assert low < chain[0] < 0.75 < chain[1] < high
+    # nothing to resample: every problem has accuracy one half
+    assert tuple(table.loc["countdown", ["ci_low", "ci_high"]]) == wilson_interval(20, 40)
+    # the pooled bootstrap resamples within benchmarks, one of which does not vary
+    pooled = table.loc["pooled"]
+    assert pooled["ci_high"] - pooled["ci_low"] == pytest.approx((chain[1] - chain[0]) / 5, rel=0.01)
 
 
 def test_decodings_are_compared_apart(outcomes):
@@ -148,7 +201,7 @@ def test_faults_in_the_pairing_are_refused(outcomes):
 
 @pytest.fixture
 def main_table(outcomes):
-    return main_results(outcomes, load_config("cpu"), backbone="pocket", device="cpu")
+    return main_results(outcomes, load_config("cpu"))
 
 
 def test_main_results_has_the_agreed_columns(main_table):
@@ -165,7 +218,8 @@ def test_written_tables(main_table, tmp_path):
     csv, md, tex = write_table(main_table, tmp_path, "main_results", caption)
     pd.testing.assert_frame_equal(pd.read_csv(csv), main_table, rtol=1e-5, check_dtype=False)
     lines = md.read_text().splitlines()
-    assert "95% Wilson" in lines[0]
+    assert "95% Wilson interval;" in lines[0]
+    assert "bootstrap interval over problems)" in caption_for(main_table.assign(seeds=4), load_config("cpu"))
     assert "Profile cpu; device cpu; backbone pocket; split test; decoding greedy; seeds 1; n 4 to 12." in lines[0]
     assert "62.5 [30.6, 86.3]" in md.read_text()
     assert "3/1" in md.read_text()
@@ -238,8 +292,14 @@ def project(main_table, tmp_path, monkeypatch):
 
 def test_accepted_tables_pass_the_check(project):
     assert expected.check("cpu") == ["data/expected/cpu/main_results.csv does not exist"]
+    for name in (expected.FIGURES / "cpu/pocket/delta.png", expected.EXPECTED / "cpu/stale.png"):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text("picture")
     accepted = [str(path) for path in expected.accept("cpu")]
-    assert accepted == ["data/expected/cpu/main_results.csv", "data/expected/cpu/main_results.md"]
+    assert accepted == [
+        f"data/expected/cpu/{name}" for name in ("main_results.csv", "main_results.md", "pocket/delta.png")
+    ]
+    assert sorted(path.name for path in expected.EXPECTED.rglob("*.*")) == sorted(Path(name).name for name in accepted)
     assert expected.check("cpu") == []
 
 

@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 from lrs.behaviors import BEHAVIORS
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
-    COLUMN,
     DECODINGS,
     GREY,
     LIGHT,
@@ -22,6 +21,7 @@ from lrs.figures.style import (
     panels,
     percent_axis,
     styled,
+    wrapped,
 )
 from lrs.statistics import shares_by
 
@@ -30,15 +30,15 @@ _ROW = 0.2  # inches a line of a forest plot
 
 @styled
 def accuracy_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy of every arm with Wilson intervals, a panel a benchmark; open markers are sampled decoding.
+    """Accuracy of every arm with its interval, a panel a benchmark; open markers are sampled decoding.
 
     Args:
         table: what `lrs.tables.main_results` returns.
     """
     benchmarks, arms = list(table["benchmark"].unique()), list(table["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(table["decoding"])]
-    height = 0.9 + _ROW * len(arms) * (0.6 + 0.4 * len(decodings))
-    figure, axes = panels(1, len(benchmarks), PAGE if len(benchmarks) > 1 else COLUMN, height, sharey=True)
+    height = 0.5 + _ROW * len(arms) * (0.6 + 0.4 * len(decodings))
+    figure, axes = wrapped(1, len(benchmarks), 0.4, height, sharey=True)
     for axis, benchmark in zip(axes[0], benchmarks, strict=True):
         part = table[table["benchmark"] == benchmark]
         for row in part.itertuples():
@@ -100,8 +100,8 @@ def behaviors_figure(outcomes: pd.DataFrame, confidence_level: float = 0.95) -> 
     """
     benchmarks, arms = list(outcomes["benchmark"].unique()), list(outcomes["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(outcomes["decoding"])]
-    height = 0.7 + len(decodings) * len(BEHAVIORS) * (0.16 + 0.08 * len(arms))
-    figure, axes = panels(len(decodings), len(benchmarks), PAGE, height, sharex=True, sharey=True)
+    height = 0.2 + len(BEHAVIORS) * (0.16 + 0.08 * len(arms))
+    figure, axes = wrapped(len(decodings), len(benchmarks), 0.5, height, sharex=True, sharey=True)
     for axis_row, decoding in zip(axes, decodings, strict=True):
         for axis, benchmark in zip(axis_row, benchmarks, strict=True):
             part = outcomes[(outcomes["benchmark"] == benchmark) & (outcomes["decoding"] == decoding)]
@@ -111,8 +111,8 @@ def behaviors_figure(outcomes: pd.DataFrame, confidence_level: float = 0.95) -> 
                     y = row + dodge(arms.index(place.arm), len(arms), 0.75)
                     draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm))
             axis.set_title(f"{benchmark}, {decoding}")
-    for axis in axes[-1]:
-        percent_axis(axis, "traces showing it (%)")
+    percent_axis(axes[0, 0], "")
+    figure.supxlabel("traces showing it (%)", size="medium")
     categories(axes, [BEHAVIOR_LABELS[behavior] for behavior in BEHAVIORS])
     legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms], columns=min(6, len(arms)))
     return figure

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter
 from lrs.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
 
 COLUMN, PAGE = 3.4, 7.0  # inches
+ABREAST = 3  # panels that stand side by side on a page
 
 BLACK, GREY, LIGHT = "#222222", "#777777", "#bbbbbb"
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
@@ -97,6 +98,22 @@ def panels(rows: int, columns: int, width: float, height: float, **options: obje
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
     plt.close(figure)
     return figure, axes
+
+
+def wrapped(rows: int, count: int, around: float, each: float, **options: object) -> tuple[Figure, np.ndarray]:
+    """A page of `rows` times `count` panels, each row broken into lines of at most `ABREAST`, and (rows, count) axes.
+
+    Lines are `each` inches high, and `around` is left for legends and labels.
+    """
+    columns = min(count, ABREAST)
+    lines = -(-count // columns)
+    figure, axes = panels(rows * lines, columns, PAGE, around + rows * lines * each, **options)
+    by_row = axes.reshape(rows, lines * columns)
+    for axis in by_row[:, count:].flat:
+        axis.set_visible(False)
+    for above in by_row[-1, count - columns : count]:
+        above.tick_params(labelbottom=True)  # nothing but empty places below it
+    return figure, by_row[:, :count]
 
 
 def draw_intervals(axes: Axes, x, y, low, high, color: str, filled: bool = True, vertical: bool = False) -> None:

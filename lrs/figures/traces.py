@@ -17,7 +17,6 @@ from lrs.figures.style import (
     CORRECT_LABELS,
     DECODINGS,
     GREY,
-    PAGE,
     categories,
     decoding_handles,
     dodge,
@@ -27,6 +26,7 @@ from lrs.figures.style import (
     panels,
     percent_axis,
     styled,
+    wrapped,
 )
 from lrs.statistics import shares_by
 
@@ -74,7 +74,7 @@ def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figu
     traces = _with_decoding(traces)
     benchmarks = list(traces["benchmark"].unique())
     groups = [(correct, decoding) for decoding in DECODINGS for correct in (True, False)]
-    figure, axes = panels(1, len(benchmarks), PAGE, 2.5, sharex=True, sharey=True)
+    figure, axes = wrapped(1, len(benchmarks), 0.5, 2.0, sharex=True, sharey=True)
     for axis, benchmark in zip(axes[0], benchmarks, strict=True):
         part = traces[traces["benchmark"] == benchmark]
         for row, behavior in enumerate(BEHAVIORS):
@@ -86,7 +86,8 @@ def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figu
                 color, filled = CORRECT_COLORS[place.correct], place.decoding == "greedy"
                 draw_intervals(axis, [place.share], [y], [place.low], [place.high], color, filled)
         axis.set_title(benchmark)
-        percent_axis(axis, "traces showing it (%)")
+    percent_axis(axes[0, 0], "")
+    figure.supxlabel("traces showing it (%)", size="medium")
     categories(axes, [BEHAVIOR_LABELS[behavior] for behavior in BEHAVIORS])
     handles = [marker_handle(CORRECT_LABELS[correct], CORRECT_COLORS[correct]) for correct in (True, False)]
     legend_above(figure, handles + decoding_handles(traces["decoding"]))
@@ -95,9 +96,9 @@ def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figu
 
 @styled
 def length_figure(traces: pd.DataFrame, max_new_tokens: int) -> Figure:
-    """Histogram of generated tokens by correctness, with the budget at which a trace is truncated."""
+    """Histogram of generated tokens by correctness, with a dotted line at the budget, where a trace is truncated."""
     benchmarks = list(traces["benchmark"].unique())
-    figure, axes = panels(1, len(benchmarks), PAGE, 2.1, sharex=True)
+    figure, axes = wrapped(1, len(benchmarks), 0.4, 1.7, sharex=True)
     for axis, benchmark in zip(axes[0], benchmarks, strict=True):
         part = traces[traces["benchmark"] == benchmark]
         for correct, color in CORRECT_COLORS.items():
@@ -106,10 +107,10 @@ def length_figure(traces: pd.DataFrame, max_new_tokens: int) -> Figure:
             axis.hist(tokens, bins=40, range=(0, max_new_tokens), histtype="step", color=color)
         axis.axvline(max_new_tokens, color=GREY, linestyle=":", linewidth=1)
         truncated = (part["finish_reason"] == "truncated").mean()
-        axis.set_title(f"{benchmark} ({truncated:.0%} truncated at {max_new_tokens})")
-        axis.set_xlabel("generated tokens")
+        axis.set_title(f"{benchmark} ({truncated:.0%} truncated)")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axes[0, 0].set_ylabel("traces")
+    figure.supxlabel("generated tokens", size="medium")
+    figure.supylabel("traces", size="medium")
     legend_above(figure, [marker_handle(CORRECT_LABELS[correct], color) for correct, color in CORRECT_COLORS.items()])
     return figure
 
