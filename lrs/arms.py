@@ -1,7 +1,7 @@
 """Arms: the methods that are compared, each defined by its reward and by whether it has a gate."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,14 +15,17 @@ from lrs.steering import Steering
 class Arm(NamedTuple):
     """A method; `reward` is None where nothing is steered."""
 
-    reward: Variant | None
-    gated: bool
+    reward: Variant | None = None
+    gated: bool = False
+    prompt: Literal["plain", "instructed", "examples"] = "plain"
 
 
 ARMS = {
-    "base": Arm(reward=None, gated=False),
-    "placebo": Arm(reward=None, gated=False),  # base in batches of another shape: what rounding alone does
-    "lrs_basic": Arm(reward="token", gated=False),
+    "base": Arm(),
+    "placebo": Arm(),  # base in batches of another shape: what rounding alone does
+    "cot": Arm(prompt="instructed"),
+    "few_shot": Arm(prompt="examples"),
+    "lrs_basic": Arm(reward="token"),
     "lrs": Arm(reward="token", gated=True),
     "lrs_history": Arm(reward="history", gated=True),
 }

@@ -11,7 +11,7 @@ from lrs.problems import BENCHMARKS
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as the start of a subsection
-ArmName = Literal["base", "placebo", "lrs_basic", "lrs", "lrs_history"]
+ArmName = Literal["base", "placebo", "cot", "few_shot", "lrs_basic", "lrs", "lrs_history"]
 
 
 class _Section(BaseModel):
@@ -87,6 +87,13 @@ class Select(_Section):
     confidence_quantile: list[Fraction] = Field(min_length=1)
 
 
+class Prompting(_Section):
+    """What the prompting arms say: `cot` an instruction, `few_shot` worked examples."""
+
+    instruction: str = Field(min_length=1)
+    shots: PositiveInt = Field(description="worked examples in a prompt")
+
+
 class Steering(_Section):
     """The arms, and how they answer: greedily once, and `samples` times sampled."""
 
@@ -116,6 +123,7 @@ class Config(_Section):
     sae: Sae
     reward: Reward
     select: Select
+    prompting: Prompting
     steering: Steering
     statistics: Statistics
 

@@ -8,15 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from lrs.arms import Setting, check_setting, steering_for
+from lrs.arms import ARMS, Setting, check_setting, steering_for
 from lrs.backbones import Backbone, describe_device
 from lrs.config import Config, Decoding
 from lrs.dictionary import SaeDictionary, load_dictionary
 from lrs.problems import Problem
+from lrs.prompts import PLAIN, Prompting
 from lrs.reward import LatentRewardModel, load_reward
 from lrs.steering import SteeringRecord, check_fit
 from lrs.store import file_digest, make_parts, write_text
 from lrs.traces import Job, jobs_for, outcome_row, plan_of, write_generations
+from lrs.worked_examples import worked_examples
 
 _UNSTEERED = SteeringRecord(0, reward_before=float("nan"), reward_after=float("nan"), push_ratio=float("nan"))
 
@@ -64,22 +66,38 @@ def evaluate(
     steering = steering_for(setting, artifacts.layer, artifacts.dictionary, artifacts.rewards) if setting else None
     if steering:
         check_fit(steering, backbone.d_model)
+    prompting = prompting_for(arm, problems, config)
     if arm == "placebo":
         config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
 
     def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
-        written = write_generations(backbone, jobs, config, steering, temperature, on_finished)
+        written = write_generations(backbone, jobs, config, steering, temperature, on_finished, prompting)
         return [
             outcome_row(job, generation, backbone) | {"arm": arm} | asdict(generation.steering or _UNSTEERED)
             for job, generation in written
         ]
 
     jobs = jobs_for(problems, samples)
-    plan = plan_of(backbone, jobs, config) | {"temperature": temperature}
+    plan = plan_of(backbone, jobs, config) | {
+        "temperature": temperature,
+        "prompting": [prompting.instruction, dict(prompting.examples)],
+    }
     if setting:
         plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity}
     stage = f"{folder.parent.name}: {setting.name if setting else arm}"
     return make_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
+
+
+def prompting_for(arm: str, problems: Sequence[Problem], config: Config) -> Prompting:
+    """What an arm puts around the questions of `problems`."""
+    match ARMS[arm].prompt:
+        case "instructed":
+            return Prompting(instruction=config.prompting.instruction)
+        case "examples":
+            benchmarks = dict.fromkeys(problem.benchmark for problem in problems)
+            return Prompting(examples={benchmark: worked_examples(benchmark, config) for benchmark in benchmarks})
+        case _:
+            return PLAIN
 
 
 def other_geometry(decoding: Decoding) -> Decoding:

@@ -16,7 +16,7 @@ from lrs.figures.style import save_figure
 from lrs.pretraining import Recipe, load_recipe
 from lrs.problems import Problem, draw_problems
 from lrs.progress import Progress
-from lrs.prompts import prompt_ids
+from lrs.prompts import Prompting, prompt_ids
 from lrs.statistics import wilson_interval
 from lrs.store import write_text
 from lrs.tutor import write_trace
@@ -32,7 +32,8 @@ def measure(
     """A row a problem: correct, tokens, how it failed if it did, and which behaviors occurred."""
     tokenizer = backbone.tokenizer
     requests = [
-        Request(prompt_ids(problem, tokenizer, instruction), problem.id, 1, temperature) for problem in problems
+        Request(prompt_ids(problem, tokenizer, Prompting(instruction)), problem.id, 1, temperature)
+        for problem in problems
     ]
     generations = generate(
         backbone.model, requests, max_new_tokens=budget, batch_size=128, end_ids=[tokenizer.eos_token_id]

@@ -1,6 +1,7 @@
 """Prompts: a question, in the form the backbone was made for, after worked examples if there are any."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -20,24 +21,27 @@ def instructed(question: str, instruction: str) -> str:
     return f"{question} {instruction}".strip()
 
 
-def prompt_ids(
-    problem: Problem,
-    tokenizer: PreTrainedTokenizerBase,
-    instruction: str = "",
-    examples: Sequence[Turn] = (),
-) -> list[int]:
-    """Token ids of the worked `examples` and the problem's question, up to where the model's own words begin."""
-    question = instructed(problem.question, instruction)
+class Prompting(NamedTuple):
+    """What stands around every question: an instruction after it, worked examples of its benchmark before it."""
+
+    instruction: str = ""
+    examples: Mapping[str, Sequence[Turn]] = MappingProxyType({})
+
+
+PLAIN = Prompting()
+
+
+def prompt_ids(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: Prompting = PLAIN) -> list[int]:
+    """Token ids of what the model is asked, up to where its own words begin."""
+    question = instructed(problem.question, prompting.instruction)
+    examples = prompting.examples.get(problem.benchmark, ())
     if tokenizer.chat_template is None:
         worked = [f"{example.question}\n{example.answer}\n\n" for example in examples]
         return tokenizer("".join([*worked, question]))["input_ids"]
     messages = [
-        message
+        {"role": role, "content": content}
         for example in examples
-        for message in (
-            {"role": "user", "content": example.question},
-            {"role": "assistant", "content": example.answer},
-        )
+        for role, content in zip(("user", "assistant"), example, strict=True)
     ]
     text = tokenizer.apply_chat_template(
         [*messages, {"role": "user", "content": question}], tokenize=False, add_generation_prompt=True

@@ -14,7 +14,7 @@ from lrs.behaviors import count_behaviors
 from lrs.config import Config
 from lrs.decoding import Generation, Request, generate
 from lrs.problems import Problem, draw_problems
-from lrs.prompts import prompt_ids
+from lrs.prompts import PLAIN, Prompting, prompt_ids
 from lrs.steering import Steering
 from lrs.store import fingerprint, make_parts, read_table, write_table
 
@@ -59,10 +59,11 @@ def write_generations(
     steering: Steering | None = None,
     temperature: float = 0.0,
     on_finished: Callable[[int], None] = lambda count: None,
+    prompting: Prompting = PLAIN,
 ) -> list[tuple[Job, Generation]]:
     """Let the backbone answer: greedily for seed 0, sampled at `temperature` for the others."""
     requests = [
-        Request(prompt_ids(problem, backbone.tokenizer), problem.id, seed, temperature if seed else 0.0)
+        Request(prompt_ids(problem, backbone.tokenizer, prompting), problem.id, seed, temperature if seed else 0.0)
         for problem, seed in jobs
     ]
     generations = generate(

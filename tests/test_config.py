@@ -104,7 +104,10 @@ SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("pr
         ({"sae__k": 64, "sae__d_sae": 32}, r"sae: k \(64\) must not be larger than d_sae \(32\)"),
         ({"reward__width": 10, "reward__heads": 3}, r"reward: width \(10\) must be a multiple of heads \(3\)"),
         ({"dtype": "float16"}, r"dtype: .*'float32', 'bfloat16' or 'float64' \(got 'float16'\)"),
-        ({"benchmarks__sudoku": {}}, r"benchmarks.sudoku.*: .*'countdown' or 'chain_sum' \(got 'sudoku'\)"),
+        (
+            {"benchmarks__sudoku": {}},
+            r"benchmarks.sudoku.*: .*'countdown', 'chain_sum', .* or 'gcd_three' \(got 'sudoku'\)",
+        ),
         ({"decoding__max_new_tokens": None}, r"decoding.max_new_tokens is missing"),
     ],
 )

@@ -6,9 +6,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lrs import traces
+from lrs.answers import is_correct
 from lrs.arms import Setting
 from lrs.backbones import Backbone
 from lrs.config import Sae, load_config
+from lrs.decoding import Generation
 from lrs.dictionary import save_dictionary, train_sae
 from lrs.evaluation import Artifacts, describe_run, evaluate, other_geometry
 from lrs.problems import draw_problems
@@ -17,6 +20,7 @@ from lrs.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.store import StoreError
 from lrs.tokenizer import build_tokenizer
 from lrs.traces import collect_traces
+from lrs.worked_examples import worked_examples
 
 MILD = Setting(arm="lrs", num_steps=1, step_size=0.0, reward_threshold=0.5, confidence_threshold=0.5)
 STRONG = MILD.model_copy(update={"arm": "lrs_basic", "step_size": 8.0})
@@ -74,6 +78,10 @@ def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     assert joined["arm"].tolist() == ["base"] * 7 + ["lrs_basic"] * 7
 
 
+def generate_one(requests):
+    return [Generation([5, 1], [0.5, 0.5], "answered", None) for _ in requests]
+
+
 @pytest.fixture
 def sampling(config):
     return config.model_copy(update={"steering": config.steering.model_copy(update={"temperature": 1.5})})
@@ -120,6 +128,48 @@ def test_arm_without_its_setting_is_refused_before_anything_is_decoded(backbone,
         with pytest.raises(ValueError, match=f"arm '{arm}' "):
             evaluate(backbone, problems, arm, setting, artifacts, config, folder / arm)
     assert not folder.exists()
+
+
+def test_prompting_arms_ask_in_another_way(backbone, config, problems, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        traces, "generate", lambda model, requests, **_: asked.append(requests) or generate_one(requests)
+    )
+    folder = config.data / "outcomes"
+    for arm in ("base", "cot", "few_shot"):
+        outcomes = evaluate(backbone, problems[:2], arm, None, None, config, folder / arm)
+        assert outcomes["arm"].tolist() == [arm] * 2
+    base, cot, few_shot = ([backbone.tokenizer.decode(r.prompt) for r in part] for part in asked)
+    worked = worked_examples("chain_sum", config)
+    assert len(worked) == config.prompting.shots
+    opening = "".join(f"<user> {question} <assistant> {answer} <eos> " for question, answer in worked)
+    assert base == [f"<user> {problem.question} <assistant>" for problem in problems[:2]]
+    assert cot == [text.replace(" <assistant>", f" {config.prompting.instruction} <assistant>") for text in base]
+    assert few_shot == [opening + text for text in base]
+
+
+def test_another_prompt_is_another_plan(backbone, config, problems):
+    folder = config.data / "outcomes" / "cot"
+    evaluate(backbone, problems[:2], "cot", None, None, config, folder)
+    plan = (folder / "plan.json").read_text()
+    prompting = config.prompting.model_copy(update={"instruction": "check"})
+    other = config.model_copy(update={"prompting": prompting})
+    evaluate(backbone, problems[:2], "cot", None, None, other, folder)
+    assert (folder / "plan.json").read_text() != plan
+
+
+def test_worked_examples_are_right_and_of_split_train(config):
+    for benchmark, difficulty in config.benchmarks.items():
+        solved = {p.question: p for p in draw_problems(benchmark, difficulty, {"train": 8}, config.seed)}
+        for question, answer in worked_examples(benchmark, config):
+            assert is_correct(solved[question], answer)
+
+
+def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(config):
+    with pytest.raises(ValueError, match="add gcd to the profile's benchmarks"):
+        worked_examples("gcd_three", config)
+    gcd = config.model_copy(update={"benchmarks": {"gcd": {"min_value": 2, "max_value": 400}}})
+    assert worked_examples("gcd_three", gcd) == worked_examples("gcd", gcd)
 
 
 def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems):

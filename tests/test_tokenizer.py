@@ -1,7 +1,7 @@
 import pytest
 
 from lrs.problems import Problem
-from lrs.prompts import Turn, prompt_ids
+from lrs.prompts import Prompting, Turn, prompt_ids
 from lrs.tokenizer import build_tokenizer
 
 
@@ -39,12 +39,13 @@ def test_prompt_ids_end_where_the_models_words_begin(tokenizer):
 def test_worked_examples_and_an_instruction_come_before_the_models_words(tokenizer):
     problem = Problem("id", "chain_sum", "compute 1 + 2", "3", {"expression": "1 + 2"}, "test")
     examples = [Turn("compute 2 + 2", "<think> 2 + 2 = 4 . </think> answer 4")]
-    ids = prompt_ids(problem, tokenizer, "check every step", examples)
+    prompting = Prompting("check every step", {"chain_sum": examples, "gcd": []})
+    ids = prompt_ids(problem, tokenizer, prompting)
     worked = "<user> compute 2 + 2 <assistant> <think> 2 + 2 = 4 . </think> answer 4 <eos>"
     assert tokenizer.decode(ids) == f"{worked} <user> compute 1 + 2 check every step <assistant>"
     plain = build_tokenizer()
     plain.chat_template = None
-    written = prompt_ids(problem, plain, "check every step", examples)
+    written = prompt_ids(problem, plain, prompting)
     unframed = "compute 2 + 2 <think> 2 + 2 = 4 . </think> answer 4 compute 1 + 2 check every step"
     assert plain.decode(written) == unframed
 

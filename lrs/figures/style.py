@@ -20,14 +20,14 @@ COLUMN, PAGE = 3.4, 7.0  # inches
 ABREAST = 3  # panels that stand side by side on a page
 
 BLACK, GREY, LIGHT = "#222222", "#777777", "#bbbbbb"
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK)
 
 ARM_COLORS = {
     "base": BLACK,
     "cot": SKY,
-    "few_shot": YELLOW,
+    "few_shot": VERMILLION,
     "lrs_published": PURPLE,
     "lrs_basic": ORANGE,
     "lrs": BLUE,
