@@ -86,6 +86,23 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(text).rename(columns=_PERCENT)
 
 
+def table_one(table: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table 1: a row a backbone, decoding (where there is one) and benchmark, a column an arm.
+
+    Args:
+        table: of `main_results`, or of `read_paper_table`.
+
+    Returns:
+        Percent with its interval, as text, and the number of problems.
+    """
+    rows = [name for name in ("backbone", "decoding", "benchmark", "n") if name in table]
+    bounds = [100 * table[column] for column in ("accuracy", "ci_low", "ci_high")]
+    cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in zip(*bounds, strict=True)]
+    wide = table.assign(cell=cells).pivot(index=rows, columns="arm", values="cell")
+    order = pd.MultiIndex.from_frame(table[rows].drop_duplicates())
+    return wide.loc[order, list(table["arm"].unique())].reset_index().rename_axis(columns=None)
+
+
 def _split_facts(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """The columns of `_FACTS` that hold one value as a sentence, and the table without them."""
     constant = [column for column in _FACTS if column in table and table[column].nunique(dropna=False) == 1]

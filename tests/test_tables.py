@@ -18,6 +18,7 @@ from lrs.tables import (
     read_paper_table,
     readable,
     summary_text,
+    table_one,
     write_table,
 )
 
@@ -326,3 +327,23 @@ def test_accepting_nothing_is_refused(tmp_path, monkeypatch):
 def test_tables_survive_json(main_table):
     """Nothing in a table is of a type that a report could not carry."""
     assert json.loads(main_table.to_json(orient="records"))[0]["arm"] == "base"
+
+
+def test_table_one_has_a_row_a_cell_of_the_paper_and_a_column_an_arm():
+    wide = table_one(read_paper_table())
+    assert wide.columns.tolist() == ["backbone", "benchmark", "n", "base", "lrs_basic", "lrs", "cot", "few_shot"]
+    assert len(wide) == 12
+    row = wide[(wide["backbone"] == "ORZ-1.5B") & (wide["benchmark"] == "AMC23")].iloc[0]
+    low, high = wilson_interval(15, 40)
+    assert row["n"] == 40
+    assert row["lrs"] == f"37.5 [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def test_table_one_keeps_the_order_of_results_and_tells_decodings_apart(outcomes):
+    sampled = pd.concat([outcomes_of(arm, BASE, seed=1, decoding="sampled") for arm in ("base", "lrs")])
+    results = main_results(pd.concat([outcomes, sampled]), load_config("smoke"))
+    wide = table_one(results)
+    assert wide["decoding"].tolist() == ["greedy"] * 3 + ["sampled"] * 3
+    assert wide["benchmark"].tolist() == ["countdown", "chain_sum", "pooled"] * 2
+    assert wide["lrs"][0].startswith("62.5 [")
+    assert wide["lrs"][3].startswith("37.5 [")
