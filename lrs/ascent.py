@@ -22,7 +22,7 @@ def unit(gradient: Tensor) -> Tensor:
 
 
 def ascend(latent: Tensor, gradient: Tensor, gradient_at: Callable[[Tensor], Tensor], ascent: Ascent) -> Tensor:
-    """Repeat z <- z + alpha * g / ||g|| with g the gradient of the reward logit at z.
+    """Repeat K times z <- z + alpha * g / ||g|| with g the gradient of the reward logit at z.
 
     Args:
         latent: (batch, d_sae).
@@ -33,9 +33,8 @@ def ascend(latent: Tensor, gradient: Tensor, gradient_at: Callable[[Tensor], Ten
     Returns:
         The latents after the last step, (batch, d_sae).
     """
-    latent = latent + ascent.step_size * unit(gradient)
-    for _ in range(ascent.num_steps - 1):
-        latent = latent + ascent.step_size * unit(gradient_at(latent))
+    for step in range(ascent.num_steps):
+        latent = latent + ascent.step_size * unit(gradient_at(latent) if step else gradient)
     return latent
 
 

@@ -152,6 +152,7 @@ def generate(
     ):
         forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
         while waiting or len(batch.free) < len(batch.requests):
+            _release(batch, steerer)
             _rearrange(batch, steerer, bool(waiting))
             if waiting and len(free := batch.free) >= max(1, round(_SMALLEST_REFILL * len(batch.requests))):
                 chosen = {row: waiting.pop() for row in free[: len(waiting)]}
@@ -178,13 +179,22 @@ def _options(model: PreTrainedModel) -> dict[str, Any]:
     return {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
 
 
+def _release(batch: _Batch, steerer: Steerer | None) -> None:
+    """Empty the free rows, which go on to no effect, so that however long they wait they outgrow nothing."""
+    if free := batch.free:
+        batch.cache.release(free)
+        batch.count[free] = 0
+        if steerer:
+            steerer.reset(free)
+
+
 def _rearrange(batch: _Batch, steerer: Steerer | None, more: bool) -> None:
     """Drop free rows if many are and no prompt waits; on a CPU, bring rows of like length together."""
     rows = list(range(len(batch.requests)))
     if not more and len(batch.free) > (1 - _WORTH_COMPACTING) * len(rows):
         rows = [row for row in rows if batch.requests[row] is not None]
     if batch.tokens.device.type == "cpu":
-        rows = order_by_length(batch.cache.lengths, rows)
+        rows = order_by_length(batch.cache.host_lengths, rows)
     if rows != list(range(len(batch.requests))):
         batch.keep(rows)
         if steerer:
@@ -214,18 +224,16 @@ def _admit(
         if batch.uniform.shape[1]:
             drawn = uniforms(request.problem_id, request.seed, batch.uniform.shape[1])
             batch.uniform[row] = torch.from_numpy(drawn).to(device)
-    batch.count[rows], batch.done[rows] = 0, False
+    batch.done[rows] = False
     if steerer:
-        steerer.reset(rows)
         steerer.enabled = False
-    mask = mask.to(device)
     attention = batch.cache.prefill(rows, mask)
     positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    batch.append(forward(ids.to(device), attention, positions), torch.tensor(rows, device=device), ends)
+    batch.append(forward(ids.to(device), attention, positions.to(device)), torch.tensor(rows, device=device), ends)
 
 
 def _decode_token(forward: Forward, batch: _Batch, steerer: Steerer | None, ends: Tensor) -> None:
-    """Process each row's newest token and choose the next; rows that are done go on to no effect."""
+    """Process each row's newest token and choose the next; rows that are done go on, unsteered and to no effect."""
     rows = torch.arange(len(batch.requests), device=batch.tokens.device)
     newest = batch.tokens[rows, batch.count - 1]
     attention = batch.cache.decode()
@@ -279,7 +287,4 @@ def _collect(batch: _Batch, steerer: Steerer | None, results: list[Generation | 
             steering=records[row] if records else None,
         )
         batch.requests[row] = None
-    batch.cache.release(finished)
-    if steerer:
-        steerer.reset(finished)
     return len(finished)

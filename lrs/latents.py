@@ -1,26 +1,32 @@
 """Latents of traces: sparse on disk, keyed by problem and seed; dense, padded batches in use."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
 
-from lrs.activations import replay
-from lrs.backbones import Backbone
 from lrs.dictionary import Dictionary
 from lrs.problems import Problem
-from lrs.prompts import prompt_ids
 from lrs.store import read_table, write_table
+
+if TYPE_CHECKING:
+    from lrs.backbones import Backbone
 
 
 def replay_traces(
     backbone: Backbone, layer: int, traces: Dataset, problems: Sequence[Problem], batch_size: int
 ) -> list[Tensor]:
     """Activations of every trace at a decoder layer: a (processed tokens, d_model) tensor a row of `traces`."""
+    from lrs.activations import replay  # with transformers, which takes seconds: who reads latents only does not wait
+    from lrs.prompts import prompt_ids
+
     prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
     pairs = [
         (prompts[identifier], ids) for identifier, ids in zip(traces["problem_id"], traces["token_ids"], strict=True)

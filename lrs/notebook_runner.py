@@ -92,6 +92,7 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
                 stderr_file=sys.stderr,
                 start_timeout=300,
                 iopub_timeout=300,
+                shutdown_kernel="immediate",  # torch takes seconds to say goodbye, and all is written
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and end are no news
             )
     except (PapermillExecutionError, DeadKernelError) as error:

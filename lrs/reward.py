@@ -1,7 +1,7 @@
 """The latent reward model: from SAE latents to the probability that the final answer will be correct.
 
-Two variants. `token` scores one token on its own, and is trained as it is used. `history` scores each token in
-the light of those before it, with a cache when used step by step; training and steering give it the same input.
+Two variants. `token` scores one token on its own, `history` each token in the light of those before it. Here whole
+traces are scored, as in training; `lrs/reward_steps.py` scores the same a token at a time, as in steering.
 """
 
 import json
@@ -43,14 +43,12 @@ class _Block(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of (batch, length, width), each (batch, heads, length, head_width)."""
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        """(batch, length, width) to the same; each token attends to those up to it if `causal`, else to itself."""
         batch, length, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
-        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
-
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add what attention found, (batch, heads, length, head_width), then the MLP's contribution."""
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        attended = scaled_dot_product_attention(query, key, value, is_causal=True) if causal else value
         x = x + self.output(attended.transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_mlp(x))
 
@@ -81,20 +79,12 @@ class LatentRewardModel(nn.Module):
         Returns:
             (batch, length) logits; with `history`, those at t depend on latents up to t only.
         """
-        batch, length, _ = latents.shape
         causal = self.config.variant == "history"
-        x = self._embed(latents, torch.arange(length, device=latents.device).expand(batch, -1))
-        for block in self.blocks:
-            query, key, value = block.project(x)
-            attended = scaled_dot_product_attention(query, key, value, is_causal=True) if causal else value
-            x = block.finish(x, attended)
-        return self._read_out(x)
-
-    def _embed(self, latents: Tensor, positions: Tensor) -> Tensor:
         x = self.embed(self.norm_input(latents))
-        return x + sinusoids(positions, x.shape[-1], x.dtype) if self.config.variant == "history" else x
-
-    def _read_out(self, x: Tensor) -> Tensor:
+        if causal:
+            x = x + sinusoids(torch.arange(x.shape[1], device=x.device), x.shape[2], x.dtype)
+        for block in self.blocks:
+            x = block(x, causal)
         return self.head(self.norm_output(x)).squeeze(-1)
 
 

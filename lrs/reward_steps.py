@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
 from lrs.reward import LatentRewardModel, sinusoids
-from lrs.slot_cache import bands_of, moved, runs_of_like_length
-
-_NORM_EPS = 1e-5  # of torch's LayerNorm
+from lrs.slot_cache import bands_of, moved, newest_mask, runs_of_like_length
 
 
 class _Affine(NamedTuple):
@@ -137,21 +135,19 @@ class RewardSteps:
         self._rows = torch.arange(len(self.lengths), device=self.device)
         self._position = sinusoids(self.lengths, self.config.width, self.dtype)
         self._bands = bands_of(self._runs, self.host_lengths + 1)
-        unseen = torch.arange(newest + 1, device=self.device) > self.lengths[:, None]
-        blocked = torch.finfo(self.dtype).min
-        self._mask = torch.zeros_like(unseen, dtype=self.dtype).masked_fill_(unseen, blocked)[:, None, None]
+        self._mask = newest_mask(self.lengths, newest + 1, self.dtype)
 
     def _forward(self, latent: Tensor) -> tuple[Tensor, _Pass]:
         left = _Pass([], [], [])
-        x = linear(_normalise(latent, left), *self._embed)
+        x = linear(self._normalise(latent, left), *self._embed)
         if self.keys:
             x = x + self._position
         for layer, block in enumerate(self._blocks):
-            mixed = linear(_normalise(x, left), *block.mix)
+            mixed = linear(self._normalise(x, left), *block.mix)
             x = x + (linear(self._attend(layer, mixed, left), *block.output) if block.output else mixed)
-            left.hidden.append(linear(_normalise(x, left), *block.mlp_in))
+            left.hidden.append(linear(self._normalise(x, left), *block.mlp_in))
             x = x + linear(gelu(left.hidden[-1]), *block.mlp_out)
-        return linear(_normalise(x, left), *self._head)[:, 0], left
+        return linear(self._normalise(x, left), *self._head)[:, 0], left
 
     def _backward(self, left: _Pass) -> Tensor:
         """The gradient of each row's logit with respect to its latent; takes apart what the forward pass left."""
@@ -163,6 +159,12 @@ class RewardSteps:
             mixed = self._attend_backward(layer, grad @ block.output.weight, left) if block.output else grad
             grad = grad + _normalise_backward(mixed @ block.mix.weight, left)
         return _normalise_backward(grad @ self._embed.weight, left)
+
+    def _normalise(self, x: Tensor, left: _Pass) -> Tensor:
+        norm = self.model.norm_input
+        normal, mean, inverse_deviation = torch.native_layer_norm(x, x.shape[-1:], None, None, norm.eps)
+        left.norms.append((x, mean, inverse_deviation))
+        return normal
 
     def _attend(self, layer: int, mixed: Tensor, left: _Pass) -> Tensor:
         """Attention of the newest token to its row's history and to itself: (rows, 3 * width) to (rows, width)."""
@@ -209,12 +211,6 @@ def _fold(block: nn.Module, causal: bool) -> _Block:
         mix, output = _Affine(output.weight @ value.weight, output.weight @ value.bias + output.bias), None
     mlp_out = _Affine(block.mlp[2].weight.detach(), block.mlp[2].bias.detach())
     return _Block(mix, output, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
-
-
-def _normalise(x: Tensor, left: _Pass) -> Tensor:
-    normal, mean, inverse_deviation = torch.native_layer_norm(x, x.shape[-1:], None, None, _NORM_EPS)
-    left.norms.append((x, mean, inverse_deviation))
-    return normal
 
 
 def _normalise_backward(grad: Tensor, left: _Pass) -> Tensor:

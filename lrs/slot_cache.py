@@ -18,6 +18,7 @@ Band = tuple[slice, int]  # neighbouring rows, and how many columns their longes
 # On a CPU attention waits for memory: rows of like length are kept together, and read no further than they need.
 # On an accelerator one wide read costs less than several narrow ones.
 _BAND = 48  # tokens
+_ATTENTION = "lrs_banded"
 
 
 class SlotCache(Cache):
@@ -31,7 +32,8 @@ class SlotCache(Cache):
     def __init__(self, model_layers: int, rows: int, capacity: int, device: torch.device, dtype: torch.dtype):
         super().__init__(layers=[_SlotLayer(self) for _ in range(model_layers)])
         self.rows, self.capacity, self.device, self.dtype = rows, capacity, device, dtype
-        self.lengths = np.zeros(rows, dtype=int)  # kept on the host: known there without synchronisation
+        self.host_lengths = np.zeros(rows, dtype=int)  # known without synchronisation
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
         self._target: Tensor | None = None
         self._source: Tensor | None = None
         self._width = 0
@@ -41,20 +43,22 @@ class SlotCache(Cache):
         """Begin new sequences in `rows`: the pass reads prompts padded on the left.
 
         Args:
-            mask: (rows, length), true on tokens and false on padding.
+            mask: (rows, length) on the host, true on tokens and false on padding.
 
         Returns:
             Additive attention mask, (rows, 1, length, length).
         """
         length = mask.shape[1]
+        self.host_lengths[rows] = mask.sum(dim=1).numpy()
+        mask = mask.to(self.device)
         sizes = mask.sum(dim=1)
-        self.lengths[rows] = sizes.cpu().numpy()
         self._target = torch.tensor(rows, device=self.device)
+        self.lengths[self._target] = sizes
         columns = torch.arange(length, device=self.device)
         self._source = (length - sizes[:, None] + columns).clamp(max=length - 1)  # left padding to left alignment
         causal = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         itself = torch.eye(length, dtype=torch.bool, device=self.device)  # padding must attend to something
-        return self._additive((causal & mask[:, None, :] | itself)[:, None])
+        return _additive((causal & mask[:, None, :] | itself)[:, None], self.dtype)
 
     def decode(self) -> Tensor:
         """Append one token to every row.
@@ -63,11 +67,10 @@ class SlotCache(Cache):
             Additive attention mask, (rows, 1, 1, width).
         """
         self._source = None
-        self._target = torch.from_numpy(self.lengths).to(self.device, copy=True)
-        self.lengths = self.lengths + 1
-        self._width = int(self.lengths.max())
-        seen = torch.arange(self._width, device=self.device) <= self._target[:, None]
-        return self._additive(seen[:, None, None])
+        self._target, self.lengths = self.lengths, self.lengths + 1
+        self.host_lengths += 1
+        self._width = self.get_seq_length()
+        return newest_mask(self._target, self._width, self.dtype)
 
     @property
     def positions(self) -> Tensor:
@@ -77,29 +80,26 @@ class SlotCache(Cache):
     @property
     def bands(self) -> list[Band]:
         """Runs of rows that were of like length at the last `regroup`, and the width each needs; none in `prefill`."""
-        return bands_of(self._runs, self.lengths) if self._source is None else []
+        return bands_of(self._runs, self.host_lengths) if self._source is None else []
 
     def regroup(self) -> None:
         """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
-        self._runs = runs_of_like_length(self.lengths, self.device)
+        self._runs = runs_of_like_length(self.host_lengths, self.device)
 
     def release(self, rows: list[int]) -> None:
         """Forget the sequences in these rows, so that they no longer widen what attention reads."""
+        self.host_lengths[rows] = 0
         self.lengths[rows] = 0
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
         for layer in self.layers:
-            layer.keys, layer.values = (moved(states, rows, self.lengths) for states in (layer.keys, layer.values))
-        self.lengths, self.rows = self.lengths[rows], len(rows)
+            layer.keys, layer.values = (moved(states, rows, self.host_lengths) for states in (layer.keys, layer.values))
+        self.lengths, self.host_lengths, self.rows = self.lengths[rows], self.host_lengths[rows], len(rows)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Length of the longest sequence."""
-        return int(self.lengths.max())
-
-    def _additive(self, allowed: Tensor) -> Tensor:
-        blocked = torch.finfo(self.dtype).min
-        return torch.zeros_like(allowed, dtype=self.dtype).masked_fill_(~allowed, blocked)
+        return int(self.host_lengths.max())
 
 
 class _SlotLayer(CacheLayerMixin):
@@ -158,6 +158,16 @@ def runs_of_like_length(lengths: np.ndarray, device: torch.device) -> list[slice
     return [slice(start, end) for start, end in pairwise([0, *changes.tolist(), len(lengths)])]
 
 
+def newest_mask(lengths: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """Additive mask, (rows, 1, 1, width), of each row's newest token: it sees itself and `lengths`, (rows,), before."""
+    seen = torch.arange(width, device=lengths.device) <= lengths[:, None]
+    return _additive(seen[:, None, None], dtype)
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+
+
 def bands_of(runs: list[slice], lengths: np.ndarray) -> list[Band]:
     """Runs of rows with the length of the longest sequence in each."""
     return [(run, int(lengths[run].max(initial=0))) for run in runs]
@@ -192,7 +202,7 @@ def _banded_attention(
     return torch.cat(parts), None
 
 
-AttentionInterface.register("lrs_banded", _banded_attention)
+AttentionInterface.register(_ATTENTION, _banded_attention)
 
 
 @contextmanager
@@ -201,14 +211,19 @@ def banded(model: PreTrainedModel) -> Iterator[bool]:
 
     Yields:
         Whether it does; if not, it takes no `bands`, and reads every row as far as the longest.
+
+    Raises:
+        ValueError: the model keeps its attention.
     """
     before = model.config._attn_implementation
     kinds = {parameter.kind for parameter in signature(model.forward).parameters.values()}
-    able = before == "sdpa" and Parameter.VAR_KEYWORD in kinds
-    if able:
-        model.set_attn_implementation("lrs_banded")
+    if model.device.type != "cpu" or before != "sdpa" or Parameter.VAR_KEYWORD not in kinds:
+        yield False
+        return
+    model.set_attn_implementation(_ATTENTION)
+    if model.config._attn_implementation != _ATTENTION:
+        raise ValueError(f"{type(model).__name__} keeps its attention; load it with attn_implementation='eager'")
     try:
-        yield able
+        yield True
     finally:
-        if able:
-            model.set_attn_implementation(before)
+        model.set_attn_implementation(before)

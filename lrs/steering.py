@@ -48,7 +48,7 @@ class Steerer:
     Attributes:
         enabled: whether the hook steers; off while prompts are read.
         confidence: (rows,) confidence with which each row's current token was chosen; 1 for a first token.
-        active: (rows,) which rows count in the records; the others are steered too, to no effect.
+        active: (rows,) which rows are steered, where the gate lets them through.
     """
 
     def __init__(self, steering: Steering, rows: int = 0, capacity: int = 256):
@@ -81,7 +81,7 @@ class Steerer:
         dictionary = self.steering.dictionary
         latent = dictionary.encode(hidden.to(self.reward.dtype))
         before = self.reward.logit(latent).sigmoid()
-        steered = self.steering.gate(before, self.confidence)
+        steered = self.steering.gate(before, self.confidence) & self.active
         moved, after = (self._repair_some if self._selects else self._repair_all)(latent, steered)
         self.reward.advance()
         change = write_back(latent, moved, dictionary.W_dec, dictionary.input_scale).to(hidden.dtype)
@@ -109,10 +109,9 @@ class Steerer:
         return moved, after
 
     def _account(self, steered: Tensor, before: Tensor, after: Tensor, change: Tensor, hidden: Tensor) -> None:
-        counted = steered & self.active
         ratio = change.norm(dim=-1) / hidden.norm(dim=-1)
         row = torch.stack([torch.ones_like(ratio, dtype=before.dtype), before, after, ratio])
-        self._sums += torch.where(counted, row, 0.0)
+        self._sums += torch.where(steered, row, 0.0)
 
     def records(self) -> list[SteeringRecord]:
         """What has been done to each row since it was admitted."""

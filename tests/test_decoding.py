@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 from oracle import naive_generate
 from scipy.stats import kstest
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lrs import slot_cache
+from lrs import decoding, slot_cache
 from lrs.decoding import Request, choose, generate, uniforms
 from lrs.gate import NEVER, Gate
 from lrs.steering import Steerer
 
 BUDGET = 24
 ENDS = [2, 7]
+MANY = {"max_new_tokens": 10, "end_ids": [7]}
 
 
 @pytest.fixture(params=["cpu", "accelerator"], autouse=True, scope="module")
@@ -31,8 +33,30 @@ def requests_for(prompts, sampled=False):
     return [Request(prompt, f"problem-{i}", seed=1, temperature=1.3 * sampled) for i, prompt in enumerate(prompts)]
 
 
+def admitted(prompts):
+    """Requests that are admitted in this order, if the prompts are of one length: the last one first."""
+    return requests_for(prompts[::-1])
+
+
 def run(model, requests, batch_size=4, steering=None, ends=ENDS):
     return generate(model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ends, steering=steering)
+
+
+def run_with_logits(model, requests, **asked):
+    """Generations, and for each the float64 logits, (tokens, vocabulary), that its tokens were chosen from."""
+    seen = [[] for _ in requests]
+    append = decoding._Batch.append
+
+    def watched(batch, logits, rows, ends):
+        for row, of_row in zip(rows.tolist(), logits, strict=True):
+            if batch.requests[row] is not None:
+                seen[batch.requests[row]].append(of_row)
+        return append(batch, logits, rows, ends)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding._Batch, "append", watched)
+        written = generate(model, requests, **asked)
+    return written, [torch.stack(of[: len(g.token_ids)]) for of, g in zip(seen, written, strict=True)]
 
 
 def other_architectures():
@@ -72,6 +96,49 @@ def test_batch_size_order_and_row_replacement_do_not_matter(model, prompts, vari
                 assert other.steering.steered_tokens == expected.steering.steered_tokens
                 np.testing.assert_allclose(other.steering.reward_before, expected.steering.reward_before, atol=1e-9)
                 np.testing.assert_allclose(other.steering.push_ratio, expected.steering.push_ratio, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def early_and_late(way):
+    """Prompts of 4 tokens that `MANY` answers within 8 tokens, and others that it does not answer."""
+    prompts = torch.randint(3, VOCABULARY, (200, 4), generator=torch.Generator().manual_seed(2)).tolist()
+    pairs = list(zip(prompts, generate(tiny_llama(), requests_for(prompts), batch_size=64, **MANY), strict=True))
+    late = [prompt for prompt, generation in pairs if generation.finish_reason == "truncated"]
+    return [prompt for prompt, generation in pairs if len(generation.token_ids) <= 8], late
+
+
+@pytest.mark.parametrize("variant", [None, "token", "history"])
+def test_many_rows_in_bands_equal_one_row(model, early_and_late, way, variant, monkeypatch):
+    """Of 24 rows two are refilled at once; one ends early again, and the other, later than the rest, waits alone."""
+    early, late = early_and_late
+    asked = MANY | {"steering": tiny_steering(variant, Gate(0.5, 0.0), step_size=0.01) if variant else None}
+    bands, attention, finished = [], ALL_ATTENTION_FUNCTIONS[slot_cache._ATTENTION], []
+
+    def watched(*states, **kwargs):
+        bands.append(kwargs["bands"])
+        return attention(*states, **kwargs)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, slot_cache._ATTENTION, watched)
+    requests = admitted([*early[:2], *late[:22], early[2], *late[22:52]])
+    many, logits = run_with_logits(model, requests, batch_size=24, on_finished=finished.append, **asked)
+    one, expected = run_with_logits(model, requests, batch_size=1, **asked)
+    assert finished[:4] == [2, 23, 1, 23]
+    assert max(map(len, bands)) == (2 if way == "cpu" else 1)
+    assert [g.token_ids for g in many] == [g.token_ids for g in one]
+    assert all(torch.allclose(a, b, atol=1e-9, rtol=0) for a, b in zip(logits, expected, strict=True))
+    if variant:
+        assert sum(g.steering.steered_tokens for g in many) > 0
+        assert [g.steering.steered_tokens for g in many] == [g.steering.steered_tokens for g in one]
+
+
+def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late, monkeypatch):
+    """The last of 24 rows ends early and waits for company; then 19 prompts are left for 24 free rows."""
+    early, late = early_and_late
+    monkeypatch.setattr(slot_cache, "_BAND", 48)  # so wide that rows stay in their places
+    finished, requests = [], admitted([*late[:23], early[0], *late[23:42]])
+    many = generate(model, requests, batch_size=24, on_finished=finished.append, **MANY)
+    assert finished == [1, 23, 0, 19]
+    assert [g.finish_reason for g in many].count("truncated") == 42
 
 
 @given(
@@ -167,6 +234,12 @@ def test_refuses_what_it_cannot_decode(model):
     config.layer_types = ["sliding_attention", "sliding_attention"]
     with pytest.raises(ValueError, match="full attention only"):
         run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
+
+
+def test_a_model_that_keeps_its_attention_is_refused(model, monkeypatch):
+    monkeypatch.setattr(model, "set_attn_implementation", lambda _: None)
+    with pytest.raises(ValueError, match="LlamaForCausalLM keeps its attention; load it with"):
+        run(model, [Request([3, 4])])
 
 
 @pytest.mark.gpu

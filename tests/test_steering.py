@@ -26,9 +26,9 @@ def write(model, prompts):
     return output[:, batch["input_ids"].shape[1] :].tolist()
 
 
-def steered(model, variant="token", gate=None, step_size=0.8):
+def steered(model, variant="token", gate=None, step_size=0.8, num_steps=2):
     parts = tiny_steering(variant, gate)
-    return steer(model, parts.layer, parts.dictionary, parts.reward, parts.gate, num_steps=2, step_size=step_size)
+    return steer(model, parts.layer, parts.dictionary, parts.reward, parts.gate, num_steps, step_size)
 
 
 def hooks_of(model):
@@ -59,12 +59,12 @@ def test_one_context_serves_many_calls(model, prompts):
     assert [row[:5] for row in second[:3]] == [row[:5] for row in first]
 
 
-@pytest.mark.parametrize(("step_size", "gate"), [(0.0, ALWAYS), (0.8, NEVER)])
-def test_no_push_is_bit_identical(model, prompts, step_size, gate):
+@pytest.mark.parametrize(("num_steps", "step_size", "gate"), [(2, 0.0, ALWAYS), (0, 0.8, ALWAYS), (2, 0.8, NEVER)])
+def test_no_push_is_bit_identical(model, prompts, num_steps, step_size, gate):
     batch = left_padded(prompts)
     asked = {"max_new_tokens": 8, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
     plain = model.generate(**batch, **asked, eos_token_id=ENDS, pad_token_id=0)
-    with steered(model, gate=gate, step_size=step_size):
+    with steered(model, gate=gate, step_size=step_size, num_steps=num_steps):
         same = model.generate(**batch, **asked, eos_token_id=ENDS, pad_token_id=0)
     assert all(torch.equal(a, b) for a, b in zip(plain.logits, same.logits, strict=True))
 
@@ -110,6 +110,21 @@ def test_confidence_gates_the_token_it_chose(model):
     assert naive.steered == [False, *low[1:]]
     assert any(low[1:])
     assert not all(low[1:])
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("gate", [ALWAYS, Gate(1.5, 0.0)])  # all rows ascend; those that are gated do
+def test_inactive_rows_are_left_alone_and_not_counted(variant, gate):
+    hidden = torch.randn(3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    every, some = (Steerer(tiny_steering(variant, gate), rows=3) for _ in range(2))
+    some.active[1] = False
+    for _ in range(3):
+        expected, pushed = every.push(hidden), some.push(hidden)
+        assert torch.equal(pushed[1], hidden[1])
+        assert torch.allclose(pushed[[0, 2]], expected[[0, 2]], atol=1e-12, rtol=0)
+        assert (pushed[[0, 2]] != hidden[[0, 2]]).any(dim=1).all()
+    assert [record.steered_tokens for record in some.records()] == [3, 0, 3]
+    assert some.records()[0].reward_after == pytest.approx(every.records()[0].reward_after, abs=1e-12)
 
 
 @pytest.mark.parametrize("fail", [False, True])

@@ -18,7 +18,7 @@ from lrs.steering import Steering
 from lrs.store import write_text
 
 FOLDER = Path("data/efficiency")
-REFERENCES = ("unsteered", "hf_generate")
+_REFERENCES = ("unsteered", "hf_generate")
 _GRID = {
     "batch": (1, 8, 32, 64, 128),
     "length": (32, 64, 128),
@@ -52,7 +52,7 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
         some, problems = runs[name][0], len(run.prompts)
         row = {"device": describe_device(device), "model": workload.name, "path": name, "batch": run.batch}
         row["tokens_per_s"] = np.median(speeds[name])
-        for reference in REFERENCES:
+        for reference in _REFERENCES:
             ratios = speeds[name] / speeds[reference]
             row[f"ratio_to_{reference}"] = np.median(ratios)
             row |= {f"ratio_to_{reference}_low": ratios.min(), f"ratio_to_{reference}_high": ratios.max()}
@@ -85,7 +85,7 @@ def cost_curves(
             for value in values:
                 rows_now = value if quantity == "batch" else batch
                 fixed = workload.fixed(rows_now, value if quantity == "length" else length, rows_now)
-                sized = replace_shape(shape, quantity, value)
+                sized = _replace_shape(shape, quantity, value)
                 steerings = steerings_for(fixed, sized)
                 paths = {"unsteered": None} | {f"lrs_{name}": steering for name, steering in steerings.items()}
                 times = pd.DataFrame(
@@ -100,7 +100,7 @@ def cost_curves(
     return pd.DataFrame(rows)
 
 
-def replace_shape(shape: Shape, quantity: str, value: int) -> Shape:
+def _replace_shape(shape: Shape, quantity: str, value: int) -> Shape:
     """The shape with one of its sizes changed, if `quantity` is one of them."""
     return shape._replace(**{quantity: value}) if quantity in Shape._fields else shape
 
@@ -143,7 +143,7 @@ def write_all(config: Config, folder: Path = FOLDER) -> None:
     comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=3, naive_prompts=8)]
     _write(cost_curves(reasoner, 64, 32, shape, _GRID, rounds=3), folder / "cost_curves.csv")
     for name, model_shape in larger_shapes(device).items():
-        accelerated = not device.startswith("cpu")
+        accelerated = backbone.device.type != "cpu"
         dtype, tokens = (torch.bfloat16, 512) if accelerated else (torch.float32, 64)
         batches = (32, 1) if accelerated else (128,)
         largest = random_workload(name, model_shape, dtype, device, max(batches), tokens, max(batches))
