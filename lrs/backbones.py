@@ -1,5 +1,6 @@
 """Backbones: frozen causal language models with their tokenizers."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Backbone:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.device
+
+    @property
+    def context(self) -> int:
+        """The most tokens that it can read and write in one go."""
+        return getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize
 
     @property
     def d_model(self) -> int:

@@ -4,9 +4,17 @@ import numpy as np
 import pandas as pd
 
 from lrs import config as configuration
-from lrs.statistics import bootstrap_interval, holm, mcnemar_exact, minimum_detectable_effect, wilson_interval
+from lrs.statistics import (
+    bootstrap_interval,
+    effective_sample_size,
+    holm,
+    mcnemar_exact,
+    minimum_detectable_effect,
+    wilson_interval,
+)
 
 POOLED = "pooled"
+PRIMARY = {"benchmark": POOLED, "decoding": "greedy", "arm": "lrs"}
 
 ARM_GROUPS = {
     "base": "baseline",
@@ -69,15 +77,13 @@ def _contrast(arm: pd.Series, base: pd.Series, statistics: configuration.Statist
     }
 
 
-def _summary(
-    rows: pd.DataFrame, correct: pd.Series, statistics: configuration.Statistics, seed: int
-) -> dict[str, float]:
+def _summary(rows: pd.DataFrame, correct: pd.Series, statistics: configuration.Statistics) -> dict[str, float]:
     """What one arm did, without regard to the others."""
     accuracy = _by_problem(correct)
     seeds = rows["seed"].nunique()
-    low, high = _bootstrap(accuracy, statistics, seed)
-    if seeds == 1 or low == high:
-        low, high = wilson_interval(accuracy.sum(), len(accuracy), statistics.confidence_level)
+    strata = accuracy.index.get_level_values("benchmark")
+    size = len(accuracy) if seeds == 1 else effective_sample_size(accuracy.to_numpy(), len(rows), strata)
+    low, high = wilson_interval(accuracy.mean() * size, size, statistics.confidence_level)
     processed = rows["processed_tokens"].sum()
     return {
         "n": len(accuracy),
@@ -99,13 +105,13 @@ def compare_arms(
     With several seeds, accuracy is avg@k and wins and losses count (problem, seed) pairs, but every interval and
     test has the problem as its unit: bootstraps are clustered over seeds, and `p_mcnemar` becomes the exact sign test
     of the per-problem differences (with one seed, that is exact McNemar on wins and losses). The interval of an
-    accuracy is Wilson's with one seed; with several, whose mean is no count of successes, it is a bootstrap over
-    problems, and Wilson's again (over problems, too wide if anything) where problems are all alike, so that a
-    bootstrap has no width.
+    accuracy is Wilson's: over problems with one seed, over the effective sample size with several, whose generations
+    hang together by problem.
     Pooled rows weigh every problem equally; their bootstrap resamples within each benchmark.
 
-    The Holm family is the whole table: all contrasts with `reference`, of every backbone and decoding, per benchmark
-    and pooled, but for the placebo's.
+    Holm's correction has two families. Primary, and declared beforehand, is `PRIMARY`, a contrast a backbone; every
+    other contrast with `reference`, of every backbone and decoding, per benchmark and pooled, is secondary. The
+    placebo's are in neither.
 
     Args:
         outcomes: one row a backbone x problem x arm x seed; backbones, splits and decodings are compared apart.
@@ -126,9 +132,10 @@ def compare_arms(
             for arm in paired.columns:
                 name = dict(zip(_APART, apart, strict=True)) | {"benchmark": benchmark, "arm": arm}
                 name["arm_group"] = ARM_GROUPS.get(arm, "control")
-                summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics, seed)
+                summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics)
                 contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
-    tested = table["p_mcnemar"].where(table["arm_group"] != "placebo")
-    return table.assign(p_holm=holm(tested.to_numpy(dtype=float)))
+    primary = (table[list(PRIMARY)] == pd.Series(PRIMARY)).all(axis=1)
+    tested = table["p_mcnemar"].where(table["arm_group"] != "placebo").astype(float)
+    return table.assign(p_holm=tested.groupby(primary).transform(lambda family: holm(family.to_numpy())))

@@ -91,7 +91,7 @@ class Prompting(_Section):
     """What the prompting arms say: `cot` an instruction, `few_shot` worked examples."""
 
     instruction: str = Field(min_length=1)
-    shots: PositiveInt = Field(description="worked examples in a prompt")
+    shots: PositiveInt = Field(description="worked examples in a prompt; fewer where the context is short")
 
 
 class Steering(_Section):

@@ -13,7 +13,7 @@ from lrs.backbones import Backbone, describe_device
 from lrs.config import Config, Decoding
 from lrs.dictionary import SaeDictionary, load_dictionary
 from lrs.problems import Problem
-from lrs.prompts import PLAIN, Prompting
+from lrs.prompts import PLAIN, Prompting, Turn, prompt_ids
 from lrs.reward import LatentRewardModel, load_reward
 from lrs.steering import SteeringRecord, check_fit
 from lrs.store import file_digest, make_parts, write_text
@@ -66,7 +66,7 @@ def evaluate(
     steering = steering_for(setting, artifacts.layer, artifacts.dictionary, artifacts.rewards) if setting else None
     if steering:
         check_fit(steering, backbone.d_model)
-    prompting = prompting_for(arm, problems, config)
+    prompting = prompting_for(arm, backbone, problems, config)
     if arm == "placebo":
         config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
 
@@ -88,16 +88,28 @@ def evaluate(
     return make_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
 
 
-def prompting_for(arm: str, problems: Sequence[Problem], config: Config) -> Prompting:
-    """What an arm puts around the questions of `problems`."""
-    match ARMS[arm].prompt:
-        case "instructed":
-            return Prompting(instruction=config.prompting.instruction)
-        case "examples":
-            benchmarks = dict.fromkeys(problem.benchmark for problem in problems)
-            return Prompting(examples={benchmark: worked_examples(benchmark, config) for benchmark in benchmarks})
-        case _:
-            return PLAIN
+def prompting_for(arm: str, backbone: Backbone, problems: Sequence[Problem], config: Config) -> Prompting:
+    """What an arm puts around the questions of `problems`: of the worked examples, as many as fit into the context."""
+    if ARMS[arm].prompt == "instructed":
+        return Prompting(instruction=config.prompting.instruction)
+    if ARMS[arm].prompt == "plain":
+        return PLAIN
+    room = backbone.context - config.decoding.max_new_tokens
+    examples: dict[str, list[Turn]] = {}
+    for benchmark in dict.fromkeys(problem.benchmark for problem in problems):
+        asked = [problem for problem in problems if problem.benchmark == benchmark]
+        shown = worked_examples(benchmark, config)
+        while (
+            shown
+            and max(
+                len(prompt_ids(problem, backbone.tokenizer, Prompting(examples={benchmark: shown})))
+                for problem in asked
+            )
+            > room
+        ):
+            shown.pop()
+        examples[benchmark] = shown
+    return Prompting(examples=examples)
 
 
 def other_geometry(decoding: Decoding) -> Decoding:

@@ -71,9 +71,9 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> pd.DataFram
                         "temperature": temperature,
                         "accuracy": f"{table['correct'].mean():.1%} [{low:.1%}, {high:.1%}]",
                         "tokens": round(table["tokens"].median()),
-                        "wrong: ran out of budget": f"{wrong['truncated'].mean():.0%}",
-                        "wrong: gave up": f"{wrong['gave_up'].mean():.0%}",
-                        "wrong: accepted a slip": f"{(~wrong['truncated'] & ~wrong['gave_up']).mean():.0%}",
+                        "out of budget": f"{(wrong['truncated']).sum() / len(table):.0%}",
+                        "gave up": f"{wrong['gave_up'].sum() / len(table):.0%}",
+                        "wrong otherwise": f"{(~wrong['truncated'] & ~wrong['gave_up']).sum() / len(table):.0%}",
                         **{behavior: f"{table[behavior].mean():.0%}" for behavior in BEHAVIORS},
                     }
                 )
@@ -113,7 +113,8 @@ def write_card(folder: Path, config: Config) -> None:
 A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from nothing on
 {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in
 {manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
-{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first.
+{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
+conversation has at most {recipe.row_length} tokens, which is the model's context).
 `make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
 {training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
@@ -128,7 +129,9 @@ On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of 
 
 Those that are not in the list above it has never been asked in training. The budget is
 {config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals; tokens are medians; temperature 0 is
-greedy; `instructed` prompts end in "{recipe.instruction}".
+greedy; `instructed` prompts end in "{recipe.instruction}". The last three columns add up to what is wrong: no answer
+within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of
+`prime_factorization` also a product of two primes beyond those the tutor tries).
 
 {report.drop(columns=list(BEHAVIORS)).to_markdown(index=False)}
 
@@ -136,7 +139,7 @@ Share of traces in which a behavior occurs:
 
 {rates.to_markdown(index=False)}
 
-How often the tutor itself is right, by its style:
+How often the tutor itself is right, by its style, at the difficulty it was trained at:
 
 {tutor_accuracy(recipe, config.seed).to_markdown(index=False)}
 

@@ -78,7 +78,8 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
     legal = list(papermill.inspect_notebook(str(source)))
     if unknown := sorted(set(parameters) - set(legal)):
         raise NotebookError(f"{name}: unknown parameter {', '.join(unknown)}; legal: {', '.join(legal) or 'none'}")
-    scratch = root.resolve() / "build" / "scratch" / source.name
+    place = Path(target.parent.name, source.name)  # of its own for each profile and backbone
+    scratch = root.resolve() / "build" / "scratch" / place
     scratch.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _environment(_DEFAULTS | dict(os.environ) | _FIXED | {"PYTHONPATH": str(root.resolve())}):
@@ -96,7 +97,7 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and end are no news
             )
     except (PapermillExecutionError, DeadKernelError) as error:
-        failed = root / "build" / "failed" / source.name
+        failed = root / "build" / "failed" / place
         failed.parent.mkdir(parents=True, exist_ok=True)
         os.replace(scratch, failed)
         dead = isinstance(error, DeadKernelError)

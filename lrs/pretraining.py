@@ -46,9 +46,11 @@ class Recipe(BaseModel):
     checkpoint_every: PositiveInt = Field(description="steps")
     longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
     tutor: Literal["mixed", "steady"] = Field(description="careful and careless by turns, or one style throughout")
-    instruction: str = Field(description="an order to take care, followed wherever it is given")
+    instruction: str = Field(description="an order to take care; a steady tutor does not heed it")
     instructed_share: float = Field(ge=0, le=1)
-    examples_share: float = Field(ge=0, le=1, description="of conversations that open with worked examples")
+    examples_share: float = Field(
+        ge=0, le=1, description="of conversations drawn that open with worked examples; the long ones are left out"
+    )
     most_examples: PositiveInt
     problems_per_benchmark: PositiveInt
     weights: dict[str, PositiveInt] = Field(description="how often a benchmark is drawn, by its name")
@@ -78,7 +80,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
             intermediate_size=recipe.mlp_width,
             num_hidden_layers=recipe.layers,
             num_attention_heads=recipe.heads,
-            max_position_embeddings=2048,
+            max_position_embeddings=recipe.row_length,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,

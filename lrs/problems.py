@@ -47,11 +47,15 @@ class Benchmark(NamedTuple):
     state: Callable[[dict[str, Any]], str]
     canonical: Callable[[dict[str, Any]], str]
     keep: tuple[str, ...]  # the metadata kept
+    transfer: bool = False  # only ever tested on: nothing is trained or selected on it
 
 
 def signed_terms(expression: str) -> list[int]:
     """The terms of `12 + 34 - 5`: [12, 34, -5]."""
     return [int(term) for term in expression.replace("+ ", "+").replace("- ", "-").split()]
+
+
+_LINEAR_TERM = re.compile(r"([+-]?)(?:(\d+)\*)?[a-z]")
 
 
 class LinearEquation(NamedTuple):
@@ -63,16 +67,18 @@ class LinearEquation(NamedTuple):
 
 
 def linear_equation(equation: str) -> LinearEquation:
-    """What `26*e + 10 = 582` says, in whatever order its left side is written."""
+    """What `26*e + 10 = 582` says, in whatever order its left side is written.
+
+    Raises:
+        ValueError: there is not exactly one term with the variable.
+    """
     left, c = equation.split(" = ")
-    constants = []
-    for term in left.replace("+ ", "+").replace("- ", "-").split():
-        coefficient, star, _ = term.partition("*")
-        if star:
-            a = int(coefficient)
-        else:
-            constants.append(int(term))
-    return LinearEquation(a, sum(constants), int(c))
+    terms = left.replace("+ ", "+").replace("- ", "-").split()
+    inner = [_LINEAR_TERM.fullmatch(term) for term in terms]
+    if sum(match is not None for match in inner) != 1:
+        raise ValueError(f"{equation!r} is no equation a*x + b = c (leave out products: operators_weights [.., .., 0])")
+    a = next(match[1] + (match[2] or "1") for match in inner if match)
+    return LinearEquation(int(a), sum(int(term) for term, match in zip(terms, inner, strict=True) if not match), int(c))
 
 
 def _state_equation(metadata: dict[str, Any]) -> str:
@@ -119,7 +125,7 @@ BENCHMARKS = {
         canonical=lambda m: f"{m['number']}",
         keep=("number",),
     ),
-    "gcd_three": _GCD,  # transfer: a built-in reasoner has never been asked about more than two numbers
+    "gcd_three": _GCD._replace(transfer=True),  # a built-in reasoner has never been asked about more than two numbers
 }
 
 

@@ -24,7 +24,7 @@ def wilson_interval(successes, n, confidence_level: float = 0.95):
     if np.any(n <= 0) or np.any(successes < 0) or np.any(successes > n):
         raise ValueError("a Wilson interval needs n > 0 and 0 <= successes <= n")
     low, high = proportion_confint(successes, n, alpha=1 - confidence_level, method="wilson")
-    low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    low, high = np.where(successes == 0, 0.0, low), np.where(successes == n, 1.0, high)  # but for rounding
     return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
 
@@ -41,6 +41,23 @@ def shares_by(frame: pd.DataFrame, by: list[str], column: str, confidence_level:
     table = groups.agg(share=(column, "mean"), n=("problem_id", "nunique")).reset_index()
     low, high = wilson_interval(table["share"] * table["n"], table["n"], confidence_level)
     return table.assign(low=low, high=high)[[*by, "share", "low", "high", "n"]]
+
+
+def effective_sample_size(values: np.ndarray, draws: int, strata: np.ndarray) -> float:
+    """How many independent 0/1 draws have a mean as certain as that of `values`.
+
+    Args:
+        values: (n,) a share a problem, each of the same number of draws, which hang together.
+        draws: of all problems together: the most there can be.
+        strata: (n,) groups that were sampled apart.
+
+    Returns:
+        n where the values tell nothing of their spread, as when all are alike.
+    """
+    mean = values.mean()
+    spread = pd.Series(values).groupby(strata).agg(["var", "size"])
+    variance = (spread["var"].fillna(0) * spread["size"]).sum() / len(values) ** 2
+    return min(mean * (1 - mean) / variance, draws) if variance > 0 else len(values)
 
 
 def mcnemar_exact(wins: int, losses: int) -> float:

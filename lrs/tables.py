@@ -3,6 +3,7 @@
 Accuracies, deltas and shares are fractions in data frames and csv; percent and points appear only in what people read.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,13 @@ def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
     level = f"{config.statistics.confidence_level:.0%}"
     interval, test = f"{level} Wilson interval", "exact McNemar p"
     if table["seeds"].max() > 1:
-        interval += " (with several seeds avg@k, with a bootstrap interval over problems)"
+        interval += " (with several seeds avg@k, over the effective sample size, clustered by problem)"
         test += " (with several seeds a sign test by problem)"
     return (
         f"{warning}Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
         f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
-        f"pooled); {test}, Holm-adjusted over all contrasts of the table (the placebo's apart); mde: smallest "
-        f"effect found with 80% power; seed {config.seed}."
+        f"pooled); {test}, Holm-adjusted in two families: the pooled greedy contrasts of lrs, which are primary, and "
+        f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}."
     )
 
 
@@ -87,7 +88,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def table_one(table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table 1: a row a backbone, decoding (where there is one) and benchmark, a column an arm.
+    """The layout of the paper's Table 1, for people: a row a backbone, decoding and benchmark, a column an arm.
 
     Args:
         table: of `main_results`, or of `read_paper_table`.
@@ -95,7 +96,7 @@ def table_one(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Percent with its interval, as text, and the number of problems.
     """
-    rows = [name for name in ("backbone", "decoding", "benchmark", "n") if name in table]
+    rows = [name for name in ("backbone", "split", "decoding", "benchmark", "n") if name in table]
     bounds = [100 * table[column] for column in ("accuracy", "ci_low", "ci_high")]
     cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in zip(*bounds, strict=True)]
     wide = table.assign(cell=cells).pivot(index=rows, columns="arm", values="cell")
@@ -118,7 +119,9 @@ def _escape_latex(text: str) -> str:
     return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in text)
 
 
-def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
+def write_table(
+    table: pd.DataFrame, folder: Path, name: str, caption: str, suffixes: Sequence[str] = ("csv", "md", "tex")
+) -> list[Path]:
     """Write `name`.csv (all columns, fractions, six digits), .md and .tex (readable, the caption above) to `folder`.
 
     Columns such as profile, device and seeds that hold one value move from the readable tables into the caption.
@@ -134,9 +137,9 @@ def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str) -> l
         "md": f"{caption}\n\n{cells.to_markdown(index=False, disable_numparse=True)}\n",
         "tex": f"\\begin{{table}}\n\\centering\n\\caption{{{_escape_latex(caption)}}}\n{latex}\n\\end{{table}}\n",
     }
-    paths = [folder / f"{name}.{suffix}" for suffix in contents]
-    for path, text in zip(paths, contents.values(), strict=True):
-        path.write_text(text, encoding="utf-8", newline="\n")
+    paths = [folder / f"{name}.{suffix}" for suffix in suffixes]
+    for path in paths:
+        path.write_text(contents[path.suffix[1:]], encoding="utf-8", newline="\n")
     return paths
 
 

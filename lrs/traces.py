@@ -13,7 +13,7 @@ from lrs.backbones import Backbone
 from lrs.behaviors import count_behaviors
 from lrs.config import Config
 from lrs.decoding import Generation, Request, generate
-from lrs.problems import Problem, draw_problems
+from lrs.problems import BENCHMARKS, Problem, draw_problems
 from lrs.prompts import PLAIN, Prompting, prompt_ids
 from lrs.steering import Steering
 from lrs.store import fingerprint, make_parts, read_table, write_table
@@ -27,13 +27,13 @@ Job = tuple[Problem, int]  # a problem and a seed; seed 0 is greedy
 
 
 def draw_all_problems(config: Config) -> list[Problem]:
-    """The profile's problems of every benchmark and split."""
+    """The profile's problems of every benchmark and split; of transfer benchmarks test problems only."""
     counts = config.problems.model_dump()
-    return [
-        problem
-        for benchmark, difficulty in config.benchmarks.items()
-        for problem in draw_problems(benchmark, difficulty, counts, config.seed)
-    ]
+    drawn: list[Problem] = []
+    for benchmark, difficulty in config.benchmarks.items():
+        wanted = {"test": counts["test"]} if BENCHMARKS[benchmark].transfer else counts
+        drawn += draw_problems(benchmark, difficulty, wanted, config.seed)
+    return drawn
 
 
 def save_problems(problems: Sequence[Problem], folder: Path) -> None:

@@ -1,18 +1,19 @@
-"""Worked examples for few-shot prompts: careful solutions by the tutor, of problems in split `train`."""
+"""Worked examples for few-shot prompts: the tutor's careful and right solutions of problems in split `train`."""
 
 from random import Random
 
+from lrs.answers import is_correct
 from lrs.config import Config
 from lrs.problems import BENCHMARKS, draw_problems
 from lrs.prompts import Turn
 from lrs.tutor import write_trace
 from lrs.tutor.draft import CAREFUL
 
-_DRAWN = 4  # solutions for each one that is shown
+_DRAWN = 6  # solutions for each one that is shown
 
 
 def worked_examples(benchmark: str, config: Config) -> list[Turn]:
-    """`config.prompting.shots` examples for a benchmark, the shortest of some, so that prompts stay short.
+    """Up to `config.prompting.shots` examples for a benchmark, the shortest of some, the shortest first.
 
     A transfer benchmark is shown problems of the benchmark with its data set's name: the tutor knows no others.
 
@@ -25,5 +26,6 @@ def worked_examples(benchmark: str, config: Config) -> list[Turn]:
     count = config.prompting.shots
     problems = draw_problems(shown, config.benchmarks[shown], {"train": _DRAWN * count}, config.seed)
     rng = Random(config.seed)
-    worked = [Turn(problem.question, write_trace(problem, rng, CAREFUL).text) for problem in problems]
-    return sorted(worked, key=lambda turn: len(turn.answer.split()))[:count]
+    worked = [(problem, write_trace(problem, rng, CAREFUL).text) for problem in problems]
+    right = [Turn(problem.question, text) for problem, text in worked if is_correct(problem, text)]
+    return sorted(right, key=lambda turn: len(turn.answer.split()))[:count]

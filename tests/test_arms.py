@@ -1,9 +1,14 @@
+from typing import get_args
+
 import pytest
 import torch
 from conftest import LinearDictionary, tiny_reward
 
 from lrs.arms import ARMS, STEERED, Setting, check_setting, steering_for
 from lrs.ascent import Ascent
+from lrs.comparison import ARM_GROUPS
+from lrs.config import ArmName
+from lrs.figures.style import ARM_COLORS, ARM_LABELS
 from lrs.gate import Gate
 
 REWARDS = {"token": tiny_reward("token"), "history": tiny_reward("history")}
@@ -25,6 +30,11 @@ def test_steered_arms_and_what_they_steer_with():
         assert steering.ascent == Ascent(num_steps=2, step_size=0.5)
         if ARMS[arm].gated:
             assert steering.gate == Gate(0.4, 0.7)
+
+
+def test_every_arm_can_be_asked_for_and_has_a_group_and_a_name():
+    assert set(get_args(ArmName)) == set(ARMS) <= set(ARM_GROUPS)
+    assert set(ARMS) - {"placebo"} <= set(ARM_COLORS) & set(ARM_LABELS)
 
 
 def test_lrs_basic_steers_every_token():

@@ -1,9 +1,11 @@
 """Arms on problems: from a backbone and saved artifacts to outcome tables."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import DIFFICULTY
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrs import traces
@@ -13,8 +15,9 @@ from lrs.backbones import Backbone
 from lrs.config import Sae, load_config
 from lrs.decoding import Generation
 from lrs.dictionary import save_dictionary, train_sae
-from lrs.evaluation import Artifacts, describe_run, evaluate, other_geometry
+from lrs.evaluation import Artifacts, describe_run, evaluate, other_geometry, prompting_for
 from lrs.problems import draw_problems
+from lrs.prompts import prompt_ids
 from lrs.results import load_about, load_outcomes
 from lrs.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.store import StoreError
@@ -158,11 +161,25 @@ def test_another_prompt_is_another_plan(backbone, config, problems):
     assert (folder / "plan.json").read_text() != plan
 
 
-def test_worked_examples_are_right_and_of_split_train(config):
-    for benchmark, difficulty in config.benchmarks.items():
-        solved = {p.question: p for p in draw_problems(benchmark, difficulty, {"train": 8}, config.seed)}
-        for question, answer in worked_examples(benchmark, config):
-            assert is_correct(solved[question], answer)
+@pytest.mark.parametrize("seed", range(4))
+def test_worked_examples_are_right_and_of_split_train(config, seed):
+    config = config.model_copy(update={"benchmarks": DIFFICULTY, "seed": seed})
+    for benchmark, difficulty in DIFFICULTY.items():
+        solved = {p.question: p for p in draw_problems(benchmark, difficulty, {"train": 12}, seed)}
+        worked = worked_examples(benchmark, config)
+        assert len(worked) == config.prompting.shots
+        assert all(is_correct(solved[question], answer) for question, answer in worked)
+
+
+def test_as_many_worked_examples_as_the_context_holds(config, backbone, problems):
+    worked = worked_examples("chain_sum", config)
+    whole = prompting_for("few_shot", backbone, problems, config)
+    assert whole.examples == {"chain_sum": worked}
+    longest = max(len(prompt_ids(problem, backbone.tokenizer, whole)) for problem in problems)
+    context = longest + config.decoding.max_new_tokens
+    for room, count in ((context, 2), (context - 1, 1), (config.decoding.max_new_tokens, 0)):
+        narrow = SimpleNamespace(tokenizer=backbone.tokenizer, context=room)
+        assert prompting_for("few_shot", narrow, problems, config).examples["chain_sum"] == worked[:count]
 
 
 def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(config):

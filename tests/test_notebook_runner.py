@@ -74,7 +74,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path):
         assert volatile not in text
     printed = [cell["outputs"][0] for cell in json.loads(text)["cells"] if "range(3)" in "".join(cell["source"])]
     assert printed == [{"name": "stdout", "output_type": "stream", "text": ["0\n", "1\n", "2\n"]}]
-    assert list((tmp_path / "build" / "scratch").iterdir()) == []
+    assert not [path for path in (tmp_path / "build" / "scratch").rglob("*") if path.is_file()]
 
 
 def test_kernel_runs_in_the_root_and_imports_from_it(tmp_path: Path):
@@ -118,9 +118,9 @@ def test_progress_appears_while_the_cell_still_runs(tmp_path: Path, monkeypatch:
 def test_failing_cell_is_told_in_one_line(tmp_path: Path, cell: str, told: str):
     with pytest.raises(NotebookError) as raised:
         execute(tmp_path, "1 + 1", cell, "2 + 2", profile="smoke")
-    place = "(partial notebook: build/failed/x.ipynb)"
+    place = "(partial notebook: build/failed/executed/x.ipynb)"
     assert str(raised.value) == f"FAILED notebooks/x.ipynb cell 4: {told} {place}"
-    assert "1 + 1" in (tmp_path / "build" / "failed" / "x.ipynb").read_text()
+    assert "1 + 1" in (tmp_path / "build" / "failed" / "executed" / "x.ipynb").read_text()
     assert not (tmp_path / "executed").exists()
 
 

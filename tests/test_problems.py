@@ -67,6 +67,11 @@ def test_linear_equations_are_read_in_any_order():
     assert linear_equation("13 - 22*h = -449") == (-22, 13, -449)
     assert linear_equation("-7*g - 25 = -38") == (-7, -25, -38)
     assert linear_equation("6*p = 102") == (6, 0, 102)
+    assert linear_equation("h + 3 = 5") == (1, 3, 5)
+    assert linear_equation("4 - h = 5") == (-1, 4, 5)
+    for other in ("12 = 12", "3*x*x = 27"):
+        with pytest.raises(ValueError, match="is no equation a\\*x"):
+            linear_equation(other)
 
 
 @given(st.lists(number, min_size=2, max_size=3), st.randoms(use_true_random=False))

@@ -14,6 +14,7 @@ from lrs.statistics import (
     auroc,
     bootstrap_interval,
     calibration_bins,
+    effective_sample_size,
     expected_calibration_error,
     holm,
     mcnemar_exact,
@@ -198,3 +199,21 @@ def test_a_calibrated_predictor_has_little_calibration_error():
     p = rng.random(50_000)
     assert expected_calibration_error(rng.random(p.size) < p, p) < 0.01
     assert expected_calibration_error(rng.random(p.size) < p**2, p) > 0.1
+
+
+@pytest.mark.parametrize("n", [1, 12, 100, 500, 600, 1000, 2000])
+def test_wilson_reaches_the_ends_exactly(n):
+    assert wilson_interval(0, n)[0] == 0.0
+    assert wilson_interval(n, n)[1] == 1.0
+
+
+def test_effective_sample_size_of_coins_clusters_and_constants():
+    rng = np.random.default_rng(0)
+    one = np.zeros(4000, dtype=int)
+    coins = rng.integers(0, 2, (4000, 4)).mean(axis=1)
+    assert effective_sample_size(coins, 16_000, one) == pytest.approx(16_000, rel=0.05)
+    clusters = rng.integers(0, 2, 4000).astype(float)  # all four draws of a problem alike
+    assert effective_sample_size(clusters, 16_000, one) == pytest.approx(4000, rel=0.01)
+    assert effective_sample_size(np.full(4000, 0.5), 16_000, one) == 4000
+    certain = np.repeat([0.0, 1.0], 2000)  # two strata that do not vary within themselves
+    assert effective_sample_size(certain, 16_000, np.repeat([0, 1], 2000)) == 4000

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from random import Random
 
 import pytest
@@ -104,41 +105,70 @@ def test_a_check_of_countdown_notices_what_the_claims_got_wrong(traces):
 
 
 def test_a_check_of_a_chain_sum_undoes_the_step_just_made(traces):
+    seen = 0
     for problem, trace in each(traces, "careful", "slipping"):
         for span in trace.spans:
             if problem.benchmark == "chain_sum" and span.behavior == VERIFICATION:
+                seen += 1
                 value = EQUATION.findall(trace.text[: span.start])[-1][-1]
                 assert trace.text[span.start :].startswith(f"check {value} ")
+    assert seen > 20
 
 
 def test_a_check_of_an_equation_puts_x_in(traces):
+    seen = 0
     for problem, trace in each(traces, "careful", "slipping"):
         for span in trace.spans:
             if problem.benchmark == "simple_equations" and span.behavior == VERIFICATION:
+                seen += 1
                 a, b, c = linear_equation(problem.metadata["equation"])
                 x = EQUATION.findall(trace.text[: span.start])[-1][2]
                 clause = trace.text[span.start : span.end]
                 assert clause.startswith(f"check {abs(a)} * {x} = ")
                 assert clause.endswith("ok .") == (a * int(x) + b == c)
+    assert seen > 20
 
 
 def test_a_check_of_a_remainder_adds_it_up_again(traces):
+    seen = 0
     for problem, trace in each(traces, "careful", "slipping"):
         for span in trace.spans:
             if problem.benchmark == "gcd" and span.behavior == VERIFICATION:
+                seen += 1
                 (quotient, _, low, product), (high, _, _, rest) = EQUATION.findall(trace.text[: span.start])[-2:]
                 right = int(quotient) * int(low) == int(product) and int(product) + int(rest) == int(high)
                 assert trace.text[span.start : span.end].endswith("ok .") == right
+    assert seen > 20
 
 
 def test_trials_of_primes_are_long_divisions(traces):
     pattern = re.compile(r"(?:try (\d+) :|check (\d+) with) ([\d ,]+) (yes|no|ok|wrong) \.")
-    for _, trace in [pair for style in STYLES for pair in traces["prime_factorization", style]]:
+    seen = Counter()
+    for _, trace in [pair for style in (*STYLES, "slipping") for pair in traces["prime_factorization", style]]:
         for prime, checked, steps, verdict in pattern.findall(trace.text):
             rests = [int(step.split()[1]) for step in steps.split(" , ")]
+            seen[verdict] += 1
             assert all(rest < int(prime or checked) for rest in rests)
             if verdict in ("yes", "no"):
                 assert (rests[-1] == 0) == (verdict == "yes")
+                tried = steps
+            else:  # a check divides rightly, and says whether the trial before it did
+                assert verdict == ("ok" if steps == tried else "wrong")
+    assert min(seen.values()) > 20
+    assert set(seen) == {"yes", "no", "ok", "wrong"}
+
+
+def test_a_check_of_a_prime_divides_what_is_being_factored(traces):
+    seen = 0
+    for problem, trace in traces["prime_factorization", "slipping"]:
+        number = " ".join(str(problem.metadata["number"]))
+        for clause in re.findall(r"[^.:]*[.:]", trace.text.removeprefix("<think> ")):
+            if left := re.match(r" ?(?:left|goal) ([\d ]+) :", clause):
+                number = left[1]
+            if check := re.match(r" ?check (\d+) with ([\d ,]+) (?:ok|wrong) \.", clause):
+                seen += 1
+                assert check[2] == str(divide(int(number.replace(" ", "")), int(check[1])))
+    assert seen > 20
 
 
 @given(st.integers(4, 99_999), st.sampled_from(PRIMES))

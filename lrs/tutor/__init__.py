@@ -2,7 +2,8 @@
 
 It really solves each problem, in one of two styles. The careful one checks its work, catches its slips and
 keeps searching; the careless one slips more often, seldom checks and gives up. Which style writes a trace is
-a coin toss that favours care on harder problems, and is never announced in the text.
+a coin toss that favours care on harder problems, and is never announced in the trace. (A third, steady style
+is that of a tutor without a choice.)
 """
 
 from dataclasses import dataclass
