@@ -29,7 +29,7 @@ _TEMPERATURES = (0.0, 0.7, 1.0)
 def measure(
     backbone: Backbone, problems: list[Problem], temperature: float, budget: int, instruction: str = ""
 ) -> pd.DataFrame:
-    """A row a problem: correct, tokens, how it failed if it did, and which behaviors occurred."""
+    """A row a problem: question, text, correct, tokens, how it failed if it did, and which behaviors occurred."""
     tokenizer = backbone.tokenizer
     requests = [
         Request(prompt_ids(problem, tokenizer, Prompting(instruction)), problem.id, 1, temperature)
@@ -43,6 +43,8 @@ def measure(
         text = tokenizer.decode(generation.token_ids)
         rows.append(
             {
+                "question": problem.question,
+                "text": text,
                 "correct": is_correct(problem, text),
                 "tokens": len(generation.token_ids),
                 "truncated": generation.finish_reason == "truncated",
@@ -53,16 +55,20 @@ def measure(
     return pd.DataFrame(rows)
 
 
-def _report(backbone: Backbone, config: Config, instruction: str) -> pd.DataFrame:
-    """Accuracy, failure modes and behavior rates by benchmark, prompt and temperature, on problems never trained on."""
+def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature;
+    and of each benchmark the right greedy trace of median length, after its question."""
     settings = [("plain", "", temperature) for temperature in _TEMPERATURES] + [("instructed", instruction, 0.0)]
-    rows = []
+    rows, examples = [], {}
     with Progress("reasoner: card", len(config.benchmarks) * len(settings), "measurements") as progress:
         for benchmark, difficulty in config.benchmarks.items():
             problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
             for prompt, told, temperature in settings:
                 table = measure(backbone, problems, temperature, config.decoding.max_new_tokens, told)
-                wrong = table[~table["correct"]]
+                right, wrong = table[table["correct"]].sort_values("tokens", kind="stable"), table[~table["correct"]]
+                if len(right):
+                    typical = right.iloc[len(right) // 2]
+                    examples.setdefault(benchmark, f"{typical['question']}\n{typical['text']}")
                 low, high = wilson_interval(table["correct"].sum(), len(table))
                 rows.append(
                     {
@@ -78,7 +84,7 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> pd.DataFram
                     }
                 )
                 progress.advance()
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), examples
 
 
 def tutor_accuracy(recipe: Recipe, seed: int) -> pd.DataFrame:
@@ -100,7 +106,7 @@ def write_card(folder: Path, config: Config) -> None:
     """Measure the reasoner in `folder` on a profile's benchmarks, and write its `README.md` and loss curve there."""
     recipe = load_recipe(folder)
     backbone = load_backbone(str(folder), config.device)
-    report = _report(backbone, config, recipe.instruction)
+    report, examples = _report(backbone, config, recipe.instruction)
     rates = report[["benchmark", "prompt", "temperature", *BEHAVIORS]]
     manner = "a careful and a careless style" if recipe.tutor == "mixed" else "one style throughout"
     save_figure(loss_figure(pd.read_csv(folder / "loss.csv")), folder, "loss")
@@ -143,11 +149,19 @@ How often the tutor itself is right, by its style, at the difficulty it was trai
 
 {tutor_accuracy(recipe, config.seed).to_markdown(index=False)}
 
+An example of each, right and of median length:
+
+{_quoted(examples)}
+
 ![training loss](loss.png)
 
 This file is written by `make reasoner`; do not edit it.
 """,
     )
+
+
+def _quoted(examples: dict[str, str]) -> str:
+    return "\n\n".join(f"`{benchmark}`\n```text\n{example}\n```" for benchmark, example in examples.items())
 
 
 def _list(benchmarks: dict[str, dict[str, int]]) -> str:
