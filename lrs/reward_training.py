@@ -78,13 +78,15 @@ def _loss(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray, we
 
 
 def train_reward(
-    latents: LatentTraces, variant: Variant, config: Reward, seed: int, device: str | torch.device = "cpu"
+    latents: LatentTraces, variant: Variant, config: Reward, seed: int, device: str = "cpu"
 ) -> TrainedReward:
     """Train a reward model, keeping the epoch with the best AUROC over the held-out problems' tokens.
 
     Raises:
         ValueError: all traces are correct, or all are wrong.
     """
+    from lrs.backbones import resolve_device  # brings transformers, which nothing else here needs
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     out = held_out(latents.problem_ids, config.early_stopping_share, seed)
@@ -92,7 +94,7 @@ def train_reward(
     weights = class_weights(latents.correct[training], latents.lengths[training])
     class_weights(latents.correct[heldout], latents.lengths[heldout])
     model = LatentRewardModel(RewardConfig(latents.d_sae, variant, config.width, config.layers, config.heads))
-    model.to(device).train()
+    model.to(resolve_device(device)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     best_state, history = {}, []
     with Progress(f"reward: {variant}", config.epochs * len(training), "traces") as progress:

@@ -87,7 +87,7 @@ def test_learns_what_can_be_learned(trained, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_same_seed_same_model(trained, variant):
-    again = train_reward(toy_traces(), variant, CONFIG, seed=0)
+    again = train_reward(toy_traces(), variant, CONFIG, seed=0, device="auto")
     for name, tensor in trained[variant].model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
     pd.testing.assert_frame_equal(again.heldout, trained[variant].heldout)
