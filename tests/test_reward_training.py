@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
 from lrs import reward_training
+from lrs.backbones import resolve_device
 from lrs.config import Reward
 from lrs.reward import LatentRewardModel, RewardConfig
 from lrs.reward_training import class_weights, score_traces, train_reward
@@ -85,9 +86,14 @@ def test_learns_what_can_be_learned(trained, variant):
     assert trained[variant].model.config.variant == variant
 
 
+def test_auto_is_a_device_here_too():
+    model = train_reward(toy_traces(), "token", CONFIG.model_copy(update={"epochs": 1}), 0, device="auto").model
+    assert model.head.weight.device == resolve_device("auto")
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_same_seed_same_model(trained, variant):
-    again = train_reward(toy_traces(), variant, CONFIG, seed=0, device="auto")
+    again = train_reward(toy_traces(), variant, CONFIG, seed=0)
     for name, tensor in trained[variant].model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
     pd.testing.assert_frame_equal(again.heldout, trained[variant].heldout)
