@@ -22,7 +22,7 @@ from lrs.store import write_text
 from lrs.tutor import write_trace
 from lrs.tutor.draft import STEADY, STYLES
 
-_PROBLEMS = 300  # of split `validation`, a benchmark
+_PROBLEMS = 200  # of split `validation`, a benchmark
 _TEMPERATURES = (0.0, 0.7, 1.0)
 
 

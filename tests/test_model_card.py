@@ -1,0 +1,41 @@
+"""A model card is written from measurements, and says what it measured."""
+
+import json
+
+import yaml
+from conftest import DIFFICULTY
+from test_pretraining import RECIPE
+
+from lrs import model_card
+from lrs.config import load_config
+from lrs.pretraining import build_model
+from lrs.tokenizer import build_tokenizer
+
+
+def test_card_of_an_untrained_reasoner(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_card, "_PROBLEMS", 4)
+    tokenizer = build_tokenizer()
+    build_model(RECIPE, tokenizer).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump()))
+    (tmp_path / "training.json").write_text(json.dumps({"device": "cpu", "threads": 2, "minutes": 1.5}))
+    (tmp_path / "loss.csv").write_text("tokens,loss\n256,5.0\n512,4.0\n")
+    config = load_config("smoke")
+    decoding = config.decoding.model_copy(update={"max_new_tokens": 6})
+    config = config.model_copy(update={"decoding": decoding, "benchmarks": {"gcd": DIFFICULTY["gcd"]}})
+    model_card.write_card(tmp_path, config)
+    card = (tmp_path / "README.md").read_text()
+    assert "1.5 minutes (cpu, 2 threads)" in " ".join(card.split())
+    assert "nan" not in card
+    rows = [line for line in card.splitlines() if line.startswith("| gcd") and "[" in line]
+    assert [row.split("|")[2].strip() for row in rows] == ["plain", "plain", "plain", "instructed"]
+    assert all("0.0% [0.0%, " in row and "100%" in row for row in rows)  # cut off after six tokens, every time
+    assert (tmp_path / "loss.png").exists()
+
+
+def test_the_tutor_of_two_styles_is_better_when_careful():
+    recipe = RECIPE.model_copy(update={"benchmarks": {"chain_sum": DIFFICULTY["chain_sum"]}})
+    (row,) = model_card.tutor_accuracy(recipe, seed=0).to_dict("records")
+    assert float(row["careful"].strip("%")) > float(row["careless"].strip("%")) + 5
+    steady = model_card.tutor_accuracy(recipe.model_copy(update={"tutor": "steady"}), seed=0)
+    assert list(steady) == ["benchmark", "steady"]
