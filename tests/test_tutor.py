@@ -104,41 +104,36 @@ def test_a_check_of_countdown_notices_what_the_claims_got_wrong(traces):
             assert confirmed[-1] == (check[2] == "ok")
 
 
+def checks_of(traces, benchmark):
+    """(problem, equations written before, clause) of every check, of which there are enough to tell something."""
+    found = [
+        (problem, EQUATION.findall(trace.text[: span.start]), trace.text[span.start : span.end])
+        for problem, trace in each(traces, "careful", "slipping")
+        for span in trace.spans
+        if problem.benchmark == benchmark and span.behavior == VERIFICATION
+    ]
+    assert len(found) > 20
+    return found
+
+
 def test_a_check_of_a_chain_sum_undoes_the_step_just_made(traces):
-    seen = 0
-    for problem, trace in each(traces, "careful", "slipping"):
-        for span in trace.spans:
-            if problem.benchmark == "chain_sum" and span.behavior == VERIFICATION:
-                seen += 1
-                value = EQUATION.findall(trace.text[: span.start])[-1][-1]
-                assert trace.text[span.start :].startswith(f"check {value} ")
-    assert seen > 20
+    for _, before, clause in checks_of(traces, "chain_sum"):
+        assert clause.startswith(f"check {before[-1][-1]} ")
 
 
 def test_a_check_of_an_equation_puts_x_in(traces):
-    seen = 0
-    for problem, trace in each(traces, "careful", "slipping"):
-        for span in trace.spans:
-            if problem.benchmark == "simple_equations" and span.behavior == VERIFICATION:
-                seen += 1
-                a, b, c = linear_equation(problem.metadata["equation"])
-                x = EQUATION.findall(trace.text[: span.start])[-1][2]
-                clause = trace.text[span.start : span.end]
-                assert clause.startswith(f"check {abs(a)} * {x} = ")
-                assert clause.endswith("ok .") == (a * int(x) + b == c)
-    assert seen > 20
+    for problem, before, clause in checks_of(traces, "simple_equations"):
+        a, b, c = linear_equation(problem.metadata["equation"])
+        x = before[-1][2]
+        assert clause.startswith(f"check {abs(a)} * {x} = ")
+        assert clause.endswith("ok .") == (a * int(x) + b == c)
 
 
 def test_a_check_of_a_remainder_adds_it_up_again(traces):
-    seen = 0
-    for problem, trace in each(traces, "careful", "slipping"):
-        for span in trace.spans:
-            if problem.benchmark == "gcd" and span.behavior == VERIFICATION:
-                seen += 1
-                (quotient, _, low, product), (high, _, _, rest) = EQUATION.findall(trace.text[: span.start])[-2:]
-                right = int(quotient) * int(low) == int(product) and int(product) + int(rest) == int(high)
-                assert trace.text[span.start : span.end].endswith("ok .") == right
-    assert seen > 20
+    for _, before, clause in checks_of(traces, "gcd"):
+        (quotient, _, low, product), (high, _, _, rest) = before[-2:]
+        right = int(quotient) * int(low) == int(product) and int(product) + int(rest) == int(high)
+        assert clause.endswith("ok .") == right
 
 
 def test_trials_of_primes_are_long_divisions(traces):
