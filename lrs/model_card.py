@@ -8,17 +8,17 @@ import pandas as pd
 
 from lrs.answers import is_correct
 from lrs.backbones import Backbone, load_backbone
-from lrs.behaviors import BEHAVIORS, count_behaviors
+from lrs.behaviors import BEHAVIORS
 from lrs.config import Config
-from lrs.decoding import Request, generate
 from lrs.figures.reasoner import loss_figure
 from lrs.figures.style import save_figure
 from lrs.pretraining import Recipe, load_recipe
 from lrs.problems import Problem, draw_problems
 from lrs.progress import Progress
-from lrs.prompts import Prompting, prompt_ids
+from lrs.prompts import Prompting
 from lrs.statistics import wilson_interval
 from lrs.store import write_text
+from lrs.traces import outcome_row, write_generations
 from lrs.tutor import write_trace
 from lrs.tutor.draft import STEADY, STYLES
 
@@ -27,32 +27,14 @@ _TEMPERATURES = (0.0, 0.7, 1.0)
 
 
 def measure(
-    backbone: Backbone, problems: list[Problem], temperature: float, budget: int, instruction: str = ""
+    backbone: Backbone, problems: list[Problem], config: Config, temperature: float, instruction: str = ""
 ) -> pd.DataFrame:
-    """A row a problem: question, text, correct, tokens, how it failed if it did, and which behaviors occurred."""
-    tokenizer = backbone.tokenizer
-    requests = [
-        Request(prompt_ids(problem, tokenizer, Prompting(instruction)), problem.id, 1, temperature)
-        for problem in problems
-    ]
-    generations = generate(
-        backbone.model, requests, max_new_tokens=budget, batch_size=128, end_ids=[tokenizer.eos_token_id]
+    """A row a problem: its question, and the columns of `outcome_row`."""
+    jobs = [(problem, 1) for problem in problems]
+    written = write_generations(backbone, jobs, config, temperature=temperature, prompting=Prompting(instruction))
+    return pd.DataFrame(
+        [outcome_row(job, generation, backbone) | {"question": job[0].question} for job, generation in written]
     )
-    rows = []
-    for problem, generation in zip(problems, generations, strict=True):
-        text = tokenizer.decode(generation.token_ids)
-        rows.append(
-            {
-                "question": problem.question,
-                "text": text,
-                "correct": is_correct(problem, text),
-                "tokens": len(generation.token_ids),
-                "truncated": generation.finish_reason == "truncated",
-                "gave_up": "give up" in text,
-                **{behavior: count > 0 for behavior, count in count_behaviors(text).items()},
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -64,11 +46,12 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
         for benchmark, difficulty in config.benchmarks.items():
             problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
             for prompt, told, temperature in settings:
-                table = measure(backbone, problems, temperature, config.decoding.max_new_tokens, told)
+                table = measure(backbone, problems, config, temperature, told)
                 right, wrong = table[table["correct"]].sort_values("tokens", kind="stable"), table[~table["correct"]]
                 if len(right):
                     typical = right.iloc[len(right) // 2]
                     examples.setdefault(benchmark, f"{typical['question']}\n{typical['text']}")
+                truncated, gave_up = wrong["finish_reason"] == "truncated", wrong["text"].str.contains("give up")
                 low, high = wilson_interval(table["correct"].sum(), len(table))
                 rows.append(
                     {
@@ -77,10 +60,10 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
                         "temperature": temperature,
                         "accuracy": f"{table['correct'].mean():.1%} [{low:.1%}, {high:.1%}]",
                         "tokens": round(table["tokens"].median()),
-                        "out of budget": f"{(wrong['truncated']).sum() / len(table):.0%}",
-                        "gave up": f"{wrong['gave_up'].sum() / len(table):.0%}",
-                        "wrong otherwise": f"{(~wrong['truncated'] & ~wrong['gave_up']).sum() / len(table):.0%}",
-                        **{behavior: f"{table[behavior].mean():.0%}" for behavior in BEHAVIORS},
+                        "out of budget": f"{truncated.sum() / len(table):.0%}",
+                        "gave up": f"{gave_up.sum() / len(table):.0%}",
+                        "wrong otherwise": f"{(~truncated & ~gave_up).sum() / len(table):.0%}",
+                        **{behavior: f"{(table[behavior] > 0).mean():.0%}" for behavior in BEHAVIORS},
                     }
                 )
                 progress.advance()
