@@ -1,33 +1,29 @@
 """Arms: the methods that are compared, each defined by its reward and by whether it has a gate."""
 
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from lrs.ascent import Ascent
-from lrs.dictionary import Dictionary
-from lrs.gate import ALWAYS, Gate
-from lrs.reward import LatentRewardModel, Variant
-from lrs.steering import Steering
+Variant = Literal["token", "history"]  # of reward model: it sees one token, or the trace so far
 
 
 class Arm(NamedTuple):
     """A method; `reward` is None where nothing is steered."""
 
+    group: Literal["baseline", "placebo", "prompting", "method", "control"]
     reward: Variant | None = None
     gated: bool = False
     prompt: Literal["plain", "instructed", "examples"] = "plain"
 
 
 ARMS = {
-    "base": Arm(),
-    "placebo": Arm(),  # base in batches of another shape: what rounding alone does
-    "cot": Arm(prompt="instructed"),
-    "few_shot": Arm(prompt="examples"),
-    "lrs_basic": Arm(reward="token"),
-    "lrs": Arm(reward="token", gated=True),
-    "lrs_history": Arm(reward="history", gated=True),
+    "base": Arm("baseline"),
+    "placebo": Arm("placebo"),  # base in batches of another shape: what rounding alone does
+    "cot": Arm("prompting", prompt="instructed"),
+    "few_shot": Arm("prompting", prompt="examples"),
+    "lrs_basic": Arm("method", reward="token"),
+    "lrs": Arm("method", reward="token", gated=True),
+    "lrs_history": Arm("method", reward="history", gated=True),
 }
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
 
@@ -63,12 +59,3 @@ def check_setting(arm: str, setting: Setting | None) -> None:
     if arm in STEERED and (setting is None or setting.arm != arm):
         got = f"one of {setting.arm!r}" if setting else "none"
         raise ValueError(f"arm {arm!r} needs a setting of its own (got {got})")
-
-
-def steering_for(
-    setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
-) -> Steering:
-    """The steering of an arm at a setting."""
-    arm = ARMS[setting.arm]
-    gate = Gate(setting.reward_threshold, setting.confidence_threshold) if arm.gated else ALWAYS
-    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, setting.step_size))

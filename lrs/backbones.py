@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from lrs.devices import resolve_device
 from lrs.store import StoreError, file_digest, fingerprint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -37,25 +38,6 @@ class Backbone:
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self.model.config.hidden_size
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` is an accelerator if there is one.
-
-    Raises:
-        ValueError: torch does not know the device or cannot use it.
-    """
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-
-
-def describe_device(device: torch.device) -> str:
-    """`cpu`, or the accelerator's model."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Backbone:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lrs import config as configuration
+from lrs.arms import ARMS
 from lrs.statistics import (
     bootstrap_interval,
     effective_sample_size,
@@ -15,17 +16,6 @@ from lrs.statistics import (
 
 POOLED = "pooled"
 PRIMARY = {"benchmark": POOLED, "decoding": "greedy", "arm": "lrs"}
-
-ARM_GROUPS = {
-    "base": "baseline",
-    "placebo": "placebo",
-    "cot": "prompting",
-    "few_shot": "prompting",
-    "lrs_published": "method",
-    "lrs_basic": "method",
-    "lrs": "method",
-    "lrs_history": "method",
-}  # an arm that is not named here is a control
 
 _APART = ["backbone", "split", "decoding"]  # never compared with one another
 _NAME = ["backbone", "benchmark", "split", "decoding", "arm", "arm_group"]
@@ -131,7 +121,7 @@ def compare_arms(
             pairs = paired if benchmark == POOLED else paired.xs(benchmark, drop_level=False)
             for arm in paired.columns:
                 name = dict(zip(_APART, apart, strict=True)) | {"benchmark": benchmark, "arm": arm}
-                name["arm_group"] = ARM_GROUPS.get(arm, "control")
+                name["arm_group"] = ARMS[arm].group if arm in ARMS else "control"
                 summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics)
                 contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
                 records.append(name | summary | contrast)

@@ -1,17 +1,18 @@
 """Configuration: one validated model a stage, read from `profiles/<profile>.yaml`."""
 
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from lrs.arms import ARMS
 from lrs.problems import BENCHMARKS
 
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as the start of a subsection
-ArmName = Literal["base", "placebo", "cot", "few_shot", "lrs_basic", "lrs", "lrs_history"]
 
 
 class _Section(BaseModel):
@@ -94,12 +95,19 @@ class Prompting(_Section):
     shots: PositiveInt = Field(description="worked examples in a prompt; fewer where the context is short")
 
 
-class Steering(_Section):
-    """The arms, and how they answer: greedily once, and `samples` times sampled."""
+class Sampling(_Section):
+    """Which test problems are answered in samples, beside the greedy answer to each, how often, and how hot."""
 
-    arms: list[ArmName]
-    samples: int = Field(ge=0)
+    problems: PositiveInt = Field(description="of each benchmark, the first ones")
+    samples: PositiveInt = Field(description="a problem")
     temperature: float = Field(gt=0)
+
+
+class Steering(_Section):
+    """The arms, and whether they answer in samples too."""
+
+    arms: list[Literal[tuple(ARMS)]]
+    sampling: Sampling | None = Field(description="null: greedy answers alone")
 
 
 class Statistics(_Section):
@@ -162,6 +170,7 @@ def _explain(error: dict[str, Any]) -> str:
         for name in error["loc"][:-1]:
             sections = getattr(owner, "model_fields", None)
             owner = sections[name].annotation if sections else get_args(owner)[1]  # of a dict, any of its values
+            owner = get_args(owner)[0] if isinstance(owner, UnionType) else owner  # a section that may be left out
         return f"{field} is not a parameter; legal: {', '.join(f for f in owner.model_fields if f not in _GIVEN)}"
     if error["type"] == "missing":
         return f"{field} is missing"

@@ -1,21 +1,24 @@
 """Evaluation: arms on problems, to outcome tables of one row a problem, arm and seed."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lrs.arms import ARMS, Setting, check_setting, steering_for
-from lrs.backbones import Backbone, describe_device
-from lrs.config import Config, Decoding
-from lrs.dictionary import SaeDictionary, load_dictionary
-from lrs.problems import Problem
-from lrs.prompts import PLAIN, Prompting, Turn, prompt_ids
+from lrs.arms import ARMS, Setting, check_setting
+from lrs.ascent import Ascent
+from lrs.backbones import Backbone
+from lrs.config import Config, Decoding, Sampling
+from lrs.devices import describe_device
+from lrs.dictionary import Dictionary, SaeDictionary, load_dictionary
+from lrs.gate import ALWAYS, Gate
+from lrs.problems import Problem, by_benchmark
+from lrs.prompts import PLAIN, Prompting, Turn, prompt_ids, question_ids
 from lrs.reward import LatentRewardModel, load_reward
-from lrs.steering import SteeringRecord, check_fit
+from lrs.steering import Steering, SteeringRecord, check_fit
 from lrs.store import file_digest, make_parts, write_text
 from lrs.traces import Job, jobs_for, outcome_row, plan_of, write_generations
 from lrs.worked_examples import worked_examples
@@ -37,6 +40,15 @@ class Artifacts:
         self.identity = [file_digest(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
 
 
+def steering_for(
+    setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
+) -> Steering:
+    """The steering of an arm at a setting."""
+    arm = ARMS[setting.arm]
+    gate = Gate(setting.reward_threshold, setting.confidence_threshold) if arm.gated else ALWAYS
+    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, setting.step_size))
+
+
 def evaluate(
     backbone: Backbone,
     problems: Sequence[Problem],
@@ -45,15 +57,14 @@ def evaluate(
     artifacts: Artifacts | None,
     config: Config,
     folder: Path,
-    samples: int = 0,
+    sampling: Sampling | None = None,
 ) -> pd.DataFrame:
-    """Outcomes of one arm on `problems`; resumes where a killed run stopped.
+    """Outcomes of one arm on `problems`, decoded greedily (seed 0); resumes where a killed run stopped.
 
     Args:
         setting: of a steered arm; None for the others.
         artifacts: what it steers with.
-        samples: generations a problem (seeds from 1), sampled at `config.steering.temperature`, beside the greedy one
-            (seed 0). Arms share their random numbers.
+        sampling: of samples (seeds from 1), if there are to be any; arms share their random numbers.
 
     Returns:
         A row a problem and seed: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.
@@ -62,7 +73,6 @@ def evaluate(
         ValueError: a steered arm without a setting of its own, or another arm with one.
     """
     check_setting(arm, setting)
-    temperature = config.steering.temperature if samples else 0.0
     steering = steering_for(setting, artifacts.layer, artifacts.dictionary, artifacts.rewards) if setting else None
     if steering:
         check_fit(steering, backbone.d_model)
@@ -77,7 +87,11 @@ def evaluate(
             for job, generation in written
         ]
 
-    jobs = jobs_for(problems, samples)
+    jobs, temperature = jobs_for(problems), 0.0
+    if sampling:
+        first = [problem for asked in by_benchmark(problems).values() for problem in asked[: sampling.problems]]
+        jobs += jobs_for(first, range(1, sampling.samples + 1))
+        temperature = sampling.temperature
     plan = plan_of(backbone, jobs, config) | {
         "temperature": temperature,
         "prompting": [prompting.instruction, dict(prompting.examples)],
@@ -96,17 +110,10 @@ def prompting_for(arm: str, backbone: Backbone, problems: Sequence[Problem], con
         return PLAIN
     room = backbone.context - config.decoding.max_new_tokens
     examples: dict[str, list[Turn]] = {}
-    for benchmark in dict.fromkeys(problem.benchmark for problem in problems):
-        asked = [problem for problem in problems if problem.benchmark == benchmark]
+    for benchmark, asked in by_benchmark(problems).items():
+        longest = max(asked, key=lambda problem: len(prompt_ids(problem, backbone.tokenizer)))
         shown = worked_examples(benchmark, config)
-        while (
-            shown
-            and max(
-                len(prompt_ids(problem, backbone.tokenizer, Prompting(examples={benchmark: shown})))
-                for problem in asked
-            )
-            > room
-        ):
+        while shown and len(question_ids(longest.question, backbone.tokenizer, shown)) > room:
             shown.pop()
         examples[benchmark] = shown
     return Prompting(examples=examples)

@@ -12,10 +12,10 @@ from lrs.behaviors import BEHAVIORS
 from lrs.config import Config
 from lrs.figures.reasoner import loss_figure
 from lrs.figures.style import save_figure
-from lrs.pretraining import Recipe, load_recipe
 from lrs.problems import Problem, draw_problems
 from lrs.progress import Progress
 from lrs.prompts import Prompting
+from lrs.recipes import PretrainingRecipe, load_recipe
 from lrs.statistics import wilson_interval
 from lrs.store import write_text
 from lrs.traces import outcome_row, write_generations
@@ -70,7 +70,7 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
     return pd.DataFrame(rows), examples
 
 
-def tutor_accuracy(recipe: Recipe, seed: int) -> pd.DataFrame:
+def tutor_accuracy(recipe: PretrainingRecipe, seed: int) -> pd.DataFrame:
     """How often the tutor itself is right, by benchmark and style: what its pupil could learn to do."""
     styles = STYLES if recipe.tutor == "mixed" else (STEADY,)
     rows = []

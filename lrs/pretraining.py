@@ -1,24 +1,19 @@
 """Training the built-in reasoner from nothing on the tutor's traces: seeded, packed, resumable."""
 
-import hashlib
-import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from lrs.problems import Problem, draw_problems
+from lrs.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
+from lrs.problems import Problem
 from lrs.progress import Progress
-from lrs.prompts import Turn, instructed
+from lrs.prompts import Turn, instructed, question_ids
+from lrs.recipes import PretrainingRecipe, learning_rate_at, load_recipe, training_problems
 from lrs.store import write_text
 from lrs.tokenizer import build_tokenizer
 from lrs.tutor import draw_style, write_trace
@@ -27,50 +22,7 @@ from lrs.tutor.draft import CAREFUL, STEADY
 _IGNORED = -100  # the label that cross-entropy leaves out
 
 
-class Recipe(BaseModel):
-    """Everything a reasoner's weights depend on: `recipe.yaml` in its folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seed: int
-    layers: PositiveInt
-    width: PositiveInt
-    heads: PositiveInt
-    mlp_width: PositiveInt
-    tokens: PositiveInt = Field(description="training tokens, padding included")
-    row_length: PositiveInt
-    rows_per_batch: PositiveInt
-    learning_rate: float = Field(gt=0)
-    warmup_fraction: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    checkpoint_every: PositiveInt = Field(description="steps")
-    longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
-    tutor: Literal["mixed", "steady"] = Field(description="careful and careless by turns, or one style throughout")
-    instruction: str = Field(description="an order to take care; a steady tutor does not heed it")
-    instructed_share: float = Field(ge=0, le=1)
-    examples_share: float = Field(
-        ge=0, le=1, description="of conversations drawn that open with worked examples; the long ones are left out"
-    )
-    most_examples: PositiveInt
-    problems_per_benchmark: PositiveInt
-    weights: dict[str, PositiveInt] = Field(description="how often a benchmark is drawn, by its name")
-    benchmarks: dict[str, dict[str, Any]]
-
-    @property
-    def steps(self) -> int:
-        return math.ceil(self.tokens / (self.row_length * self.rows_per_batch))
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-
-def load_recipe(folder: Path) -> Recipe:
-    """Read `recipe.yaml` of a reasoner's folder."""
-    return Recipe(**yaml.safe_load((folder / "recipe.yaml").read_text()))
-
-
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """A Llama with random weights drawn from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     return LlamaForCausalLM(
@@ -89,7 +41,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForC
     )
 
 
-def conversation(problem: Problem, others: Sequence[Problem], recipe: Recipe, rng: Random) -> list[Turn]:
+def conversation(problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random) -> list[Turn]:
     """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
 
     An instruction to take care, in a share of the conversations, is always followed (but by a tutor of one style).
@@ -105,7 +57,7 @@ def conversation(problem: Problem, others: Sequence[Problem], recipe: Recipe, rn
 
 
 def _documents(
-    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, rng: Random
+    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, rng: Random
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned."""
     weights = [recipe.weights[benchmark] for benchmark in problems]
@@ -115,10 +67,7 @@ def _documents(
         labels: list[int] = []
         longest = 0
         for question, answer in conversation(rng.choice(pool), pool, recipe, rng):
-            asked = tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-            )
-            asked_ids, answer_ids = tokenizer(asked)["input_ids"], tokenizer(f"{answer} <eos>")["input_ids"]
+            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{answer} <eos>")["input_ids"]
             ids += asked_ids + answer_ids
             labels += [_IGNORED] * len(asked_ids) + answer_ids
             longest = max(longest, len(answer_ids))
@@ -127,7 +76,7 @@ def _documents(
 
 
 def pack_batch(
-    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: Recipe, step: int
+    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, step: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The batch of one step, a function of the recipe and the step alone.
 
@@ -160,15 +109,6 @@ def block_mask(numbers: Tensor) -> Tensor:
     return (causal & (numbers[:, :, None] == numbers[:, None, :]))[:, None]
 
 
-def learning_rate_at(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine down to 2% of the peak."""
-    warmup = max(1, round(recipe.warmup_fraction * recipe.steps))
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    progress = (step - warmup) / max(1, recipe.steps - warmup)
-    return recipe.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
 def _training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.device) -> Tensor:
     input_ids, labels, positions, numbers = (part.to(device) for part in batch)
     with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -176,54 +116,6 @@ def _training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.de
             input_ids=input_ids, attention_mask=block_mask(numbers), position_ids=positions, use_cache=False
         ).logits
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-
-
-def _save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, log: dict[str, Any]
-) -> None:
-    """Weights and optimizer state as safetensors; `state.json`, written last, says which step is complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    states = optimizer.state_dict()["state"]
-    flat = {f"{index}.{key}": value for index, state in states.items() for key, value in state.items()}
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    save_file(weights, folder / f"model-{step}.safetensors")
-    save_file(flat, folder / f"optimizer-{step}.safetensors")
-    write_text(folder / "state.json", json.dumps({"step": step} | log))
-    for stale in folder.glob("*.safetensors"):
-        if not stale.stem.endswith(f"-{step}"):
-            stale.unlink()
-
-
-def _load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The step that is complete, the losses so far and the seconds they took."""
-    if not (folder / "state.json").exists():
-        return {"step": 0, "losses": [], "seconds": 0.0}
-    saved = json.loads((folder / "state.json").read_text())
-    model.load_state_dict(load_file(folder / f"model-{saved['step']}.safetensors"), strict=False)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in load_file(folder / f"optimizer-{saved['step']}.safetensors").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return saved
-
-
-def training_problems(recipe: Recipe, cache: Path) -> dict[str, list[Problem]]:
-    """The recipe's problems of split `train` by benchmark, generated once and kept as JSON lines in `cache`."""
-    if not cache.exists():
-        counts = {"train": recipe.problems_per_benchmark}
-        drawn = []
-        with Progress("reasoner: problems", len(recipe.benchmarks), "benchmarks") as progress:
-            for benchmark, difficulty in recipe.benchmarks.items():
-                drawn += draw_problems(benchmark, difficulty, counts, recipe.seed)
-                progress.advance()
-        lines = "\n".join(json.dumps(problem.to_row()) for problem in drawn)
-        write_text(cache, lines)
-    problems: dict[str, list[Problem]] = {benchmark: [] for benchmark in recipe.benchmarks}
-    for line in cache.read_text().splitlines():
-        problem = Problem.from_row(json.loads(line))
-        problems[problem.benchmark].append(problem)
-    return problems
 
 
 def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
@@ -248,9 +140,9 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         fused=True,
     )
     problems = training_problems(recipe, scratch / "problems.jsonl")
-    saved = _load_checkpoint(scratch, model, optimizer)
-    first, losses = saved["step"], saved["losses"]
-    started = time.monotonic() - saved["seconds"]
+    first, log = load_checkpoint(scratch, model, optimizer)
+    losses = log.get("losses", [])
+    started = time.monotonic() - log.get("seconds", 0.0)
     per_step = recipe.row_length * recipe.rows_per_batch
     with Progress("reasoner: training", recipe.steps * per_step, "tokens", done=first * per_step) as progress:
         for step in range(first, recipe.steps):
@@ -265,14 +157,7 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
             progress.advance(per_step, f"loss {losses[-1]:.3f}")
             if (step + 1) % recipe.checkpoint_every == 0:
                 log = {"losses": losses, "seconds": time.monotonic() - started}
-                _save_checkpoint(scratch, step + 1, model, optimizer, log)
-    model.eval().to("cpu", torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    about = {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "minutes": round((time.monotonic() - started) / 60, 1),
-    }
-    write_text(folder / "training.json", json.dumps(about))
+                save_checkpoint(scratch, step + 1, model, optimizer, log)
+    save_reasoner(folder, model, tokenizer, device, time.monotonic() - started)
     rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
     write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")

@@ -214,6 +214,14 @@ def draw_problems(benchmark: str, difficulty: dict[str, Any], counts: dict[str, 
     return drawn
 
 
+def by_benchmark(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
+    """The problems of each benchmark, in their order."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.benchmark, []).append(problem)
+    return groups
+
+
 def held_out(problem_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Which rows belong to the `share` of problems that is held out within a split: all rows of a problem, or none.
 

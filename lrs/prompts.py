@@ -31,10 +31,8 @@ class Prompting(NamedTuple):
 PLAIN = Prompting()
 
 
-def prompt_ids(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: Prompting = PLAIN) -> list[int]:
-    """Token ids of what the model is asked, up to where its own words begin."""
-    question = instructed(problem.question, prompting.instruction)
-    examples = prompting.examples.get(problem.benchmark, ())
+def question_ids(question: str, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Turn] = ()) -> list[int]:
+    """Token ids of a question after worked examples, up to where the model's own words begin."""
     if tokenizer.chat_template is None:
         worked = [f"{example.question}\n{example.answer}\n\n" for example in examples]
         return tokenizer("".join([*worked, question]))["input_ids"]
@@ -47,3 +45,9 @@ def prompt_ids(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: 
         [*messages, {"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
     )
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def prompt_ids(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: Prompting = PLAIN) -> list[int]:
+    """Token ids of what the model is asked about a problem."""
+    question = instructed(problem.question, prompting.instruction)
+    return question_ids(question, tokenizer, prompting.examples.get(problem.benchmark, ()))

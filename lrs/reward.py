@@ -8,16 +8,14 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from lrs.arms import Variant
 from lrs.store import StoreError
-
-Variant = Literal["token", "history"]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lrs.arms import Variant
 from lrs.config import Reward
+from lrs.devices import resolve_device
 from lrs.latents import LatentTraces
 from lrs.problems import held_out
 from lrs.progress import Progress
-from lrs.reward import LatentRewardModel, RewardConfig, Variant
+from lrs.reward import LatentRewardModel, RewardConfig
 from lrs.statistics import auroc
 
 
@@ -85,8 +87,6 @@ def train_reward(
     Raises:
         ValueError: all traces are correct, or all are wrong.
     """
-    from lrs.backbones import resolve_device  # brings transformers, which nothing else here needs
-
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     out = held_out(latents.problem_ids, config.early_stopping_share, seed)

@@ -1,6 +1,6 @@
 """Traces and outcomes: what a backbone writes, steered or not, judged by its final answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ def load_problems(folder: Path, split: str | None = None) -> list[Problem]:
     return [problem for problem in problems if split in (None, problem.split)]
 
 
-def jobs_for(problems: Sequence[Problem], samples: int = 0) -> list[Job]:
-    """One greedy job a problem (seed 0), and `samples` sampled ones (seeds from 1)."""
-    return [(problem, seed) for problem in problems for seed in range(samples + 1)]
+def jobs_for(problems: Iterable[Problem], seeds: Sequence[int] = (0,)) -> list[Job]:
+    """A job a problem and seed; seed 0, the greedy one, alone if none is named."""
+    return [(problem, seed) for problem in problems for seed in seeds]
 
 
 def write_generations(
@@ -114,7 +114,7 @@ def collect_traces(
             for job, generation in written
         ]
 
-    jobs = jobs_for(problems, samples)
+    jobs = jobs_for(problems, range(samples + 1))
     plan = plan_of(backbone, jobs, config) | {"temperature": config.traces.temperature}
     return make_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make)
 

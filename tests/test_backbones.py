@@ -3,7 +3,8 @@ import torch
 from conftest import VOCABULARY, tiny_llama
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from lrs.backbones import decoder_layer, decoder_layers, describe_device, load_backbone, resolve_device
+from lrs.backbones import decoder_layer, decoder_layers, load_backbone
+from lrs.devices import describe_device, resolve_device
 from lrs.store import StoreError
 from lrs.tokenizer import build_tokenizer
 

@@ -71,6 +71,7 @@ def test_unknown_backbone_names_the_legal_ones():
     assert str(error.value) == "unknown backbone 'pocket' of profile 'cpu'; legal: pocket-3m"
 
 
+SAMPLING = {"problems": 4, "samples": 2, "temperature": 0.7}
 SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("profile", "backbone_name"))
 
 
@@ -88,8 +89,15 @@ SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("pr
         ({"backbones__pocket-3m__lyer": 1}, "backbones.pocket-3m.lyer is not a parameter; legal: path, layer"),
         ({"backbones__qwen2.5": {"path": "x", "layer": 1}}, r"backbones.qwen2.5.*: .*pattern .* \(got 'qwen2.5'\)"),
         ({"backbones": {}}, r"backbones: .*at least 1 item"),
-        ({"steering__samples": -1}, r"steering.samples: .*greater than or equal to 0 \(got -1\)"),
-        ({"steering__temperature": 0}, r"steering.temperature: .*greater than 0 \(got 0\)"),
+        ({"steering__sampling": SAMPLING | {"samples": 0}}, r"steering.sampling.samples: .*greater than 0 \(got 0\)"),
+        (
+            {"steering__sampling": SAMPLING | {"sample": 1}},
+            "steering.sampling.sample is not a parameter; legal: problems, samples, temperature",
+        ),
+        (
+            {"steering__sampling": SAMPLING | {"temperature": 0}},
+            r"steering.sampling.temperature: .*greater than 0 \(got 0\)",
+        ),
         ({"traces__samples": -1}, r"traces.samples: .*greater than or equal to 0 \(got -1\)"),
         ({"reward__early_stopping_share": 1.0}, r"reward.early_stopping_share: .*less than 1 \(got 1.0\)"),
         ({"statistics__confidence_level": 95}, r"statistics.confidence_level: .*less than.* 1 \(got 95\)"),

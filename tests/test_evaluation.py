@@ -12,7 +12,7 @@ from lrs import traces
 from lrs.answers import is_correct
 from lrs.arms import Setting
 from lrs.backbones import Backbone
-from lrs.config import Sae, load_config
+from lrs.config import Sae, Sampling, load_config
 from lrs.decoding import Generation
 from lrs.dictionary import save_dictionary, train_sae
 from lrs.evaluation import Artifacts, describe_run, evaluate, other_geometry, prompting_for
@@ -85,44 +85,50 @@ def generate_one(requests):
     return [Generation([5, 1], [0.5, 0.5], "answered", None) for _ in requests]
 
 
-@pytest.fixture
-def sampling(config):
-    return config.model_copy(update={"steering": config.steering.model_copy(update={"temperature": 1.5})})
+ONCE = Sampling(problems=7, samples=1, temperature=1.5)
+TWICE = ONCE.model_copy(update={"samples": 2})
 
 
-def test_arms_share_the_random_numbers_of_their_samples(backbone, sampling, artifacts, problems):
+def test_arms_share_the_random_numbers_of_their_samples(backbone, config, artifacts, problems):
     """A push of length 0 changes no sample, in another order, beside other problems and in other batches either."""
-    folder = sampling.data / "outcomes"
-    base = evaluate(backbone, problems, "base", None, None, sampling, folder / "base", samples=2)
-    assert base["seed"].tolist() == [0, 1, 2] * 7
-    assert base["decoding"].tolist() == ["greedy", "sampled", "sampled"] * 7
+    folder = config.data / "outcomes"
+    base = evaluate(backbone, problems, "base", None, None, config, folder / "base", TWICE)
+    assert base["seed"].tolist() == [0] * 7 + [1, 2] * 7
+    assert base["decoding"].tolist() == ["greedy"] * 7 + ["sampled"] * 14
     assert (base.groupby("problem_id")["text"].nunique() == 3).all()
-    still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, sampling, folder / "lrs", samples=2)
+    still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, config, folder / "lrs", TWICE)
     assert still["text"].tolist() == base["text"].tolist()
-    placebo = evaluate(backbone, problems[3::-1], "placebo", None, None, sampling, folder / "placebo", samples=1)
+    placebo = evaluate(backbone, problems[3::-1], "placebo", None, None, config, folder / "placebo", ONCE)
     keys = ["problem_id", "seed"]
     joined = placebo.merge(base, on=keys, suffixes=("", "_base"))
     assert len(joined) == len(placebo) == 8
     assert joined["text"].tolist() == joined["text_base"].tolist()
-    greedy = evaluate(backbone, problems, "base", None, None, sampling, folder / "greedy")
+    greedy = evaluate(backbone, problems, "base", None, None, config, folder / "greedy")
     assert greedy["text"].tolist() == base.loc[base["seed"] == 0, "text"].tolist()
 
 
-def test_samples_and_temperature_belong_to_the_plan(backbone, sampling, config, problems):
+def test_the_first_problems_of_each_benchmark_are_sampled(backbone, config, drawn_problems):
+    tested = {name: [one for one in drawn_problems[name] if one.split == "test"][:3] for name in ("gcd", "chain_sum")}
+    asked = [problem for pair in zip(*tested.values(), strict=True) for problem in pair]
+    sampling = Sampling(problems=2, samples=2, temperature=0.7)
+    outcomes = evaluate(backbone, asked, "base", None, None, config, config.data / "outcomes" / "base", sampling)
+    assert outcomes.loc[outcomes["seed"] == 0, "problem_id"].tolist() == [problem.id for problem in asked]
+    sampled = outcomes[outcomes["seed"] > 0].groupby("problem_id")["seed"].apply(list).to_dict()
+    assert sampled == {problem.id: [1, 2] for problems in tested.values() for problem in problems[:2]}
+
+
+def test_samples_and_temperature_belong_to_the_plan(backbone, config, problems):
     folder = config.data / "outcomes" / "base"
-    arguments = (backbone, problems, "base", None, None)
-    first = evaluate(*arguments, sampling, folder, samples=1)
+    arguments = (backbone, problems, "base", None, None, config, folder)
+    first = evaluate(*arguments, ONCE)
     plan, kept = (folder / "plan.json").read_text(), (folder / "part-00000.arrow").stat().st_mtime_ns
-    assert evaluate(*arguments, sampling, folder, samples=1).equals(first)
+    assert evaluate(*arguments, ONCE).equals(first)
     assert (folder / "part-00000.arrow").stat().st_mtime_ns == kept
-    cooler = evaluate(*arguments, config, folder, samples=1)
+    cooler = evaluate(*arguments, ONCE.model_copy(update={"temperature": 0.7}))
     assert (folder / "plan.json").read_text() != plan
     assert cooler["text"].tolist() != first["text"].tolist()
-    assert len(evaluate(*arguments, config, folder, samples=2)) == 21
-    evaluate(*arguments, config, folder)
-    greedy = (folder / "plan.json").read_text()
-    evaluate(*arguments, sampling, folder)
-    assert (folder / "plan.json").read_text() == greedy  # greedy decoding has no temperature
+    assert len(evaluate(*arguments, TWICE)) == 21
+    assert len(evaluate(*arguments)) == 7
 
 
 def test_arm_without_its_setting_is_refused_before_anything_is_decoded(backbone, config, artifacts, problems):

@@ -1,6 +1,5 @@
 import json
 import shutil
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -9,22 +8,12 @@ import yaml
 from conftest import DIFFICULTY
 
 from lrs import pretraining
-from lrs.answers import is_correct
 from lrs.backbones import load_backbone
-from lrs.pretraining import (
-    Recipe,
-    block_mask,
-    build_model,
-    conversation,
-    learning_rate_at,
-    load_recipe,
-    pack_batch,
-    train_reasoner,
-    training_problems,
-)
+from lrs.pretraining import block_mask, build_model, conversation, pack_batch, train_reasoner
+from lrs.recipes import PretrainingRecipe
 from lrs.tokenizer import build_tokenizer
 
-RECIPE = Recipe(
+RECIPE = PretrainingRecipe(
     seed=0,
     layers=2,
     width=16,
@@ -132,36 +121,6 @@ def test_packed_document_is_read_as_if_it_were_alone(batch, tokenizer):
         for row, columns in documents_of(numbers):
             alone = model(input_ids=input_ids[row, columns][None]).logits[0]
             torch.testing.assert_close(packed[row, columns], alone, atol=1e-9, rtol=0)
-
-
-def test_learning_rate_warms_up_and_decays_along_a_cosine():
-    recipe = RECIPE.model_copy(update={"tokens": 256 * 100, "warmup_fraction": 0.1})
-    rates = [learning_rate_at(step, recipe) for step in range(recipe.steps)]
-    assert recipe.steps == 100
-    assert rates[:10] == pytest.approx([0.001 * (step + 1) for step in range(10)])
-    assert rates[10] == max(rates) == pytest.approx(0.01)
-    assert rates[55] == pytest.approx(0.01 * (0.02 + 0.98 / 2))
-    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
-    assert learning_rate_at(100, recipe) == pytest.approx(0.02 * 0.01)
-
-
-def test_recipes_differ_in_their_fingerprints_and_misspelt_ones_are_refused(tmp_path):
-    assert RECIPE.steps == STEPS
-    assert RECIPE.fingerprint == Recipe(**RECIPE.model_dump()).fingerprint
-    assert RECIPE.fingerprint != RECIPE.model_copy(update={"seed": 1}).fingerprint
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump() | {"widht": 3}))
-    with pytest.raises(ValueError, match="widht"):
-        load_recipe(tmp_path)
-
-
-def test_training_problems_are_of_split_train_and_kept(tmp_path, monkeypatch):
-    drawn = training_problems(RECIPE, tmp_path / "made" / "problems.jsonl")
-    assert list(drawn) == list(DIFFICULTY)
-    for benchmark, pool in drawn.items():
-        assert [(problem.split, problem.benchmark) for problem in pool] == [("train", benchmark)] * 10
-        assert all(is_correct(problem, f"</think> answer {problem.answer}") for problem in pool)
-    monkeypatch.setattr(pretraining, "draw_problems", None)
-    assert training_problems(RECIPE, tmp_path / "made" / "problems.jsonl") == drawn
 
 
 def test_conversations_take_care_where_they_are_told_to_and_keep_their_style(problems):

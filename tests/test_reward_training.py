@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
 from lrs import reward_training
-from lrs.backbones import resolve_device
 from lrs.config import Reward
+from lrs.devices import resolve_device
 from lrs.reward import LatentRewardModel, RewardConfig
 from lrs.reward_training import class_weights, score_traces, train_reward
 

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 
 from lrs.answers import is_correct
-from lrs.backbones import describe_device, load_backbone, resolve_device
+from lrs.backbones import load_backbone
 from lrs.config import Config
+from lrs.devices import describe_device, resolve_device
 from lrs.efficiency.paths import Measured, measure, paths_of, run_engine
 from lrs.efficiency.workloads import Shape, Workload, larger_shapes, random_workload, reasoner_workload, steerings_for
 from lrs.progress import Progress

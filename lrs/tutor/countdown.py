@@ -114,10 +114,7 @@ def _explore(branch: Branch, draft: Draft) -> str | None:
         inner = branch.equation._replace(value=draft.calculate(branch.equation.value))
         pair = (inner.value, branch.rest[0])
         draft.say(f"try {inner} .")
-        if draft.decides_to("subgoal"):
-            draft.say(f"goal {branch.needed} from {pair[0]} {pair[1]} :", SUBGOAL_SETTING)
-        else:
-            draft.say(f"left {pair[0]} {pair[1]} :")
+        draft.go_on_with(f"{pair[0]} {pair[1]}", goal=f"{branch.needed} from {pair[0]} {pair[1]}")
         outer = _evaluate(pair, branch.needed, draft)
         claims = outer and [inner, outer]
     if not claims or (draft.decides_to("verify") and not _verify(claims, draft)):

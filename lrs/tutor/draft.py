@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from random import Random
 
-from lrs.behaviors import Span
+from lrs.behaviors import SUBGOAL_SETTING, Span
 
 LARGEST_NUMBER = 999  # the reasoner's tokenizer has one token for each number up to here
 
@@ -55,6 +55,14 @@ class Draft:
     def decides_to(self, habit: str) -> bool:
         """Toss the coin of one of the style's habits."""
         return self.rng.random() < getattr(self.style, habit)
+
+    def go_on_with(self, task: str, goal: str | None = None) -> None:
+        """Say what is left to do, or, where the style sets subgoals, what is to be reached (`goal`, if it has words of
+        its own)."""
+        if self.decides_to("subgoal"):
+            self.say(f"goal {goal or task} :", SUBGOAL_SETTING)
+        else:
+            self.say(f"left {task} :")
 
     def calculate(self, value: int, tempting: int | None = None) -> int:
         """The value as this style computes it: right, or after a slip near it or at the `tempting` value."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lrs.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
+from lrs.behaviors import BACKTRACKING, VERIFICATION
 from lrs.tutor.draft import Draft
 
 MOST_STEPS = 14
@@ -45,9 +45,6 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
         if rest == 0:
             return str(low)
         low, high = sorted((rest, low))
-        if draft.decides_to("subgoal"):
-            draft.say(f"goal gcd {high} {low} :", SUBGOAL_SETTING)
-        else:
-            draft.say(f"left {high} {low} :")
+        draft.go_on_with(f"{high} {low}", goal=f"gcd {high} {low}")
     draft.say("give up .")
     return "1"

@@ -6,7 +6,7 @@ Numbers are written by their digits. A trial of 7 on 1 2 3 writes digits of the 
 
 from typing import Any, NamedTuple
 
-from lrs.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
+from lrs.behaviors import BACKTRACKING, VERIFICATION
 from lrs.tutor.draft import Draft
 
 PRIMES = (2, 3, 5, 7, 11, 13)
@@ -74,10 +74,7 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
         while number >= prime * prime and (quotient := _divides(number, prime, draft)) is not None:
             factors.append(prime)
             number = quotient or 1  # 0 only after a slip
-            if draft.decides_to("subgoal"):
-                draft.say(f"goal {digits(number)} :", SUBGOAL_SETTING)
-            else:
-                draft.say(f"left {digits(number)} :")
+            draft.go_on_with(digits(number))
         if number < prime * prime:
             break
         if prime > 3 and draft.decides_to("give_up"):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lrs.behaviors import BACKTRACKING, BACKWARD_CHAINING, SUBGOAL_SETTING, VERIFICATION
+from lrs.behaviors import BACKTRACKING, BACKWARD_CHAINING, VERIFICATION
 from lrs.problems import BENCHMARKS, LinearEquation, linear_equation
 from lrs.tutor.draft import Draft, operation, signed
 
@@ -59,10 +59,7 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
                 draft.say(f"want {signed(a)} * x = {operation(c, -b)} .", BACKWARD_CHAINING)
             product = abs(draft.calculate(c - b))
             draft.say(f"{operation(c, -b)} = {signed(product if c > b else -product)} .")
-        if draft.decides_to("subgoal"):
-            draft.say(f"goal {product} / {abs(a)} :", SUBGOAL_SETTING)
-        else:
-            draft.say(f"left {product} / {abs(a)} :")
+        draft.go_on_with(f"{product} / {abs(a)}")
         x = _divide(product, abs(a), draft)
         if x is not None and not (draft.decides_to("verify") and not _holds(equation, x, draft)):
             return str(x)
