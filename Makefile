@@ -55,7 +55,7 @@ check: setup  ## compare the tables with data/expected
 accept: setup  ## make this run's tables the expected ones
 	@python -m lrs accept
 
-reasoner: setup  ## train a built-in reasoner from nothing (REASONER=pocket-1m for another)
+reasoner: setup  ## train a built-in reasoner (REASONER=pocket-1m for another)
 	@python -m lrs reasoner data/reasoners/$(REASONER)
 
 notebook: setup  ## open the notebooks in Jupyter

@@ -1,4 +1,4 @@
-"""The built-in reasoner's model card: how it was made, how well it does, how it fails. Written from measurements."""
+"""The model card of a built-in reasoner: how it was made, how well it does, how it fails. Written from measurements."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from lrs.answers import is_correct
 from lrs.backbones import Backbone, load_backbone
 from lrs.behaviors import BEHAVIORS
 from lrs.config import Config
-from lrs.figures.reasoner import loss_figure
+from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
 from lrs.problems import Problem, draw_problems
 from lrs.progress import Progress
 from lrs.prompts import Prompting
-from lrs.recipes import PretrainingRecipe, load_recipe
+from lrs.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
 from lrs.statistics import wilson_interval
 from lrs.store import write_text
 from lrs.traces import outcome_row, write_generations
@@ -85,25 +85,67 @@ def tutor_accuracy(recipe: PretrainingRecipe, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_card(folder: Path, config: Config) -> None:
-    """Measure the reasoner in `folder` on a profile's benchmarks, and write its `README.md` and loss curve there."""
+def pretraining_of(folder: Path) -> PretrainingRecipe:
+    """The recipe by which the reasoner in `folder`, or the one it goes back to, was trained from nothing."""
     recipe = load_recipe(folder)
-    backbone = load_backbone(str(folder), config.device)
-    report, examples = _report(backbone, config, recipe.instruction)
-    rates = report[["benchmark", "prompt", "temperature", *BEHAVIORS]]
+    return recipe if isinstance(recipe, PretrainingRecipe) else pretraining_of(folder.parent / recipe.parent)
+
+
+def _pretrained(recipe: PretrainingRecipe, size: int) -> str:
     manner = "a careful and a careless style" if recipe.tutor == "mixed" else "one style throughout"
-    save_figure(loss_figure(pd.read_csv(folder / "loss.csv")), folder, "loss")
+    return f"""A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from
+nothing on {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes
+in {manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
+{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
+conversation has at most {recipe.row_length} tokens, which is the model's context)."""
+
+
+def _reinforced(recipe: ReinforcementRecipe, size: int) -> str:
+    return f"""[{recipe.parent}](../{recipe.parent}/README.md) ({size / 1e6:.1f}M parameters) after reinforcement
+learning from outcomes (`lrs/reinforcement.py`): {recipe.steps} steps, in each of which it answers
+{recipe.questions * len(recipe.benchmarks)} problems {recipe.attempts} times each, at temperature 1, and is told of each
+answer whether it is right (reward 1) or not (0). The step is up the policy gradient, the mean reward of a problem's
+answers being the baseline; no behavior is named, and no solution is shown."""
+
+
+def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Two reports of `_report` in one: `x -> y` in every column that was measured."""
+    keys = ["benchmark", "prompt", "temperature"]
+    joined = before.merge(after, on=keys, suffixes=("_before", "_after"), validate="1:1")
+    measured = ["accuracy", "tokens", *BEHAVIORS]
+    changes = {
+        name: joined[f"{name}_before"].astype(str) + " → " + joined[f"{name}_after"].astype(str) for name in measured
+    }
+    return joined[keys].assign(**changes)
+
+
+def write_card(folder: Path, config: Config, device: str) -> None:
+    """Measure the reasoner in `folder` on a profile's benchmarks, and write its `README.md` and curve there."""
+    recipe, origin = load_recipe(folder), pretraining_of(folder)
+    backbone = load_backbone(str(folder), device)
+    report, examples = _report(backbone, config, origin.instruction)
     size = backbone.model.num_parameters()
     training = json.loads((folder / "training.json").read_text())
+    if isinstance(recipe, PretrainingRecipe):
+        made = _pretrained(recipe, size)
+        figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv")), "loss", "training loss"
+        beside = f"""How often the tutor itself is right, by its style, at the difficulty it was trained at:
+
+{tutor_accuracy(recipe, config.seed).to_markdown(index=False)}"""
+    else:
+        made = _reinforced(recipe, size)
+        figure = learning_figure(pd.read_csv(folder / "curve.csv"))
+        name, caption = "curve", "right answers and behaviors by step"
+        parent, _ = _report(load_backbone(str(folder.parent / recipe.parent), device), config, origin.instruction)
+        beside = f"""Before and after reinforcement learning, on the same problems and with the same random numbers:
+
+{before_and_after(parent, report).to_markdown(index=False)}"""
+    save_figure(figure, folder, name)
     write_text(
         folder / "README.md",
-        f"""# {folder.name}: the built-in reasoner
+        f"""# {folder.name}: a built-in reasoner
 
-A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from nothing on
-{recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in
-{manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
-{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
-conversation has at most {recipe.row_length} tokens, which is the model's context).
+{made}
 `make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
 {training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
@@ -118,7 +160,7 @@ On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of 
 
 Those that are not in the list above it has never been asked in training. The budget is
 {config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals; tokens are medians; temperature 0 is
-greedy; `instructed` prompts end in "{recipe.instruction}". The last three columns add up to what is wrong: no answer
+greedy; `instructed` prompts end in "{origin.instruction}". The last three columns add up to what is wrong: no answer
 within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of
 `prime_factorization` also a product of two primes beyond those the tutor tries).
 
@@ -126,17 +168,15 @@ within the budget, an answer after giving up, or another wrong answer (mostly a 
 
 Share of traces in which a behavior occurs:
 
-{rates.to_markdown(index=False)}
+{report[["benchmark", "prompt", "temperature", *BEHAVIORS]].to_markdown(index=False)}
 
-How often the tutor itself is right, by its style, at the difficulty it was trained at:
-
-{tutor_accuracy(recipe, config.seed).to_markdown(index=False)}
+{beside}
 
 An example of each, right and of median length:
 
 {_quoted(examples)}
 
-![training loss](loss.png)
+![{caption}]({name}.png)
 
 This file is written by `make reasoner`; do not edit it.
 """,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lrs.behaviors import BEHAVIORS
 from lrs.comparison import compare_arms
 from lrs.config import Statistics
-from lrs.figures import efficiency, results, reward, sae, select, traces
+from lrs.figures import efficiency, reasoner, results, reward, sae, select, traces
 from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
 from lrs.statistics import calibration_bins
 from lrs.tables import read_paper_table
@@ -115,8 +115,17 @@ def cost_frame():
     return frame.assign(low=0.9 * frame["milliseconds"], high=1.1 * frame["milliseconds"])
 
 
+def learning_curve():
+    rng = np.random.default_rng(0)
+    rows = [(step, benchmark) for step in range(25) for benchmark in SIX[:5]]
+    shares = {name: rng.uniform(0.3, 0.6, len(rows)) for name in ("correct", *BEHAVIORS)}
+    return pd.DataFrame(rows, columns=["step", "benchmark"]).assign(**shares)
+
+
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
+    "loss": lambda: reasoner.loss_figure(pd.DataFrame({"tokens": range(1, 90), "loss": np.geomspace(5, 0.1, 89)})),
+    "learning_six": lambda: reasoner.learning_figure(learning_curve()),
     "speed": lambda: efficiency.speed_figure(efficiency_frame()),
     "cost_curves": lambda: efficiency.cost_curves_figure(cost_frame()),
     "behavior_rates": lambda: traces.behavior_rates(outcomes_frame((0, 1, 2), arms=("base",))),

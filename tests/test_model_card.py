@@ -2,14 +2,19 @@
 
 import json
 
+import pandas as pd
 import yaml
 from conftest import DIFFICULTY
 from test_pretraining import RECIPE
+from test_reinforcement import RL
 
 from lrs import model_card
+from lrs.behaviors import BEHAVIORS
 from lrs.config import load_config
 from lrs.pretraining import build_model
 from lrs.tokenizer import build_tokenizer
+
+BENCHMARK = {"gcd": DIFFICULTY["gcd"]}
 
 
 def test_card_of_an_untrained_reasoner(tmp_path, monkeypatch):
@@ -22,8 +27,8 @@ def test_card_of_an_untrained_reasoner(tmp_path, monkeypatch):
     (tmp_path / "loss.csv").write_text("tokens,loss\n256,5.0\n512,4.0\n")
     config = load_config("smoke")
     decoding = config.decoding.model_copy(update={"max_new_tokens": 6})
-    config = config.model_copy(update={"decoding": decoding, "benchmarks": {"gcd": DIFFICULTY["gcd"]}})
-    model_card.write_card(tmp_path, config)
+    config = config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK})
+    model_card.write_card(tmp_path, config, "cpu")
     card = (tmp_path / "README.md").read_text()
     assert "1.5 minutes (cpu, 2 threads)" in " ".join(card.split())
     assert "nan" not in card
@@ -31,6 +36,35 @@ def test_card_of_an_untrained_reasoner(tmp_path, monkeypatch):
     assert [row.split("|")[2].strip() for row in rows] == ["plain", "plain", "plain", "instructed"]
     assert all("0.0% [0.0%, " in row and "100%" in row for row in rows)  # cut off after six tokens, every time
     assert (tmp_path / "loss.png").exists()
+
+
+def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_parent(tmp_path, monkeypatch):
+    before = pd.DataFrame({"benchmark": ["gcd"], "prompt": ["plain"], "temperature": [0.0], "accuracy": ["40%"]})
+    before = before.assign(tokens=30, **dict.fromkeys(BEHAVIORS, "5%"))
+    after = before.assign(accuracy="60%", tokens=25, verification="9%")
+    (row,) = model_card.before_and_after(before, after).to_dict("records")
+    assert row["accuracy"] == "40% → 60%"
+    assert row["tokens"] == "30 → 25"
+    assert (row["verification"], row["backtracking"]) == ("5% → 9%", "5% → 5%")
+    parent, folder = tmp_path / "parent", tmp_path / "child"
+    for made, recipe in ((parent, RECIPE), (folder, RL)):
+        build_model(RECIPE, build_tokenizer()).save_pretrained(made)
+        build_tokenizer().save_pretrained(made)
+        (made / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump()))
+    (folder / "training.json").write_text(json.dumps({"device": "cpu", "threads": 2, "minutes": 1.5}))
+    curve = pd.DataFrame({"step": range(20), "benchmark": "gcd", "correct": 0.5} | dict.fromkeys(BEHAVIORS, 0.25))
+    curve.to_csv(folder / "curve.csv", index=False)
+    monkeypatch.setattr(model_card, "_PROBLEMS", 2)
+    config = load_config("smoke")
+    decoding = config.decoding.model_copy(update={"max_new_tokens": 4})
+    model_card.write_card(folder, config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK}), "cpu")
+    card = (folder / "README.md").read_text()
+    assert model_card.pretraining_of(folder) == RECIPE
+    assert "[parent](../parent/README.md)" in card
+    assert "4 problems 3 times each" in " ".join(card.split())
+    assert card.count("0.0% [0.0%, 65.8%] → 0.0% [0.0%, 65.8%]") == 4
+    assert f'"{RECIPE.instruction}"' in card
+    assert (folder / "curve.png").exists()
 
 
 def test_the_tutor_of_two_styles_is_better_when_careful():

@@ -1,0 +1,165 @@
+"""Reinforcement learning: its gradient is the policy gradient, it learns what is rewarded, and it resumes."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import DIFFICULTY, tiny_llama
+from test_pretraining import RECIPE, files_of
+
+from lrs import reinforcement
+from lrs.backbones import load_backbone
+from lrs.behaviors import BEHAVIORS
+from lrs.pretraining import build_model
+from lrs.recipes import ReinforcementRecipe, load_recipe
+from lrs.reinforcement import advantages, attempt, policy_loss, questions_of, reinforce_reasoner, update
+from lrs.tokenizer import build_tokenizer
+
+RL = ReinforcementRecipe(
+    parent="parent",
+    seed=0,
+    steps=4,
+    questions=2,
+    attempts=3,
+    max_new_tokens=6,
+    rows_per_batch=4,
+    learning_rate=0.02,
+    warmup_fraction=0.0,
+    checkpoint_every=2,
+    problems_per_benchmark=6,
+    benchmarks={name: DIFFICULTY[name] for name in ("gcd", "chain_sum")},
+)
+ATTEMPTS = [([3, 4, 5], [6, 7]), ([8], [9, 10, 11, 2]), ([12, 13], [14]), ([15, 16], [17, 18, 19])]
+
+
+def test_advantages_are_against_the_other_attempts_at_the_same_problem():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
+    expected = torch.tensor([[0.5, -0.5, -0.5, 0.5], [0.0] * 4, [-0.25, -0.25, 0.75, -0.25]])
+    torch.testing.assert_close(advantages(rewards), expected)
+
+
+def naive_gradients(model, attempts, advantage):
+    """Sum over attempts and their tokens of minus advantage * gradient of log p(token | before), a token at a time."""
+    model.zero_grad()
+    for (prompt, answer), weight in zip(attempts, advantage.tolist(), strict=True):
+        for position, token in enumerate(answer):
+            logits = model(input_ids=torch.tensor([prompt + answer[:position]])).logits[0, -1]
+            (-weight * logits.log_softmax(-1)[token]).backward()
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def test_the_gradient_is_the_policy_gradient_in_any_batches():
+    model = tiny_llama().requires_grad_(True)
+    advantage = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64)
+    expected = naive_gradients(model, ATTEMPTS, advantage)
+    for rows in (1, 2, 4):
+        model.zero_grad()
+        for tokens, written, weight in reinforcement._batches(ATTEMPTS, advantage, rows):
+            policy_loss(model(input_ids=tokens).logits, tokens, written, weight).backward()
+        for parameter, gradient in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-5)  # surprise is of float32
+
+
+def test_an_update_makes_the_better_attempt_likelier_and_equal_ones_change_nothing():
+    model = tiny_llama().requires_grad_(True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+    def log_probability(number):
+        prompt, answer = ATTEMPTS[number]
+        logits = model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        return sum(logits[len(prompt) - 1 + index, token].item() for index, token in enumerate(answer))
+
+    before = [log_probability(number) for number in range(4)]
+    update(model, optimizer, ATTEMPTS, torch.zeros(4), rows_per_batch=4)
+    assert [log_probability(number) for number in range(4)] == before
+    update(model, optimizer, ATTEMPTS, torch.tensor([1.0, -1.0, 0.0, 0.0]), rows_per_batch=4)
+    assert log_probability(0) > before[0]
+    assert log_probability(1) < before[1]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    """The folder of an untrained reasoner."""
+    folder = tmp_path_factory.mktemp("reasoners") / "parent"
+    tokenizer = build_tokenizer()
+    build_model(RECIPE, tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump()))
+    return folder
+
+
+def child(parent, name, recipe=RL):
+    folder = parent.parent / name
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump()))
+    assert load_recipe(folder) == recipe
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def rewarded(monkeypatch):
+    """An answer is right if most of its tokens are opening brackets: something that an untrained model can learn."""
+    right = "lrs.traces.is_correct"
+    monkeypatch.setattr(right, lambda problem, text: text.count("(") > len(text.split()) / 2)
+
+
+@pytest.fixture(scope="module")
+def problems(drawn_problems):
+    return {name: [one for one in drawn_problems[name] if one.split == "train"] for name in RL.benchmarks}
+
+
+def test_attempts_are_sampled_by_step_and_belong_to_their_prompts(parent, problems):
+    backbone = load_backbone(str(parent))
+    asked = questions_of(problems, RL, step=1)
+    assert [problem.benchmark for problem in asked] == ["gcd"] * 2 + ["chain_sum"] * 2
+    assert questions_of(problems, RL, step=1) == asked != questions_of(problems, RL, step=2)
+    table, ids = attempt(backbone, asked, RL, step=1)
+    assert table["problem_id"].tolist() == [problem.id for problem in asked for _ in range(3)]
+    assert table["seed"].tolist() == [4, 5, 6] * 4
+    assert table["text"].tolist() == [backbone.tokenizer.decode(answer) for _, answer in ids]
+    assert all(problem.question in backbone.tokenizer.decode(ids[3 * i][0]) for i, problem in enumerate(asked))
+    again, _ = attempt(backbone, asked, RL, step=1)
+    assert again["text"].tolist() == table["text"].tolist()
+    other, _ = attempt(backbone, asked, RL, step=2)
+    assert other["text"].tolist() != table["text"].tolist()
+
+
+def test_what_is_rewarded_is_learned(parent, monkeypatch):
+    monkeypatch.setattr("lrs.traces.is_correct", lambda problem, text: "(" in text.split())
+    update = {"steps": 40, "questions": 6, "attempts": 12, "checkpoint_every": 40, "learning_rate": 0.05}
+    folder = child(parent, "pupil", RL.model_copy(update=update))
+    reinforce_reasoner(folder, parent.parent / "scratch-pupil")
+    curve = pd.read_csv(folder / "curve.csv")
+    assert list(curve) == ["step", "benchmark", "correct", "tokens", "truncated", *BEHAVIORS]
+    assert len(curve) == 80
+    right = curve.groupby("step")["correct"].mean()
+    assert right[:3].mean() < 0.2
+    assert right[-3:].mean() > 0.8
+    assert load_backbone(str(folder)).name == "pupil"
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_killed_training_resumes_to_the_same_bytes(parent, tmp_path, monkeypatch, step):
+    whole, killed = child(parent, f"whole{step}"), child(parent, f"killed{step}")
+    reinforce_reasoner(whole, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        real = reinforcement.attempt
+
+        def die(*given):
+            if given[3] == step:
+                raise KeyboardInterrupt
+            return real(*given)
+
+        patch.setattr(reinforcement, "attempt", die)
+        with pytest.raises(KeyboardInterrupt):
+            reinforce_reasoner(killed, tmp_path / "killed")
+    assert not (killed / "model.safetensors").exists()
+    reinforce_reasoner(killed, tmp_path / "killed")
+    assert files_of(killed) == files_of(whole)
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+    assert json.loads((killed / "training.json").read_text())["device"] == "cpu"
+    for folder in (whole, killed):
+        shutil.rmtree(folder)
