@@ -71,15 +71,23 @@ def summary(profile: Profile = "") -> None:
 @app.command()
 def reasoner(folder: Path, device: str = "cpu") -> None:
     """Train the reasoner of FOLDER/recipe.yaml, from nothing or from its parent; resumes from build/reasoners."""
-    from lrs.config import load_config
-    from lrs.model_card import write_card
     from lrs.pretraining import train_reasoner
     from lrs.recipes import PretrainingRecipe, load_recipe
     from lrs.reinforcement import reinforce_reasoner
 
     train = train_reasoner if isinstance(load_recipe(folder), PretrainingRecipe) else reinforce_reasoner
     train(folder, ROOT / "build/reasoners" / folder.name, device)
+    card(folder, device)
+
+
+@app.command()
+def card(folder: Path, device: str = "cpu") -> None:
+    """Measure the reasoner in FOLDER on the benchmarks of profile full, and write its card and the overview."""
+    from lrs.config import load_config
+    from lrs.model_card import write_card, write_overview
+
     write_card(folder, load_config("full"), device)
+    write_overview(folder.parent)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from lrs.tutor.draft import STEADY, STYLES
 
 _PROBLEMS = 200  # of split `validation`, a benchmark
 _TEMPERATURES = (0.0, 0.7, 1.0)
+_SETTING = ["benchmark", "prompt", "temperature"]
 
 
 def measure(
@@ -38,8 +39,8 @@ def measure(
 
 
 def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature;
-    and of each benchmark the right greedy trace of median length, after its question."""
+    """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature, as
+    fractions; and of each benchmark the right greedy trace of median length, after its question."""
     settings = [("plain", "", temperature) for temperature in _TEMPERATURES] + [("instructed", instruction, 0.0)]
     rows, examples = [], {}
     with Progress("reasoner: card", len(config.benchmarks) * len(settings), "measurements") as progress:
@@ -58,16 +59,28 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
                         "benchmark": benchmark,
                         "prompt": prompt,
                         "temperature": temperature,
-                        "accuracy": f"{table['correct'].mean():.1%} [{low:.1%}, {high:.1%}]",
+                        "n": len(table),
+                        "accuracy": table["correct"].mean(),
+                        "low": low,
+                        "high": high,
                         "tokens": round(table["tokens"].median()),
-                        "out of budget": f"{truncated.sum() / len(table):.0%}",
-                        "gave up": f"{gave_up.sum() / len(table):.0%}",
-                        "wrong otherwise": f"{(~truncated & ~gave_up).sum() / len(table):.0%}",
-                        **{behavior: f"{(table[behavior] > 0).mean():.0%}" for behavior in BEHAVIORS},
+                        "out_of_budget": truncated.sum() / len(table),
+                        "gave_up": gave_up.sum() / len(table),
+                        "wrong_otherwise": (~truncated & ~gave_up).sum() / len(table),
+                        **{behavior: (table[behavior] > 0).mean() for behavior in BEHAVIORS},
                     }
                 )
                 progress.advance()
     return pd.DataFrame(rows), examples
+
+
+def _readable(report: pd.DataFrame) -> pd.DataFrame:
+    """Fractions in percent, accuracies with their intervals, as text."""
+    bounds = zip(report["accuracy"], report["low"], report["high"], strict=True)
+    shares = ["out_of_budget", "gave_up", "wrong_otherwise", *BEHAVIORS]
+    text = {name: [f"{share:.0%}" for share in report[name]] for name in shares}
+    text["accuracy"] = [f"{value:.1%} [{low:.1%}, {high:.1%}]" for value, low, high in bounds]
+    return report.drop(columns=["n", "low", "high"]).assign(**text)
 
 
 def tutor_accuracy(recipe: PretrainingRecipe, seed: int) -> pd.DataFrame:
@@ -109,21 +122,51 @@ answers being the baseline; no behavior is named, and no solution is shown."""
 
 
 def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Two reports of `_report` in one: `x -> y` in every column that was measured."""
-    keys = ["benchmark", "prompt", "temperature"]
-    joined = before.merge(after, on=keys, suffixes=("_before", "_after"), validate="1:1")
+    """Two reports in one: `x → y` in every column that was measured."""
+    before, after = (_readable(report).set_index(_SETTING) for report in (before, after))
     measured = ["accuracy", "tokens", *BEHAVIORS]
-    changes = {
-        name: joined[f"{name}_before"].astype(str) + " → " + joined[f"{name}_after"].astype(str) for name in measured
-    }
-    return joined[keys].assign(**changes)
+    return (before[measured].astype(str) + " → " + after[measured].astype(str)).reset_index()
+
+
+def write_overview(folder: Path) -> None:
+    """Write `README.md` of the folder of all reasoners: their accuracies side by side, from the reports in theirs."""
+    reports = {path.parent.name: pd.read_csv(path) for path in sorted(folder.glob("*/report.csv"))}
+    cells = {name: _readable(report).set_index(_SETTING)["accuracy"] for name, report in reports.items()}
+    recipes = "\n".join(f"- [{name}]({name}/README.md): {_origin(load_recipe(folder / name))}" for name in reports)
+    write_text(
+        folder / "README.md",
+        f"""# Built-in reasoners
+
+{recipes}
+
+Accuracy on validation problems of each benchmark, none of which any of them was trained on, with 95% Wilson intervals:
+by benchmark, prompt and temperature (0 is greedy). The models' cards say more.
+
+{pd.DataFrame(cells).reset_index().to_markdown(index=False)}
+
+This file is written by `make reasoner`; do not edit it.
+""",
+    )
+
+
+def _origin(recipe: PretrainingRecipe | ReinforcementRecipe) -> str:
+    if isinstance(recipe, ReinforcementRecipe):
+        return f"{recipe.parent} after {recipe.steps} steps of reinforcement learning from outcomes"
+    styles = "two styles, careful and careless" if recipe.tutor == "mixed" else "one style"
+    return f"{recipe.layers} layers, width {recipe.width}, {recipe.tokens / 1e6:.0f}M tokens of a tutor with {styles}"
 
 
 def write_card(folder: Path, config: Config, device: str) -> None:
-    """Measure the reasoner in `folder` on a profile's benchmarks, and write its `README.md` and curve there."""
+    """Measure the reasoner in `folder` on a profile's benchmarks, and write its card, `report.csv` and curve there.
+
+    Raises:
+        FileNotFoundError: the reasoner has a parent, which has no `report.csv`.
+    """
     recipe, origin = load_recipe(folder), pretraining_of(folder)
     backbone = load_backbone(str(folder), device)
     report, examples = _report(backbone, config, origin.instruction)
+    report.to_csv(folder / "report.csv", index=False, float_format="%.6g", lineterminator="\n")
+    shown = _readable(report).rename(columns=lambda name: name.replace("_", " ") if name not in BEHAVIORS else name)
     size = backbone.model.num_parameters()
     training = json.loads((folder / "training.json").read_text())
     if isinstance(recipe, PretrainingRecipe):
@@ -136,7 +179,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
         made = _reinforced(recipe, size)
         figure = learning_figure(pd.read_csv(folder / "curve.csv"))
         name, caption = "curve", "right answers and behaviors by step"
-        parent, _ = _report(load_backbone(str(folder.parent / recipe.parent), device), config, origin.instruction)
+        parent = pd.read_csv(folder.parent / recipe.parent / "report.csv")
         beside = f"""Before and after reinforcement learning, on the same problems and with the same random numbers:
 
 {before_and_after(parent, report).to_markdown(index=False)}"""
@@ -164,11 +207,11 @@ greedy; `instructed` prompts end in "{origin.instruction}". The last three colum
 within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of
 `prime_factorization` also a product of two primes beyond those the tutor tries).
 
-{report.drop(columns=list(BEHAVIORS)).to_markdown(index=False)}
+{shown.drop(columns=list(BEHAVIORS)).to_markdown(index=False)}
 
 Share of traces in which a behavior occurs:
 
-{report[["benchmark", "prompt", "temperature", *BEHAVIORS]].to_markdown(index=False)}
+{shown[[*_SETTING, *BEHAVIORS]].to_markdown(index=False)}
 
 {beside}
 

@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 import yaml
 from conftest import DIFFICULTY
 from test_pretraining import RECIPE
@@ -39,11 +40,20 @@ def test_card_of_an_untrained_reasoner(tmp_path, monkeypatch):
 
 
 def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_parent(tmp_path, monkeypatch):
-    before = pd.DataFrame({"benchmark": ["gcd"], "prompt": ["plain"], "temperature": [0.0], "accuracy": ["40%"]})
-    before = before.assign(tokens=30, **dict.fromkeys(BEHAVIORS, "5%"))
-    after = before.assign(accuracy="60%", tokens=25, verification="9%")
+    failures = ("out_of_budget", "gave_up", "wrong_otherwise")
+    before = {
+        "benchmark": "gcd",
+        "prompt": "plain",
+        "temperature": 0.0,
+        "n": 9,
+        "accuracy": 0.4,
+        "low": 0.3,
+        "high": 0.5,
+    }
+    before = pd.DataFrame([before | {"tokens": 30} | dict.fromkeys((*failures, *BEHAVIORS), 0.05)])
+    after = before.assign(accuracy=0.6, tokens=25, verification=0.09)
     (row,) = model_card.before_and_after(before, after).to_dict("records")
-    assert row["accuracy"] == "40% → 60%"
+    assert row["accuracy"] == "40.0% [30.0%, 50.0%] → 60.0% [30.0%, 50.0%]"
     assert row["tokens"] == "30 → 25"
     assert (row["verification"], row["backtracking"]) == ("5% → 9%", "5% → 5%")
     parent, folder = tmp_path / "parent", tmp_path / "child"
@@ -57,12 +67,23 @@ def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_pare
     monkeypatch.setattr(model_card, "_PROBLEMS", 2)
     config = load_config("smoke")
     decoding = config.decoding.model_copy(update={"max_new_tokens": 4})
-    model_card.write_card(folder, config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK}), "cpu")
+    config = config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK})
+    with pytest.raises(FileNotFoundError, match=r"parent/report.csv"):
+        model_card.write_card(folder, config, "cpu")
+    before.loc[[0] * 4].assign(prompt=["plain"] * 3 + ["instructed"], temperature=[0.0, 0.7, 1.0, 0.0]).to_csv(
+        parent / "report.csv", index=False
+    )
+    model_card.write_card(folder, config, "cpu")
+    model_card.write_overview(tmp_path)
     card = (folder / "README.md").read_text()
     assert model_card.pretraining_of(folder) == RECIPE
     assert "[parent](../parent/README.md)" in card
     assert "4 problems 3 times each" in " ".join(card.split())
-    assert card.count("0.0% [0.0%, 65.8%] → 0.0% [0.0%, 65.8%]") == 4
+    assert card.count("40.0% [30.0%, 50.0%] → 0.0% [0.0%, 65.8%]") == 4
+    overview = (tmp_path / "README.md").read_text()
+    assert "- [child](child/README.md): parent after 4 steps of reinforcement learning" in overview
+    (row,) = (line for line in overview.splitlines() if line.startswith("| gcd") and "0.7" in line)
+    assert [cell.strip() for cell in row.split("|")[-3:-1]] == ["0.0% [0.0%, 65.8%]", "40.0% [30.0%, 50.0%]"]
     assert f'"{RECIPE.instruction}"' in card
     assert (folder / "curve.png").exists()
 
