@@ -65,7 +65,7 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
 
     Raises:
         FileNotFoundError: there is no `source`.
-        NotebookError: a parameter that the notebook does not have, or a cell that fails.
+        NotebookError: a parameter that the notebook does not have or is not given, or a cell that fails.
     """
     # jsonschema would compile a grammar of identifiers that no notebook uses: two seconds a stage.
     sys.modules.setdefault("rfc3987_syntax", None)
@@ -78,6 +78,8 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
     legal = list(papermill.inspect_notebook(str(source)))
     if unknown := sorted(set(parameters) - set(legal)):
         raise NotebookError(f"{name}: unknown parameter {', '.join(unknown)}; legal: {', '.join(legal) or 'none'}")
+    if missing := [parameter for parameter in legal if parameter not in parameters]:
+        raise NotebookError(f"{name}: no value for parameter {', '.join(missing)}")
     place = Path(target.parent.name, source.name)  # of its own for each profile and backbone
     scratch = root.resolve() / "build" / "scratch" / place
     scratch.parent.mkdir(parents=True, exist_ok=True)

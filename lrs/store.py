@@ -18,6 +18,7 @@ from datasets import Dataset, concatenate_datasets
 from lrs.progress import Progress
 
 Job = TypeVar("Job")
+_END_OF_STREAM = bytes.fromhex("ffffffff00000000")  # of an Arrow stream
 
 
 class StoreError(ValueError):
@@ -63,6 +64,10 @@ def read_table(path: Path) -> Dataset:
     parts = []
     for file in files:
         try:
+            with file.open("rb") as stream:
+                stream.seek(-len(_END_OF_STREAM), os.SEEK_END)
+                if stream.read() != _END_OF_STREAM:  # cut between two messages, it would only seem shorter
+                    raise pyarrow.ArrowInvalid("its end is missing")
             parts.append(Dataset.from_file(str(file)))
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise StoreError(f"{file} is truncated or no Arrow file ({error}); delete it and rerun its stage") from None

@@ -111,16 +111,20 @@ def test_backbones_of_params_must_be_those_of_the_profile(repository: Path, monk
 
 
 def test_notebooks_run_for_one_backbone_or_for_all(repository: Path, monkeypatch: pytest.MonkeyPatch):
-    parameters = nbformat.v4.new_code_cell("profile = None\nbackbone = None", metadata={"tags": ["parameters"]})
-    cells = [parameters, nbformat.v4.new_code_cell("profile, backbone")]
     (repository / "notebooks").mkdir()
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), repository / "notebooks" / "x.ipynb")
-    assert run(monkeypatch, "clean", "x") == 0
-    for arguments, name in ((["pocket-3m"], "cpu/pocket-3m/x.ipynb"), ([], "cpu/x.ipynb")):
-        assert run(monkeypatch, "execute", "x", *arguments) == 0
-        executed = nbformat.read(repository / "notebooks" / "executed" / name, as_version=4)
+    for name, wanted in (("each", ("profile", "backbone")), ("all", ("profile",))):
+        parameters = "\n".join(f"{parameter} = None" for parameter in wanted)
+        cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+        cells.append(nbformat.v4.new_code_cell(f"({', '.join(wanted)},)"))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), repository / "notebooks" / f"{name}.ipynb")
+        assert run(monkeypatch, "clean", name) == 0
+    for arguments, place in ((["each", "pocket-3m"], "cpu/pocket-3m/each.ipynb"), (["all"], "cpu/all.ipynb")):
+        assert run(monkeypatch, "execute", *arguments) == 0
+        executed = nbformat.read(repository / "notebooks" / "executed" / place, as_version=4)
         (output,) = executed.cells[-1].outputs
-        assert output["data"]["text/plain"] == str(("cpu", arguments[0] if arguments else None))
+        assert output["data"]["text/plain"] == str(("cpu", *arguments[1:]))
+    assert run(monkeypatch, "execute", "each") == "notebooks/each.ipynb: no value for parameter backbone"
+    assert "unknown parameter backbone" in run(monkeypatch, "execute", "all", "pocket-3m")
 
 
 def test_run_profile_brings_figures_back_and_reruns_only_what_changed(

@@ -92,6 +92,19 @@ def test_truncated_file_is_one_clear_line(tmp_path, kept):
         assert "\n" not in str(error.value)
 
 
+def test_file_cut_after_its_schema_or_before_its_end_is_truncated(tmp_path):
+    path = tmp_path / "table.arrow"
+    write_table(path, ROWS)
+    content = path.read_bytes()
+    with pyarrow.ipc.open_stream(content) as reader:
+        schema = len(reader.schema.serialize())
+    for kept in (schema, len(content) - 8):  # both are streams that pyarrow reads without a fault
+        pyarrow.ipc.open_stream(content[:kept]).read_all()
+        path.write_bytes(content[:kept])
+        with pytest.raises(StoreError, match=r"table\.arrow is truncated"):
+            read_table(path)
+
+
 def test_missing_table_says_what_to_run(tmp_path):
     for path in (tmp_path, tmp_path / "absent", tmp_path / "absent.arrow"):
         with pytest.raises(StoreError, match=r"no table at .*; run the stage that makes it"):
