@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrs.devices import describe_device
 from lrs.store import write_text
 
 
@@ -47,11 +48,10 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     return step, log
 
 
-def save_reasoner(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: str, seconds: float
-) -> None:
-    """Write weights (bfloat16), tokenizer, and `training.json`: how long it took, and on what."""
-    model.eval().to("cpu", torch.bfloat16).save_pretrained(folder)
+def save_reasoner(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seconds: float) -> None:
+    """Write weights, tokenizer, and `training.json`: how long it took, and on what."""
+    device = describe_device(model.device)
+    model.eval().to("cpu").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     about = {"device": device, "threads": torch.get_num_threads(), "minutes": round(seconds / 60, 1)}
     write_text(folder / "training.json", json.dumps(about))

@@ -64,7 +64,8 @@ def evaluate(
     Args:
         setting: of a steered arm; None for the others.
         artifacts: what it steers with.
-        sampling: of samples (seeds from 1), if there are to be any; arms share their random numbers.
+        sampling: how the first problems of each benchmark are sampled too (seeds from 1); None: greedy answers alone.
+            Arms share their random numbers.
 
     Returns:
         A row a problem and seed: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.

@@ -40,7 +40,7 @@ def measure(
 
 def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature, as
-    fractions; and of each benchmark the right greedy trace of median length, after its question."""
+    fractions; and of each benchmark, after its question, the right trace of median length, greedy if one is right."""
     settings = [("plain", "", temperature) for temperature in _TEMPERATURES] + [("instructed", instruction, 0.0)]
     rows, examples = [], {}
     with Progress("reasoner: card", len(config.benchmarks) * len(settings), "measurements") as progress:
@@ -52,7 +52,8 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
                 if len(right):
                     typical = right.iloc[len(right) // 2]
                     examples.setdefault(benchmark, f"{typical['question']}\n{typical['text']}")
-                truncated, gave_up = wrong["finish_reason"] == "truncated", wrong["text"].str.contains("give up")
+                truncated = wrong["finish_reason"] == "truncated"
+                gave_up = wrong["text"].str.contains("give up") & ~truncated
                 low, high = wilson_interval(table["correct"].sum(), len(table))
                 rows.append(
                     {
@@ -110,7 +111,7 @@ def _pretrained(recipe: PretrainingRecipe, size: int) -> str:
 nothing on {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes
 in {manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
 {recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
-conversation has at most {recipe.row_length} tokens, which is the model's context)."""
+conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16."""
 
 
 def _reinforced(recipe: ReinforcementRecipe, size: int) -> str:
@@ -122,16 +123,28 @@ answers being the baseline; no behavior is named, and no solution is shown."""
 
 
 def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Two reports in one: `x → y` in every column that was measured."""
+    """Two reports in one: `x → y` in every column that was measured.
+
+    Raises:
+        ValueError: they are not of the same settings and numbers of problems.
+    """
+    if not before[[*_SETTING, "n"]].equals(after[[*_SETTING, "n"]]):
+        raise ValueError("the parent's report has other settings: measure it anew (python -m lrs card <its folder>)")
     before, after = (_readable(report).set_index(_SETTING) for report in (before, after))
     measured = ["accuracy", "tokens", *BEHAVIORS]
     return (before[measured].astype(str) + " → " + after[measured].astype(str)).reset_index()
 
 
+def _report_of(folder: Path) -> pd.DataFrame:
+    if not (folder / "report.csv").exists():
+        raise ValueError(f"no report of {folder.name} yet; run: python -m lrs card {folder}")
+    return pd.read_csv(folder / "report.csv")
+
+
 def write_overview(folder: Path) -> None:
     """Write `README.md` of the folder of all reasoners: their accuracies side by side, from the reports in theirs."""
     reports = {path.parent.name: pd.read_csv(path) for path in sorted(folder.glob("*/report.csv"))}
-    cells = {name: _readable(report).set_index(_SETTING)["accuracy"] for name, report in reports.items()}
+    cells = [_readable(report).set_index(_SETTING)["accuracy"].rename(name) for name, report in reports.items()]
     recipes = "\n".join(f"- [{name}]({name}/README.md): {_origin(load_recipe(folder / name))}" for name in reports)
     write_text(
         folder / "README.md",
@@ -142,7 +155,7 @@ def write_overview(folder: Path) -> None:
 Accuracy on validation problems of each benchmark, none of which any of them was trained on, with 95% Wilson intervals:
 by benchmark, prompt and temperature (0 is greedy). The models' cards say more.
 
-{pd.DataFrame(cells).reset_index().to_markdown(index=False)}
+{pd.concat(cells, axis=1, sort=False).fillna("").reset_index().to_markdown(index=False)}
 
 This file is written by `make reasoner`; do not edit it.
 """,
@@ -160,16 +173,18 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     """Measure the reasoner in `folder` on a profile's benchmarks, and write its card, `report.csv` and curve there.
 
     Raises:
-        FileNotFoundError: the reasoner has a parent, which has no `report.csv`.
+        ValueError: the reasoner has a parent, of which there is no report, or one that does not match.
     """
     recipe, origin = load_recipe(folder), pretraining_of(folder)
+    reinforced = isinstance(recipe, ReinforcementRecipe)
+    parent = _report_of(folder.parent / recipe.parent) if reinforced else None
     backbone = load_backbone(str(folder), device)
     report, examples = _report(backbone, config, origin.instruction)
     report.to_csv(folder / "report.csv", index=False, float_format="%.6g", lineterminator="\n")
     shown = _readable(report).rename(columns=lambda name: name.replace("_", " ") if name not in BEHAVIORS else name)
     size = backbone.model.num_parameters()
     training = json.loads((folder / "training.json").read_text())
-    if isinstance(recipe, PretrainingRecipe):
+    if not reinforced:
         made = _pretrained(recipe, size)
         figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv")), "loss", "training loss"
         beside = f"""How often the tutor itself is right, by its style, at the difficulty it was trained at:
@@ -179,7 +194,6 @@ def write_card(folder: Path, config: Config, device: str) -> None:
         made = _reinforced(recipe, size)
         figure = learning_figure(pd.read_csv(folder / "curve.csv"))
         name, caption = "curve", "right answers and behaviors by step"
-        parent = pd.read_csv(folder.parent / recipe.parent / "report.csv")
         beside = f"""Before and after reinforcement learning, on the same problems and with the same random numbers:
 
 {before_and_after(parent, report).to_markdown(index=False)}"""
@@ -190,7 +204,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
 
 {made}
 `make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
-{training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads); the weights are stored in bfloat16.
+{training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads).
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
 
 {_list(recipe.benchmarks)}
@@ -201,7 +215,7 @@ On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of 
 
 {_list(config.benchmarks)}
 
-Those that are not in the list above it has never been asked in training. The budget is
+Those that are not in the list above are not asked in training. The budget is
 {config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals; tokens are medians; temperature 0 is
 greedy; `instructed` prompts end in "{origin.instruction}". The last three columns add up to what is wrong: no answer
 within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from lrs.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
+from lrs.devices import resolve_device
 from lrs.problems import Problem
 from lrs.progress import Progress
 from lrs.prompts import Turn, instructed, question_ids
@@ -125,12 +126,12 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         folder: of the reasoner; receives `model.safetensors` (bfloat16), `config.json`, tokenizer, `loss.csv`, and
             `training.json` (how long it took, and on what).
         scratch: checkpoints go here; a killed run resumes from the last.
-        device: as torch names it.
+        device: as torch names it, or `auto`.
     """
     recipe = load_recipe(folder)
     scratch = scratch / recipe.fingerprint
     tokenizer = build_tokenizer()
-    model = build_model(recipe, tokenizer).to(device).train()
+    model = build_model(recipe, tokenizer).to(resolve_device(device)).train()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -148,7 +149,7 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         for step in range(first, recipe.steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, recipe)
-            loss = _training_step(model, pack_batch(problems, tokenizer, recipe, step), torch.device(device))
+            loss = _training_step(model, pack_batch(problems, tokenizer, recipe, step), model.device)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -158,6 +159,6 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
             if (step + 1) % recipe.checkpoint_every == 0:
                 log = {"losses": losses, "seconds": time.monotonic() - started}
                 save_checkpoint(scratch, step + 1, model, optimizer, log)
-    save_reasoner(folder, model, tokenizer, device, time.monotonic() - started)
+    save_reasoner(folder, model.to(torch.bfloat16), tokenizer, time.monotonic() - started)
     rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
     write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")

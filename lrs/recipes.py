@@ -1,6 +1,5 @@
-"""Recipes: everything a reasoner's weights depend on, read from `recipe.yaml` in its folder."""
+"""Recipes: what a reasoner's weights depend on, beside those of its parent; `recipe.yaml` in its folder."""
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from lrs.problems import Problem, by_benchmark, draw_problems
 from lrs.progress import Progress
-from lrs.store import write_text
+from lrs.store import fingerprint, write_text
 
 
 class _Recipe(BaseModel):
@@ -27,7 +26,7 @@ class _Recipe(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Of all of it: another recipe resumes from no checkpoint of this one."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return fingerprint(self.model_dump())
 
 
 class PretrainingRecipe(_Recipe):
@@ -77,7 +76,7 @@ def load_recipe(folder: Path) -> PretrainingRecipe | ReinforcementRecipe:
     return (ReinforcementRecipe if "parent" in given else PretrainingRecipe)(**given)
 
 
-def learning_rate_at(step: int, recipe: _Recipe) -> float:
+def learning_rate_at(step: int, recipe: PretrainingRecipe | ReinforcementRecipe) -> float:
     """Linear warm-up, then a cosine down to 2% of the peak."""
     warmup = max(1, round(recipe.warmup_fraction * recipe.steps))
     if step < warmup:

@@ -1,12 +1,11 @@
 """Reinforcement learning from outcomes: a reasoner goes on learning from nothing but whether its answers are right.
 
-Open-Reasoner-Zero in small: on-policy policy gradient, one update a step, no KL term. The baseline is the mean of a
-problem's attempts, so that there is no value model.
+Policy gradient (REINFORCE), on-policy: one update a step, no KL term. The baseline is the mean of a problem's attempts,
+where Open-Reasoner-Zero has a value model.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -128,12 +127,12 @@ def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None
     Args:
         folder: of the reasoner; receives `curve.csv` too: a row a step and benchmark, the means of its attempts
             (correct, tokens, truncated, and the share that shows each behavior).
-        scratch: checkpoints go here; a killed run resumes from the last.
-        device: as torch names it.
+        scratch: checkpoints go here; a killed run resumes from the last, of the same recipe and parent.
+        device: as torch names it, or `auto`.
     """
     recipe = load_recipe(folder)
-    scratch = scratch / recipe.fingerprint
-    backbone = replace(load_backbone(str(folder.parent / recipe.parent), device), name=folder.name)
+    backbone = load_backbone(str(folder.parent / recipe.parent), device)
+    scratch = scratch / f"{recipe.fingerprint}-{backbone.identity}"
     model = backbone.model.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
@@ -155,5 +154,5 @@ def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None
             if (step + 1) % recipe.checkpoint_every == 0:
                 log = {"curve": curve, "seconds": time.monotonic() - started}
                 save_checkpoint(scratch, step + 1, model, optimizer, log)
-    save_reasoner(folder, model, backbone.tokenizer, device, time.monotonic() - started)
+    save_reasoner(folder, model, backbone.tokenizer, time.monotonic() - started)
     pd.DataFrame(curve).set_index("step").to_csv(folder / "curve.csv", lineterminator="\n")

@@ -29,6 +29,16 @@ def main_results(outcomes: pd.DataFrame, config: configuration.Config) -> pd.Dat
     return table.assign(profile=config.profile, device=device)[MAIN_COLUMNS]
 
 
+def describe_sampling(config: configuration.Config) -> str:
+    """What stands behind rows of sampled decoding, as a sentence; empty where there are none."""
+    if not (sampling := config.steering.sampling):
+        return ""
+    return (
+        f"Sampled rows: {sampling.samples} samples a problem at temperature {sampling.temperature:g}, of the first "
+        f"{sampling.problems} problems of each benchmark, with the same random numbers in every arm."
+    )
+
+
 def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
     """How the numbers of `main_results` were computed, and whether they mean anything."""
     warning = "SMOKE RUN, NOT THE PAPER'S NUMBERS: it only shows that every stage runs. " * (config.profile == "smoke")
@@ -41,8 +51,9 @@ def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
         f"{warning}Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
         f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
         f"pooled); {test}, Holm-adjusted in two families: the pooled greedy contrasts of lrs, which are primary, and "
-        f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}."
-    )
+        f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}. "
+        f"{describe_sampling(config)}"
+    ).strip()
 
 
 _INTERVALS = {"accuracy": ("ci_low", "ci_high"), "delta": ("delta_low", "delta_high"), "auroc": ("low", "high")}

@@ -68,11 +68,14 @@ def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_pare
     config = load_config("smoke")
     decoding = config.decoding.model_copy(update={"max_new_tokens": 4})
     config = config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK})
-    with pytest.raises(FileNotFoundError, match=r"parent/report.csv"):
+    with pytest.raises(ValueError, match=r"no report of parent yet; run: python -m lrs card .*parent"):
         model_card.write_card(folder, config, "cpu")
-    before.loc[[0] * 4].assign(prompt=["plain"] * 3 + ["instructed"], temperature=[0.0, 0.7, 1.0, 0.0]).to_csv(
-        parent / "report.csv", index=False
-    )
+    settings = {"prompt": ["plain"] * 3 + ["instructed"], "temperature": [0.0, 0.7, 1.0, 0.0]}
+    before = before.loc[[0] * 4].assign(**settings)
+    before.to_csv(parent / "report.csv", index=False)
+    with pytest.raises(ValueError, match="the parent's report has other settings"):
+        model_card.write_card(folder, config, "cpu")
+    before.assign(n=2).to_csv(parent / "report.csv", index=False)
     model_card.write_card(folder, config, "cpu")
     model_card.write_overview(tmp_path)
     card = (folder / "README.md").read_text()

@@ -32,6 +32,8 @@ _ROW = 0.2  # inches a line of a forest plot
 def accuracy_figure(table: pd.DataFrame) -> Figure:
     """Accuracy of every arm with its interval, a panel a benchmark; open markers are sampled decoding.
 
+    A title with two numbers of problems gives that of greedy decoding first.
+
     Args:
         table: what `lrs.tables.main_results` returns.
     """
@@ -45,7 +47,8 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
             y = arms.index(row.arm) + dodge(decodings.index(row.decoding), len(decodings))
             color, filled = arm_color(row.arm), row.decoding == "greedy"
             draw_intervals(axis, [row.accuracy], [y], [row.ci_low], [row.ci_high], color, filled)
-        axis.set_title(f"{benchmark} (n {part['n'].max():,})")
+        counts = part.groupby("decoding", sort=False)["n"].first()
+        axis.set_title(f"{benchmark} (n {' and '.join(f'{count:,}' for count in counts.unique())})")
         percent_axis(axis, "accuracy (%)")
     categories(axes, [arm_label(arm) for arm in arms])
     legend_above(figure, decoding_handles(decodings))
