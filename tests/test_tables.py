@@ -230,6 +230,9 @@ def test_written_tables(main_table, tmp_path):
     lines = md.read_text().splitlines()
     assert "95% Wilson interval;" in lines[0]
     assert "clustered by problem)" in caption_for(main_table.assign(seeds=4), load_config("cpu"))
+    assert "Sampled rows" not in caption
+    sampled = caption_for(main_table, load_config("smoke"))
+    assert "Sampled rows: 2 samples a problem at temperature 0.7, of the first 4 problems of each benchmark" in sampled
     assert "Profile cpu; device cpu; backbone pocket; split test; decoding greedy; seeds 1; n 4 to 12." in lines[0]
     assert "62.5 [30.6, 86.3]" in md.read_text()
     assert "3/1" in md.read_text()
