@@ -204,7 +204,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
 
 {made}
 `make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
-{training["minutes"]} minutes ({training["device"]}, {training["threads"]} threads).
+{training["minutes"]} minutes ({training["device"]}, {training["threads"]} thread{"s" * (training["threads"] > 1)}).
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
 
 {_list(recipe.benchmarks)}
