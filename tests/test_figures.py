@@ -204,7 +204,7 @@ def test_files_are_byte_identical_saved_again_and_drawn_anew(name, tmp_path):
 
 def test_titles_tell_how_many_problems_were_decoded_greedily_and_sampled():
     mixed, greedy = FIGURES["accuracy_six"](), FIGURES["accuracy_greedy"]()
-    assert {axis.get_title() for axis in mixed.axes} > {"countdown (n 40 and 10)", "pooled (n 240 and 60)"}
+    assert {axis.get_title() for axis in mixed.axes} > {"countdown (n 40/10)", "pooled (n 240/60)"}
     assert {axis.get_title() for axis in greedy.axes} > {"countdown (n 40)"}
 
 

@@ -48,7 +48,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
             color, filled = arm_color(row.arm), row.decoding == "greedy"
             draw_intervals(axis, [row.accuracy], [y], [row.ci_low], [row.ci_high], color, filled)
         counts = part.groupby("decoding", sort=False)["n"].first()
-        axis.set_title(f"{benchmark} (n {' and '.join(f'{count:,}' for count in counts.unique())})")
+        axis.set_title(f"{benchmark} (n {'/'.join(f'{count:,}' for count in counts.unique())})")
         percent_axis(axis, "accuracy (%)")
     categories(axes, [arm_label(arm) for arm in arms])
     legend_above(figure, decoding_handles(decodings))
