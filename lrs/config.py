@@ -36,6 +36,7 @@ class Problems(_Section):
 
 class Decoding(_Section):
     batch_size: PositiveInt = Field(description="rows decoded side by side")
+    workers: PositiveInt = Field(description="processes that share the rows, on a CPU: as many as it has cores")
     problems_per_part: PositiveInt = Field(description="generations saved at a time: the most a kill can lose")
     max_new_tokens: PositiveInt
 

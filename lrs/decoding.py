@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from lrs.gate import confidence_of
 from lrs.slot_cache import SlotCache, banded, order_by_length
 from lrs.steering import Steerer, Steering, SteeringRecord, hooked
+from lrs.workers import CAN_COPY, in_processes
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # ids, attention mask, position ids: logits of the last token
 
@@ -120,6 +121,7 @@ def generate(
     batch_size: int,
     end_ids: Sequence[int],
     steering: Steering | None = None,
+    workers: int = 1,
     on_finished: Callable[[int], None] = lambda count: None,
 ) -> list[Generation]:
     """Continue every prompt until an end token or `max_new_tokens`.
@@ -128,8 +130,10 @@ def generate(
     together. Prompts are never steered; each generated token that is processed is gated exactly once.
 
     Args:
+        batch_size: rows side by side, those of all workers together.
         end_ids: tokens that end a generation (they are part of it).
         steering: what to steer with, if anything.
+        workers: processes of one thread that share the rows, on a CPU; an accelerator needs no more than one.
         on_finished: told how many more generations have finished, now and then.
 
     Returns:
@@ -139,13 +143,35 @@ def generate(
         ValueError: the model has layers that do not attend to everything before, or an empty prompt.
     """
     _check(model, requests)
-    waiting = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
-    longest = len(requests[waiting[-1]].prompt) if waiting else 0
-    sampled = any(request.temperature > 0 for request in requests)
-    batch = _Batch(model, min(batch_size, len(requests)), longest, max_new_tokens, sampled)
+    by_length = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
+    workers = min(workers, batch_size, len(requests)) if model.device.type == "cpu" and CAN_COPY else 1
+    loop = partial(_loop, model, requests, max_new_tokens, batch_size // max(workers, 1), end_ids, steering)
+    if workers < 2:
+        written = loop(by_length, on_finished)
+    else:  # each takes prompts of every length
+        shares = [by_length[first::workers] for first in range(workers)]
+        written = {number: g for share in in_processes(loop, shares, on_finished) for number, g in share.items()}
+    return [written[number] for number in range(len(requests))]
+
+
+def _loop(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    max_new_tokens: int,
+    batch_size: int,
+    end_ids: Sequence[int],
+    steering: Steering | None,
+    waiting: Sequence[int],
+    on_finished: Callable[[int], None],
+) -> dict[int, Generation]:
+    """Continue the requests of the numbers in `waiting`, the last one first: their generations by number."""
+    waiting = list(waiting)
+    longest = max((len(requests[number].prompt) for number in waiting), default=0)
+    sampled = any(requests[number].temperature > 0 for number in waiting)
+    batch = _Batch(model, min(batch_size, len(waiting)), longest, max_new_tokens, sampled)
     steerer = Steerer(steering, len(batch.requests), max_new_tokens + _TOKENS_BETWEEN_CHECKS) if steering else None
     ends = torch.tensor(list(end_ids), device=model.device)
-    results: list[Generation | None] = [None] * len(requests)
+    written: dict[int, Generation] = {}
     with (
         hooked(model, steering.layer, steerer) if steerer else nullcontext(),
         banded(model) as takes_bands,
@@ -162,8 +188,10 @@ def generate(
                 steerer.reward.regroup()
             for _ in range(_TOKENS_BETWEEN_CHECKS):
                 _decode_token(forward, batch, steerer, ends)
-            on_finished(_collect(batch, steerer, results, set(end_ids)))
-    return results
+            finished = _collect(batch, steerer, set(end_ids))
+            written |= finished
+            on_finished(len(finished))
+    return written
 
 
 def _check(model: PreTrainedModel, requests: Sequence[Request]) -> None:
@@ -268,23 +296,24 @@ def _forward(
     return output.logits[:, -1]
 
 
-def _collect(batch: _Batch, steerer: Steerer | None, results: list[Generation | None], ends: set[int]) -> int:
+def _collect(batch: _Batch, steerer: Steerer | None, ends: set[int]) -> dict[int, Generation]:
     """Take the finished generations out of the batch: the one place where the host waits for the device."""
     done = batch.done.tolist()
     finished = [row for row, number in enumerate(batch.requests) if number is not None and done[row]]
     if not finished:
-        return 0
+        return {}
     tokens, confidence = batch.tokens[finished].tolist(), batch.confidence[finished].tolist()
     records = steerer.records() if steerer else None
+    taken = {}
     for index, row in enumerate(finished):
         written = tokens[index][: batch.max_new_tokens]
         end = next((i for i, token in enumerate(written) if token in ends), None)
         length = len(written) if end is None else end + 1
-        results[batch.requests[row]] = Generation(
+        taken[batch.requests[row]] = Generation(
             token_ids=written[:length],
             confidence=confidence[index][:length],
             finish_reason="truncated" if end is None else "answered",
             steering=records[row] if records else None,
         )
         batch.requests[row] = None
-    return len(finished)
+    return taken

@@ -71,6 +71,7 @@ def write_generations(
         requests,
         max_new_tokens=config.decoding.max_new_tokens,
         batch_size=config.decoding.batch_size,
+        workers=config.decoding.workers,
         end_ids=[backbone.tokenizer.eos_token_id],
         steering=steering,
         on_finished=on_finished,

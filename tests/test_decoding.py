@@ -38,8 +38,9 @@ def admitted(prompts):
     return requests_for(prompts[::-1])
 
 
-def run(model, requests, batch_size=4, steering=None, ends=ENDS):
-    return generate(model, requests, max_new_tokens=BUDGET, batch_size=batch_size, end_ids=ends, steering=steering)
+def run(model, requests, batch_size=4, steering=None, ends=ENDS, **options):
+    asked = {"max_new_tokens": BUDGET, "batch_size": batch_size, "end_ids": ends, "steering": steering}
+    return generate(model, requests, **asked, **options)
 
 
 def run_with_logits(model, requests, **asked):
@@ -80,14 +81,17 @@ def test_greedy_equals_transformers_generate(architecture, prompts):
 
 @pytest.mark.parametrize("variant", [None, "token", "history"])
 @pytest.mark.parametrize("sampled", [False, True])
-def test_batch_size_order_and_row_replacement_do_not_matter(model, prompts, variant, sampled):
+def test_batch_size_order_row_replacement_and_workers_do_not_matter(model, prompts, variant, sampled):
     requests = requests_for(prompts, sampled)
     steering = tiny_steering(variant) if variant else None
     alone = run(model, requests, batch_size=1, steering=steering)
     replaced = run(model, requests, batch_size=3, steering=steering)
     together = run(model, requests, batch_size=len(requests), steering=steering)
     shuffled = run(model, requests[::-1], batch_size=4, steering=steering)[::-1]
-    for expected, *others in zip(alone, replaced, together, shuffled, strict=True):
+    finished = []
+    shared_out = run(model, requests, batch_size=5, steering=steering, workers=2, on_finished=finished.append)
+    assert sum(finished) == len(requests)
+    for expected, *others in zip(alone, replaced, together, shuffled, shared_out, strict=True):
         for other in others:
             assert other.token_ids == expected.token_ids
             assert other.finish_reason == expected.finish_reason

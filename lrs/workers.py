@@ -1,0 +1,83 @@
+"""Work shared out among processes: each a copy of this one, with what it needs in memory already."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import TypeVar
+
+import torch
+
+Share, Result = TypeVar("Share"), TypeVar("Result")
+Report = Callable[[int], None]
+
+# Elsewhere a copied process may not use the system's libraries.
+CAN_COPY = sys.platform == "linux"
+
+
+def in_processes(
+    work: Callable[[Share, Report], Result], shares: Sequence[Share], on_progress: Report = lambda amount: None
+) -> list[Result]:
+    """Do every share in a process of its own, all at once, each on one thread.
+
+    Args:
+        work: turns a share into a result, reporting progress to its second argument; neither work nor share is
+            copied anywhere, the result is.
+        on_progress: told what is reported, here in this process.
+
+    Returns:
+        A result a share, in the order of the shares.
+
+    Raises:
+        Exception: whatever the first share that failed raised; the others are stopped.
+        RuntimeError: a process died.
+    """
+    context = get_context("fork")
+    processes, places = [], {}
+    results: list[Result | None] = [None] * len(shares)
+    try:
+        for place, share in enumerate(shares):
+            ours, theirs = context.Pipe(duplex=False)
+            processes.append(context.Process(target=_run, args=(work, share, theirs), daemon=True))
+            processes[-1].start()
+            theirs.close()
+            places[ours] = place
+        while places:
+            for connection in wait(list(places)):
+                kind, content = _receive(connection, places[connection])
+                if kind == "progress":
+                    on_progress(content)
+                elif kind == "error":
+                    raise content
+                else:
+                    results[places.pop(connection)] = content
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+    return results
+
+
+def _receive(connection: Connection, place: int) -> tuple[str, object]:
+    try:
+        return connection.recv()
+    except EOFError:
+        raise RuntimeError(f"worker {place} died before it had finished; was there too little memory?") from None
+
+
+def _run(work: Callable[[Share, Report], Result], share: Share, connection: Connection) -> None:
+    """The life of a worker: results, progress and errors go through the connection."""
+    torch.set_num_threads(1)  # the threads of a copied process are not there any more
+    parent = os.getppid()
+
+    def report(amount: int) -> None:
+        if os.getppid() != parent:  # whoever waited for this is gone
+            os._exit(1)
+        connection.send(("progress", amount))
+
+    try:
+        connection.send(("result", work(share, report)))
+    except Exception as error:
+        connection.send(("error", error))
