@@ -68,7 +68,8 @@ def evaluate(
             Arms share their random numbers.
 
     Returns:
-        A row a problem and seed: see `outcome_row`, plus arm, steered_tokens, reward_before, reward_after, push_ratio.
+        A row a problem and seed: see `outcome_row`, plus arm, shots (worked examples in its prompt), steered_tokens,
+        reward_before, reward_after, push_ratio.
 
     Raises:
         ValueError: a steered arm without a setting of its own, or another arm with one.
@@ -84,7 +85,9 @@ def evaluate(
     def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
         written = write_generations(backbone, jobs, config, steering, temperature, on_finished, prompting)
         return [
-            outcome_row(job, generation, backbone) | {"arm": arm} | asdict(generation.steering or _UNSTEERED)
+            outcome_row(job, generation, backbone)
+            | {"arm": arm, "shots": len(prompting.examples.get(job[0].benchmark, ()))}
+            | asdict(generation.steering or _UNSTEERED)
             for job, generation in written
         ]
 

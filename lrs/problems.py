@@ -93,11 +93,11 @@ def _canonical_equation(metadata: dict[str, Any]) -> str:
     return f"{[abs(a), b, c] if a > 0 else [abs(a), -b, -c]}"
 
 
-_GCD = Benchmark(
-    dataset="gcd",
-    state=lambda m: f"gcd {' '.join(map(str, m['numbers']))}",
-    canonical=lambda m: f"{sorted(m['numbers'])}",
-    keep=("numbers",),
+_CHAIN_SUM = Benchmark(
+    dataset="chain_sum",
+    state=lambda m: f"compute {m['expression']}",
+    canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
+    keep=("expression",),
 )
 BENCHMARKS = {
     "countdown": Benchmark(
@@ -106,26 +106,26 @@ BENCHMARKS = {
         canonical=lambda m: f"{m['target']}={sorted(m['numbers'])}",
         keep=("numbers", "target"),
     ),
-    "chain_sum": Benchmark(
-        dataset="chain_sum",
-        state=lambda m: f"compute {m['expression']}",
-        canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
-        keep=("expression",),
-    ),
+    "chain_sum": _CHAIN_SUM,
     "simple_equations": Benchmark(
         dataset="simple_equations",
         state=_state_equation,
         canonical=_canonical_equation,
         keep=("equation", "variable"),
     ),
-    "gcd": _GCD,
+    "gcd": Benchmark(
+        dataset="gcd",
+        state=lambda m: f"gcd {' '.join(map(str, m['numbers']))}",
+        canonical=lambda m: f"{sorted(m['numbers'])}",
+        keep=("numbers",),
+    ),
     "prime_factorization": Benchmark(
         dataset="prime_factorization",
         state=lambda m: f"factor {' '.join(str(m['number']))}",
         canonical=lambda m: f"{m['number']}",
         keep=("number",),
     ),
-    "gcd_three": _GCD._replace(transfer=True),  # a built-in reasoner has never been asked about more than two numbers
+    "chain_sum_digits": _CHAIN_SUM._replace(transfer=True),  # no built-in reasoner was ever asked to add single digits
 }
 
 

@@ -89,7 +89,7 @@ def test_prime_factorization(answer, correct):
     assert answered(factored(4314, 2, 3, 719), answer) is correct
 
 
-@pytest.mark.parametrize("benchmark", ["gcd", "gcd_three", "simple_equations"])
+@pytest.mark.parametrize("benchmark", ["gcd", "chain_sum_digits", "simple_equations"])
 def test_integer_answers(benchmark):
     problem = Problem("id", benchmark, "", "12", {}, "test")
     assert answered(problem, "12")

@@ -68,6 +68,7 @@ def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     assert base["problem_id"].tolist() == [problem.id for problem in problems]
     assert (base["steered_tokens"] == 0).all()
     assert base["push_ratio"].isna().all()
+    assert (base["shots"] == 0).all()
     assert (base["processed_tokens"] == base["tokens"] - 1).all()
     still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, config, folder / "lrs")
     assert still["text"].tolist() == base["text"].tolist()  # a push of length 0
@@ -189,10 +190,10 @@ def test_as_many_worked_examples_as_the_context_holds(config, backbone, problems
 
 
 def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(config):
-    with pytest.raises(ValueError, match="add gcd to the profile's benchmarks"):
-        worked_examples("gcd_three", config)
-    gcd = config.model_copy(update={"benchmarks": {"gcd": {"min_value": 2, "max_value": 400}}})
-    assert worked_examples("gcd_three", gcd) == worked_examples("gcd", gcd)
+    assert worked_examples("chain_sum_digits", config) == worked_examples("chain_sum", config)
+    without = config.model_copy(update={"benchmarks": {}})
+    with pytest.raises(ValueError, match="add chain_sum to the profile's benchmarks"):
+        worked_examples("chain_sum_digits", without)
 
 
 def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems):

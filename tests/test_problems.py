@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lrs import problems
 from lrs.answers import is_correct
+from lrs.config import load_config
 from lrs.problems import (
     SPLIT_SHARES,
     Problem,
@@ -75,9 +77,25 @@ def test_linear_equations_are_read_in_any_order():
 
 
 @given(st.lists(number, min_size=2, max_size=3), st.randoms(use_true_random=False))
-def test_gcd_is_the_same_problem_in_any_order_and_under_any_name(numbers, rng):
+def test_gcd_is_the_same_problem_in_any_order(numbers, rng):
     shuffled = {"numbers": rng.sample(numbers, len(numbers))}
-    assert problem_id("gcd", {"numbers": numbers}) == problem_id("gcd_three", shuffled)
+    assert problem_id("gcd", {"numbers": numbers}) == problem_id("gcd", shuffled)
+
+
+def test_a_problem_is_the_same_under_the_name_of_a_transfer_benchmark():
+    assert problem_id("chain_sum", {"expression": "1 + 2 - 3"}) == problem_id(
+        "chain_sum_digits", {"expression": "1 - 3 + 2"}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("benchmark", load_config("full").benchmarks)
+def test_a_family_has_50_000_distinct_problems_and_no_constant_answers_most(benchmark):
+    difficulty = load_config("full").benchmarks[benchmark]
+    drawn = list(itertools.islice(stream_problems(benchmark, difficulty, seed=0), 50_000))
+    assert len({problem.id for problem in drawn}) == 50_000
+    ((_, commonest),) = Counter(problem.answer for problem in drawn[:2000]).most_common(1)
+    assert commonest < 0.4 * 2000
 
 
 @pytest.mark.parametrize(

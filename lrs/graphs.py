@@ -1,0 +1,45 @@
+"""One step repeated many times: on an NVIDIA GPU recorded as CUDA graphs, and replayed without Python."""
+
+from collections.abc import Callable, Hashable
+
+import torch
+
+Step = Callable[[], None]
+
+
+def cuda_graph(step: Step) -> Step:
+    """Record what a step asks of the GPU, without doing it; the way to do it."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class Replayed:
+    """A step that is recorded for each shape it takes, and replayed from then on.
+
+    The step may change tensors in place and nothing else that it reads: a replay sees the tensors of the recording.
+    What the host counts along, `count` counts when a replay does not. The first step of a shape is taken as it is,
+    which warms libraries up; the second is recorded.
+    """
+
+    def __init__(self, step: Step, count: Step, record: Callable[[Step], Step] | None):
+        self._step, self._count, self._record = step, count, record
+        self._replays: dict[Hashable, Step | None] = {}
+
+    def __call__(self, shape: Hashable) -> None:
+        """Take the step, at a shape of its tensors."""
+        if self._record is None or shape not in self._replays:
+            self._replays[shape] = None
+            self._step()
+            return
+        replay = self._replays[shape]
+        if replay is None:
+            replay = self._replays[shape] = self._record(self._step)  # counts on the host, does nothing on the device
+        else:
+            self._count()
+        replay()
+
+    def forget(self) -> None:
+        """Drop all recordings: the tensors of the step are others from now on."""
+        self._replays.clear()
