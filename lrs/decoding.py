@@ -3,7 +3,6 @@
 Nothing in the token loop waits for the device: finished rows are looked for once every few tokens only.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.gate import confidence_of
+from lrs.graphs import Replayed, cuda_graph
+from lrs.sampling import choose, uniforms
 from lrs.slot_cache import SlotCache, banded, order_by_length
 from lrs.steering import Steerer, Steering, SteeringRecord, hooked
 from lrs.workers import CAN_COPY, in_processes
@@ -46,28 +46,6 @@ class Generation:
     confidence: list[float]
     finish_reason: str  # answered, truncated
     steering: SteeringRecord | None
-
-
-def uniforms(problem_id: str, seed: int, count: int) -> np.ndarray:
-    """Uniform numbers for positions 0..count-1 of one generation: Philox, keyed by problem and seed."""
-    key = int.from_bytes(hashlib.sha256(f"{problem_id}:{seed}".encode()).digest()[:16], "little")
-    return np.random.Generator(np.random.Philox(key=key)).random(count)
-
-
-def choose(logits: Tensor, temperature: Tensor, uniform: Tensor, mode: Tensor) -> Tensor:
-    """The next token of each row: the mode where temperature is 0, else the inverse CDF in vocabulary order.
-
-    Args:
-        logits: (rows, vocabulary), untempered.
-        temperature: (rows,), at least 0.
-        uniform: (rows,) in [0, 1).
-        mode: (rows,) tokens of the highest logits.
-    """
-    tempered = logits.double() / torch.where(temperature > 0, temperature, 1.0)[:, None]
-    cumulative = tempered.softmax(dim=-1).cumsum(dim=-1)
-    threshold = (uniform * cumulative[:, -1])[:, None]
-    sampled = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-    return torch.where(temperature > 0, sampled, mode)
 
 
 class _Batch:
@@ -101,7 +79,7 @@ class _Batch:
         self.tokens[rows, count] = token
         self.confidence[rows, count] = confidence.to(self.confidence.dtype)
         self.count[rows] = count + 1
-        self.done[rows] |= torch.isin(token, ends) | (count + 1 >= self.max_new_tokens)
+        self.done[rows] |= (token[:, None] == ends).any(dim=1) | (count + 1 >= self.max_new_tokens)
         return confidence
 
     def keep(self, rows: list[int]) -> None:
@@ -177,9 +155,15 @@ def _loop(
         banded(model) as takes_bands,
     ):
         forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
+        step = Replayed(
+            step=partial(_decode_token, forward, batch, steerer, ends),
+            count=partial(_count_token, batch, steerer),
+            record=_recorder(model.device),
+        )
         while waiting or len(batch.free) < len(batch.requests):
             _release(batch, steerer)
-            _rearrange(batch, steerer, bool(waiting))
+            if _rearrange(batch, steerer, bool(waiting)):
+                step.forget()
             if waiting and len(free := batch.free) >= max(1, round(_SMALLEST_REFILL * len(batch.requests))):
                 chosen = {row: waiting.pop() for row in free[: len(waiting)]}
                 _admit(forward, batch, steerer, requests, chosen, ends)
@@ -187,7 +171,7 @@ def _loop(
             if steerer:
                 steerer.reward.regroup()
             for _ in range(_TOKENS_BETWEEN_CHECKS):
-                _decode_token(forward, batch, steerer, ends)
+                step(_shape(batch, steerer))
             finished = _collect(batch, steerer, set(end_ids))
             written |= finished
             on_finished(len(finished))
@@ -216,17 +200,32 @@ def _release(batch: _Batch, steerer: Steerer | None) -> None:
             steerer.reset(free)
 
 
-def _rearrange(batch: _Batch, steerer: Steerer | None, more: bool) -> None:
-    """Drop free rows if many are and no prompt waits; on a CPU, bring rows of like length together."""
+def _shape(batch: _Batch, steerer: Steerer | None) -> tuple[int, ...]:
+    """What a recording of the next step would hold for: rows, and the columns that attention reads."""
+    return len(batch.requests), batch.cache.next_width, steerer.reward.next_width if steerer else 0
+
+
+def _recorder(device: torch.device) -> Callable[[Callable[[], None]], Callable[[], None]] | None:
+    return cuda_graph if device.type == "cuda" else None
+
+
+def _rearrange(batch: _Batch, steerer: Steerer | None, more: bool) -> bool:
+    """Drop free rows if many are and no prompt waits; on a CPU, bring rows of like length together.
+
+    Returns:
+        Whether any row was moved or dropped.
+    """
     rows = list(range(len(batch.requests)))
     if not more and len(batch.free) > (1 - _WORTH_COMPACTING) * len(rows):
         rows = [row for row in rows if batch.requests[row] is not None]
     if batch.tokens.device.type == "cpu":
         rows = order_by_length(batch.cache.host_lengths, rows)
-    if rows != list(range(len(batch.requests))):
+    changed = rows != list(range(len(batch.requests)))
+    if changed:
         batch.keep(rows)
         if steerer:
             steerer.keep(rows)
+    return changed
 
 
 def _admit(
@@ -267,10 +266,17 @@ def _decode_token(forward: Forward, batch: _Batch, steerer: Steerer | None, ends
     attention = batch.cache.decode()
     if steerer:
         steerer.enabled = True
-        steerer.active = ~batch.done
+        torch.logical_not(batch.done, out=steerer.active)
     confidence = batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), rows, ends)
     if steerer:
-        steerer.confidence = confidence
+        steerer.confidence.copy_(confidence)
+
+
+def _count_token(batch: _Batch, steerer: Steerer | None) -> None:
+    """What the host knows after a token of every row."""
+    batch.cache.count_token()
+    if steerer:
+        steerer.reward.count_token()
 
 
 def _forward(

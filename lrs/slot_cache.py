@@ -18,6 +18,7 @@ Band = tuple[slice, int]  # neighbouring rows, and how many columns their longes
 # On a CPU attention waits for memory: rows of like length are kept together, and read no further than they need.
 # On an accelerator one wide read costs less than several narrow ones.
 _BAND = 48  # tokens
+_WIDTH_MULTIPLE = {"cpu": 1}  # columns; on an accelerator each width is a recording of its own, so there are few
 _ATTENTION = "lrs_banded"
 
 
@@ -67,10 +68,20 @@ class SlotCache(Cache):
             Additive attention mask, (rows, 1, 1, width).
         """
         self._source = None
-        self._target, self.lengths = self.lengths, self.lengths + 1
-        self.host_lengths += 1
-        self._width = self.get_seq_length()
+        self._target = self.lengths.clone()
+        self.lengths += 1
+        self._width = self.next_width
+        self.count_token()
         return newest_mask(self._target, self._width, self.dtype)
+
+    def count_token(self) -> None:
+        """Let the host know of a token more in every row."""
+        self.host_lengths += 1
+
+    @property
+    def next_width(self) -> int:
+        """How many columns attention reads at the next token."""
+        return width_for(self.get_seq_length() + 1, self.capacity, self.device)
 
     @property
     def positions(self) -> Tensor:
@@ -156,6 +167,12 @@ def runs_of_like_length(lengths: np.ndarray, device: torch.device) -> list[slice
     """The rows, in runs of neighbours whose lengths lie in the same band; on an accelerator in one run."""
     changes = np.flatnonzero(np.diff(lengths // _BAND)) + 1 if device.type == "cpu" else np.array([], dtype=int)
     return [slice(start, end) for start, end in pairwise([0, *changes.tolist(), len(lengths)])]
+
+
+def width_for(length: int, capacity: int, device: torch.device) -> int:
+    """How many columns attention reads where the longest row has `length` tokens."""
+    multiple = _WIDTH_MULTIPLE.get(device.type, 128)
+    return min(-(-length // multiple) * multiple, capacity)
 
 
 def newest_mask(lengths: Tensor, width: int, dtype: torch.dtype) -> Tensor:

@@ -60,7 +60,7 @@ class Steerer:
         """Forget everything and begin `rows` new generations; `capacity` (tokens) is where histories start."""
         device = self.steering.reward.head.weight.device
         self.reward = RewardSteps(self.steering.reward, rows, capacity)
-        self.confidence = torch.ones(rows, device=device)
+        self.confidence = torch.ones(rows, dtype=self.reward.dtype, device=device)
         self.active = torch.ones(rows, dtype=torch.bool, device=device)
         self._sums = torch.zeros(4, rows, dtype=torch.float64, device=device)
 
@@ -78,40 +78,44 @@ class Steerer:
 
     def push(self, hidden: Tensor) -> Tensor:
         """The steered residual stream of each row's current token, (rows, d_model); rows not gated are unchanged."""
-        dictionary = self.steering.dictionary
-        latent = dictionary.encode(hidden.to(self.reward.dtype))
+        latent = self.steering.dictionary.encode(hidden.to(self.reward.dtype))
         before = self.reward.logit(latent).sigmoid()
         steered = self.steering.gate(before, self.confidence) & self.active
-        moved, after = (self._repair_some if self._selects else self._repair_all)(latent, steered)
+        pushed = (self._repair_some if self._selects else self._repair_all)(hidden, latent, before, steered)
         self.reward.advance()
-        change = write_back(latent, moved, dictionary.W_dec, dictionary.input_scale).to(hidden.dtype)
-        self._account(steered, before, after, change, hidden)
+        return pushed
+
+    def _repair_all(self, hidden: Tensor, latent: Tensor, before: Tensor, steered: Tensor) -> Tensor:
+        """Ascend from every latent and keep what the gate lets through: nothing waits for the device."""
+        moved = self._ascend(self.reward, latent)
+        moved = torch.where(steered[:, None], moved, latent)
+        change = self._change(latent, moved, hidden)
+        facts = self._facts(before, self.reward.logit(moved).sigmoid(), change, hidden)
+        self._sums += torch.where(steered, facts, 0.0)
         return torch.where(steered[:, None], hidden + change, hidden)
 
-    def _repair_all(self, latent: Tensor, steered: Tensor) -> tuple[Tensor, Tensor]:
-        """Ascend from every latent and keep what the gate lets through: nothing waits for the device.
-
-        Returns:
-            The latents after repair, (rows, d_sae), and their rewards, (rows,).
-        """
-        moved = ascend(latent, self.reward.gradient(), self.reward.gradient_at, self.steering.ascent)
-        moved = torch.where(steered[:, None], moved, latent)
-        return moved, self.reward.logit(moved).sigmoid()
-
-    def _repair_some(self, latent: Tensor, steered: Tensor) -> tuple[Tensor, Tensor]:
-        """The same where rows can be told apart at no cost: only gated ones ascend; other rewards are not given."""
+    def _repair_some(self, hidden: Tensor, latent: Tensor, before: Tensor, steered: Tensor) -> Tensor:
+        """The same where rows can be told apart at no cost: only gated ones ascend."""
         (rows,) = steered.nonzero(as_tuple=True)
         some = self.reward.select(rows)
-        moved, after = latent.clone(), torch.full_like(latent[:, 0], float("nan"))
-        moved[rows] = ascend(latent[rows], some.gradient(), some.gradient_at, self.steering.ascent)
-        after[rows] = some.logit(moved[rows]).sigmoid()
+        latent, before, fragile = (of_all.index_select(0, rows) for of_all in (latent, before, hidden))
+        moved = self._ascend(some, latent)
+        change = self._change(latent, moved, fragile)
+        self._sums.index_add_(1, rows, self._facts(before, some.logit(moved).sigmoid(), change, fragile))
         self.reward.adopt(rows, some)
-        return moved, after
+        return hidden.index_copy(0, rows, fragile + change)
 
-    def _account(self, steered: Tensor, before: Tensor, after: Tensor, change: Tensor, hidden: Tensor) -> None:
+    def _ascend(self, reward: RewardSteps, latent: Tensor) -> Tensor:
+        return ascend(latent, reward.gradient(), reward.gradient_at, self.steering.ascent)
+
+    def _change(self, latent: Tensor, moved: Tensor, hidden: Tensor) -> Tensor:
+        dictionary = self.steering.dictionary
+        return write_back(latent, moved, dictionary.W_dec, dictionary.input_scale).to(hidden.dtype)
+
+    def _facts(self, before: Tensor, after: Tensor, change: Tensor, hidden: Tensor) -> Tensor:
+        """What is summed up of each row's push, (4, rows): one, its rewards, and ||dh|| / ||h||."""
         ratio = change.norm(dim=-1) / hidden.norm(dim=-1)
-        row = torch.stack([torch.ones_like(ratio, dtype=before.dtype), before, after, ratio])
-        self._sums += torch.where(steered, row, 0.0)
+        return torch.stack([torch.ones_like(before), before, after, ratio]).to(self._sums.dtype)
 
     def records(self) -> list[SteeringRecord]:
         """What has been done to each row since it was admitted."""

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tape
 import torch
 from conftest import VOCABULARY, tiny_llama, tiny_steering
 from hypothesis import given, settings
@@ -10,8 +11,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lrs import decoding, slot_cache
-from lrs.decoding import Request, choose, generate, uniforms
+from lrs.decoding import Request, generate
 from lrs.gate import NEVER, Gate
+from lrs.sampling import choose, uniforms
 from lrs.steering import Steerer
 
 BUDGET = 24
@@ -21,11 +23,14 @@ MANY = {"max_new_tokens": 10, "end_ids": [7]}
 
 @pytest.fixture(params=["cpu", "accelerator"], autouse=True, scope="module")
 def way(request):
-    """Every test runs both ways: bands of rows and gated rows alone, as on a CPU; whole batches, as elsewhere."""
+    """Every test runs both ways: bands of rows and gated rows alone, as on a CPU; on whole batches and, after the first
+    steps of a shape, from a recording of its tensor operations, as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slot_cache, "_BAND", 5 if request.param == "cpu" else 10**6)
         if request.param == "accelerator":
             patch.setattr(Steerer, "_selects", property(lambda _: False, lambda *_: None), raising=False)
+            patch.setattr(decoding, "_recorder", lambda device: tape.record)
+            patch.setitem(slot_cache._WIDTH_MULTIPLE, "cpu", 8)
         yield request.param
 
 
@@ -56,6 +61,7 @@ def run_with_logits(model, requests, **asked):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding._Batch, "append", watched)
+        patch.setattr(decoding, "_recorder", lambda device: None)  # a replay would not be watched
         written = generate(model, requests, **asked)
     return written, [torch.stack(of[: len(g.token_ids)]) for of, g in zip(seen, written, strict=True)]
 
@@ -133,6 +139,21 @@ def test_many_rows_in_bands_equal_one_row(model, early_and_late, way, variant, m
     if variant:
         assert sum(g.steering.steered_tokens for g in many) > 0
         assert [g.steering.steered_tokens for g in many] == [g.steering.steered_tokens for g in one]
+
+
+def test_on_a_gpu_most_tokens_are_replayed(model, prompts, way, monkeypatch):
+    steps, step = [], decoding._decode_token
+    monkeypatch.setattr(decoding, "_decode_token", lambda *state: (steps.append(1), step(*state)))
+    generate(
+        model,
+        requests_for(prompts[:4]),
+        max_new_tokens=64,
+        batch_size=4,
+        end_ids=[VOCABULARY],
+        steering=tiny_steering(),
+    )
+    widths = (max(map(len, prompts[:4])) + 64) // 8 + 1
+    assert len(steps) == 64 if way == "cpu" else len(steps) <= 2 * widths < 32
 
 
 def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late, monkeypatch):
