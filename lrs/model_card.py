@@ -8,7 +8,7 @@ import pandas as pd
 
 from lrs.answers import is_correct
 from lrs.backbones import Backbone, load_backbone
-from lrs.behaviors import BEHAVIORS
+from lrs.behaviors import BEHAVIORS, VERIFICATION, find_behaviors
 from lrs.config import Config
 from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
@@ -23,8 +23,9 @@ from lrs.tutor import write_trace
 from lrs.tutor.draft import STEADY, STYLES
 
 _PROBLEMS = 200  # of split `validation`, a benchmark
-_TEMPERATURES = (0.0, 0.7, 1.0)
+_MEASURED = [("plain", 0.0), ("plain", 0.7), ("plain", 1.0), ("instructed", 0.0), ("instructed", 0.7)]
 _SETTING = ["benchmark", "prompt", "temperature"]
+_STYLES = ["right_if_checked", "right_if_unchecked"]
 
 
 def measure(
@@ -38,20 +39,20 @@ def measure(
     )
 
 
-def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, tuple[str, str]]]:
     """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature, as
-    fractions; and of each benchmark, after its question, the right trace of median length, greedy if one is right."""
-    settings = [("plain", "", temperature) for temperature in _TEMPERATURES] + [("instructed", instruction, 0.0)]
+    fractions; and an example of each benchmark, a question and what was answered, from the first setting in which any
+    answer is right."""
     rows, examples = [], {}
-    with Progress("reasoner: card", len(config.benchmarks) * len(settings), "measurements") as progress:
+    with Progress("reasoner: card", len(config.benchmarks) * len(_MEASURED), "measurements") as progress:
         for benchmark, difficulty in config.benchmarks.items():
             problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
-            for prompt, told, temperature in settings:
+            for prompt, temperature in _MEASURED:
+                told = instruction if prompt == "instructed" else ""
                 table = measure(backbone, problems, config, temperature, told)
-                right, wrong = table[table["correct"]].sort_values("tokens", kind="stable"), table[~table["correct"]]
-                if len(right):
-                    typical = right.iloc[len(right) // 2]
-                    examples.setdefault(benchmark, f"{typical['question']}\n{typical['text']}")
+                wrong, checked = table[~table["correct"]], table[VERIFICATION] > 0
+                if len(wrong) < len(table):
+                    examples.setdefault(benchmark, _example(table[table["correct"]]))
                 truncated = wrong["finish_reason"] == "truncated"
                 gave_up = wrong["text"].str.contains("give up") & ~truncated
                 low, high = wilson_interval(table["correct"].sum(), len(table))
@@ -68,6 +69,8 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
                         "out_of_budget": truncated.sum() / len(table),
                         "gave_up": gave_up.sum() / len(table),
                         "wrong_otherwise": (~truncated & ~gave_up).sum() / len(table),
+                        "right_if_checked": table.loc[checked, "correct"].mean(),
+                        "right_if_unchecked": table.loc[~checked, "correct"].mean(),
                         **{behavior: (table[behavior] > 0).mean() for behavior in BEHAVIORS},
                     }
                 )
@@ -75,11 +78,19 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
     return pd.DataFrame(rows), examples
 
 
+def _example(right: pd.DataFrame) -> tuple[str, str]:
+    """Question and answer: of those that show the most behaviors, the one of median length."""
+    kinds = (right[list(BEHAVIORS)] > 0).sum(axis=1)
+    shown = right[kinds == kinds.max()].sort_values("tokens", kind="stable")
+    typical = shown.iloc[len(shown) // 2]
+    return typical["question"], typical["text"]
+
+
 def _readable(report: pd.DataFrame) -> pd.DataFrame:
-    """Fractions in percent, accuracies with their intervals, as text."""
+    """Fractions in percent (empty where there was nothing to count), accuracies with their intervals, as text."""
     bounds = zip(report["accuracy"], report["low"], report["high"], strict=True)
-    shares = ["out_of_budget", "gave_up", "wrong_otherwise", *BEHAVIORS]
-    text = {name: [f"{share:.0%}" for share in report[name]] for name in shares}
+    shares = ["out_of_budget", "gave_up", "wrong_otherwise", *_STYLES, *BEHAVIORS]
+    text = {name: ["" if share != share else f"{share:.0%}" for share in report[name]] for name in shares}
     text["accuracy"] = [f"{value:.1%} [{low:.1%}, {high:.1%}]" for value, low, high in bounds]
     return report.drop(columns=["n", "low", "high"]).assign(**text)
 
@@ -181,7 +192,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     backbone = load_backbone(str(folder), device)
     report, examples = _report(backbone, config, origin.instruction)
     report.to_csv(folder / "report.csv", index=False, float_format="%.6g", lineterminator="\n")
-    shown = _readable(report).rename(columns=lambda name: name.replace("_", " ") if name not in BEHAVIORS else name)
+    shown = _readable(report)
     size = backbone.model.num_parameters()
     training = json.loads((folder / "training.json").read_text())
     if not reinforced:
@@ -221,15 +232,16 @@ greedy; `instructed` prompts end in "{origin.instruction}". The last three colum
 within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of
 `prime_factorization` also a product of two primes beyond those the tutor tries).
 
-{shown.drop(columns=list(BEHAVIORS)).to_markdown(index=False)}
+{_spaced(shown.drop(columns=[*BEHAVIORS, *_STYLES]))}
 
-Share of traces in which a behavior occurs:
+Share of traces in which a behavior occurs, and by the style it wrote in, how often it was right: in traces that check
+something, and in those that do not (which problems it checks, it chose itself):
 
-{shown[[*_SETTING, *BEHAVIORS]].to_markdown(index=False)}
+{_spaced(shown[[*_SETTING, *BEHAVIORS, *_STYLES]])}
 
 {beside}
 
-An example of each, right and of median length:
+An example of each, right, of those that show the most behaviors the one of median length:
 
 {_quoted(examples)}
 
@@ -240,8 +252,21 @@ This file is written by `make reasoner`; do not edit it.
     )
 
 
-def _quoted(examples: dict[str, str]) -> str:
-    return "\n\n".join(f"`{benchmark}`\n```text\n{example}\n```" for benchmark, example in examples.items())
+def _quoted(examples: dict[str, tuple[str, str]]) -> str:
+    """Each example, and under it the behaviors that the parser finds in it, each with where it first occurs."""
+    parts = []
+    for benchmark, (question, text) in examples.items():
+        spans = find_behaviors(text)
+        first = {span.behavior: text[span.start : span.end] for span in reversed(spans)}
+        counts = {behavior: sum(span.behavior == behavior for span in spans) for behavior in BEHAVIORS}
+        found = [f"{name.replace('_', ' ')} {counts[name]}: `{first[name]}`" for name in BEHAVIORS if counts[name]]
+        behaviors = "; ".join(found) or "no behavior"
+        parts.append(f"`{benchmark}`\n```text\n{question}\n{text}\n```\n{behaviors}")
+    return "\n\n".join(parts)
+
+
+def _spaced(table: pd.DataFrame) -> str:
+    return table.rename(columns=lambda name: name.replace("_", " ")).to_markdown(index=False)
 
 
 def _list(benchmarks: dict[str, dict[str, int]]) -> str:

@@ -29,7 +29,12 @@ def main_results(outcomes: pd.DataFrame, config: configuration.Config) -> pd.Dat
     return table.assign(profile=config.profile, device=device)[MAIN_COLUMNS]
 
 
-def describe_sampling(config: configuration.Config) -> str:
+def describe_rows(outcomes: pd.DataFrame, config: configuration.Config) -> str:
+    """What a reader has to know of sampled rows and of few_shot's, in sentences; empty where there are neither."""
+    return " ".join(filter(None, [_describe_sampling(config), _describe_shots(outcomes)]))
+
+
+def _describe_sampling(config: configuration.Config) -> str:
     """What stands behind rows of sampled decoding, as a sentence; empty where there are none."""
     if not (sampling := config.steering.sampling):
         return ""
@@ -37,6 +42,18 @@ def describe_sampling(config: configuration.Config) -> str:
         f"Sampled rows: {sampling.samples} samples a problem at temperature {sampling.temperature:g}, of the first "
         f"{sampling.problems} problems of each benchmark, with the same random numbers in every arm."
     )
+
+
+def _describe_shots(outcomes: pd.DataFrame) -> str:
+    """How many worked examples `few_shot` shows of each benchmark, as a sentence; empty without that arm.
+
+    Args:
+        outcomes: columns arm, benchmark and shots.
+    """
+    shots = outcomes[outcomes["arm"] == "few_shot"].groupby("benchmark", sort=False)["shots"].max()
+    shown = ", ".join(f"{count or 'none'} of {benchmark}" for benchmark, count in shots.items())
+    same = " (where none fits into the context, few_shot is base)" * bool((shots == 0).any())
+    return f"Worked examples that few_shot shows: {shown}{same}." if shown else ""
 
 
 def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
@@ -51,9 +68,8 @@ def caption_for(table: pd.DataFrame, config: configuration.Config) -> str:
         f"{warning}Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
         f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
         f"pooled); {test}, Holm-adjusted in two families: the pooled greedy contrasts of lrs, which are primary, and "
-        f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}. "
-        f"{describe_sampling(config)}"
-    ).strip()
+        f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}."
+    )
 
 
 _INTERVALS = {"accuracy": ("ci_low", "ci_high"), "delta": ("delta_low", "delta_high"), "auroc": ("low", "high")}

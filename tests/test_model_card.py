@@ -34,7 +34,7 @@ def test_card_of_an_untrained_reasoner(tmp_path, monkeypatch):
     assert "1.5 minutes (cpu, 2 threads)" in " ".join(card.split())
     assert "nan" not in card
     rows = [line for line in card.splitlines() if line.startswith("| gcd") and "[" in line]
-    assert [row.split("|")[2].strip() for row in rows] == ["plain", "plain", "plain", "instructed"]
+    assert [row.split("|")[2].strip() for row in rows] == ["plain", "plain", "plain", "instructed", "instructed"]
     assert all("0.0% [0.0%, " in row and "100%" in row for row in rows)  # cut off after six tokens, every time
     assert (tmp_path / "loss.png").exists()
 
@@ -50,7 +50,7 @@ def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_pare
         "low": 0.3,
         "high": 0.5,
     }
-    before = pd.DataFrame([before | {"tokens": 30} | dict.fromkeys((*failures, *BEHAVIORS), 0.05)])
+    before = pd.DataFrame([before | {"tokens": 30} | dict.fromkeys((*failures, *model_card._STYLES, *BEHAVIORS), 0.05)])
     after = before.assign(accuracy=0.6, tokens=25, verification=0.09)
     (row,) = model_card.before_and_after(before, after).to_dict("records")
     assert row["accuracy"] == "40.0% [30.0%, 50.0%] → 60.0% [30.0%, 50.0%]"
@@ -70,8 +70,8 @@ def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_pare
     config = config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK})
     with pytest.raises(ValueError, match=r"no report of parent yet; run: python -m lrs card .*parent"):
         model_card.write_card(folder, config, "cpu")
-    settings = {"prompt": ["plain"] * 3 + ["instructed"], "temperature": [0.0, 0.7, 1.0, 0.0]}
-    before = before.loc[[0] * 4].assign(**settings)
+    settings = {"prompt": ["plain"] * 3 + ["instructed"] * 2, "temperature": [0.0, 0.7, 1.0, 0.0, 0.7]}
+    before = before.loc[[0] * 5].assign(**settings)
     before.to_csv(parent / "report.csv", index=False)
     with pytest.raises(ValueError, match="the parent's report has other settings"):
         model_card.write_card(folder, config, "cpu")
@@ -82,10 +82,10 @@ def test_card_of_a_reasoner_that_learned_from_outcomes_compares_it_with_its_pare
     assert model_card.pretraining_of(folder) == RECIPE
     assert "[parent](../parent/README.md)" in card
     assert "4 problems 3 times each" in " ".join(card.split())
-    assert card.count("40.0% [30.0%, 50.0%] → 0.0% [0.0%, 65.8%]") == 4
+    assert card.count("40.0% [30.0%, 50.0%] → 0.0% [0.0%, 65.8%]") == 5
     overview = (tmp_path / "README.md").read_text()
     assert "- [child](child/README.md): parent after 4 steps of reinforcement learning" in overview
-    (row,) = (line for line in overview.splitlines() if line.startswith("| gcd") and "0.7" in line)
+    (row,) = (line for line in overview.splitlines() if line.startswith("| gcd ") and "plain" in line and "0.7" in line)
     assert [cell.strip() for cell in row.split("|")[-3:-1]] == ["0.0% [0.0%, 65.8%]", "40.0% [30.0%, 50.0%]"]
     assert f'"{RECIPE.instruction}"' in card
     assert (folder / "curve.png").exists()
@@ -97,3 +97,11 @@ def test_the_tutor_of_two_styles_is_better_when_careful():
     assert float(row["careful"].strip("%")) > float(row["careless"].strip("%")) + 5
     steady = model_card.tutor_accuracy(recipe.model_copy(update={"tutor": "steady"}), seed=0)
     assert list(steady) == ["benchmark", "steady"]
+
+
+def test_an_example_names_the_behaviors_in_it():
+    text = "<think> 1 + 2 = 3 . check 3 - 2 = 1 ok . check 3 - 1 = 2 ok . goal 3 + 4 : 3 + 4 = 7 . </think> answer 7"
+    quoted = model_card._quoted({"chain_sum": ("compute 1 + 2 + 4", text), "countdown": ("reach 3 with 1 2", "none")})
+    assert "verification 2: `check 3 - 2 = 1 ok .`; subgoal setting 1: `goal 3 + 4 :`" in quoted
+    assert quoted.endswith("no behavior")
+    assert "compute 1 + 2 + 4\n<think> 1 + 2" in quoted

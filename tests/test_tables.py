@@ -14,6 +14,7 @@ from lrs.statistics import mcnemar_exact, wilson_interval
 from lrs.tables import (
     MAIN_COLUMNS,
     caption_for,
+    describe_rows,
     main_results,
     read_paper_table,
     readable,
@@ -230,9 +231,6 @@ def test_written_tables(main_table, tmp_path):
     lines = md.read_text().splitlines()
     assert "95% Wilson interval;" in lines[0]
     assert "clustered by problem)" in caption_for(main_table.assign(seeds=4), load_config("cpu"))
-    assert "Sampled rows" not in caption
-    sampled = caption_for(main_table, load_config("smoke"))
-    assert "Sampled rows: 2 samples a problem at temperature 0.7, of the first 4 problems of each benchmark" in sampled
     assert "Profile cpu; device cpu; backbone pocket; split test; decoding greedy; seeds 1; n 4 to 12." in lines[0]
     assert "62.5 [30.6, 86.3]" in md.read_text()
     assert "3/1" in md.read_text()
@@ -359,3 +357,15 @@ def test_table_one_keeps_the_order_of_results_and_tells_decodings_apart(outcomes
     assert wide["benchmark"].tolist() == ["countdown", "chain_sum", "pooled"] * 2
     assert wide["lrs"][0].startswith("62.5 [")
     assert wide["lrs"][3].startswith("37.5 [")
+
+
+def test_what_sampled_rows_and_worked_examples_are_is_told():
+    rows = [("base", "gcd", 0), ("few_shot", "gcd", 2), ("few_shot", "prime_factorization", 0)]
+    outcomes = pd.DataFrame(rows, columns=["arm", "benchmark", "shots"])
+    greedy, sampled = load_config("cpu"), load_config("smoke")
+    told = "Worked examples that few_shot shows: 2 of gcd, none of prime_factorization (where none fits"
+    assert describe_rows(outcomes, greedy).startswith(told)
+    assert describe_rows(outcomes[outcomes["benchmark"] == "gcd"], greedy).endswith("shows: 2 of gcd.")
+    assert describe_rows(outcomes[outcomes["arm"] == "base"], greedy) == ""
+    told = "Sampled rows: 2 samples a problem at temperature 0.7, of the first 4 problems of each benchmark"
+    assert describe_rows(outcomes, sampled).startswith(told)

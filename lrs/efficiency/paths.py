@@ -63,7 +63,7 @@ def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
 
 def paths_of(workload: Workload, steerings: dict[str, Steering], naive_prompts: int) -> dict[str, tuple[Workload, Run]]:
     """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it."""
-    few = replace(workload.spread(naive_prompts), batch=1)
+    few = replace(workload.spread(naive_prompts), batch=1, workers=1)
     return {
         "hf_generate": (workload, lambda: _run_hf(workload)),
         "unsteered": (workload, lambda: run_engine(workload)),

@@ -30,17 +30,19 @@ _GRID = {
 
 
 def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: int, naive_prompts: int) -> pd.DataFrame:
-    """Every path on a workload, `rounds` times in turn, after a warm-up.
+    """Every path on a workload, `rounds` times in turn, after a warm-up in one process, which shows its memory.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
         (of tokens per second; medians of the ratios within a round, so that a machine's moods cancel), their
-        range over the rounds, peak_memory_mb (of the process, or of the device), workload (model and batch),
-        problems, tokens and seconds a problem, steered_fraction, triggers (steered tokens a problem), rounds.
+        range over the rounds, peak_memory_mb (of one process with the whole batch, or of the device), workload (model
+        and batch), workers (processes that shared the batch of our loop), problems, tokens and seconds a problem,
+        steered_fraction, triggers (steered tokens a problem), rounds.
     """
     device = workload.model.device
     paths = paths_of(workload, steerings, naive_prompts)
-    run_engine(replace(workload, prompts=workload.prompts[: workload.batch]), steerings["token"])
+    alone = replace(workload.spread(workload.batch), workers=1)
+    memory = {name: measure(run, device).peak_memory_mb for name, (_, run) in paths_of(alone, steerings, 1).items()}
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
     with Progress(f"bench: {workload.name}, batch {workload.batch}", rounds * len(paths), "runs") as progress:
         for _ in range(rounds):
@@ -58,8 +60,8 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
             row[f"ratio_to_{reference}"] = np.median(ratios)
             row |= {f"ratio_to_{reference}_low": ratios.min(), f"ratio_to_{reference}_high": ratios.max()}
         row["workload"] = f"{workload.name}, batch {workload.batch}"
-        row["peak_memory_mb"] = max(one.peak_memory_mb for one in runs[name])
-        row |= {"problems": problems, "tokens_per_problem": some.tokens / problems}
+        row["peak_memory_mb"] = memory[name]
+        row |= {"workers": run.workers, "problems": problems, "tokens_per_problem": some.tokens / problems}
         row["seconds_per_problem"] = np.median([one.seconds for one in runs[name]]) / problems
         row["steered_fraction"] = some.steered / (some.tokens - problems)  # the last token is never processed
         row |= {"triggers": some.steered / problems, "rounds": rounds}
@@ -72,6 +74,8 @@ def cost_curves(
 ) -> pd.DataFrame:
     """Milliseconds that a token of every row takes (the prompts' share included), against one quantity at a time.
 
+    In one process and, on a CPU, on one thread: what a worker does.
+
     Args:
         workload: model and prompts, as many as the largest batch.
         batch, length, shape: what is held fixed.
@@ -80,7 +84,8 @@ def cost_curves(
     Returns:
         columns device, model, quantity, value, path, milliseconds (median over rounds), low, high.
     """
-    rows = []
+    rows, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
     with Progress("bench: cost curves", sum(map(len, grid.values())), "points") as progress:
         for quantity, values in grid.items():
             for value in values:
@@ -98,6 +103,7 @@ def cost_curves(
                     row = {"path": path, "milliseconds": taken.median(), "low": taken.min(), "high": taken.max()}
                     rows.append(where | row)
                 progress.advance(note=f"{quantity} {value}")
+    torch.set_num_threads(threads)
     return pd.DataFrame(rows)
 
 
@@ -149,7 +155,7 @@ def write_all(config: Config, folder: Path = FOLDER) -> None:
         batches = (32, 1) if accelerated else (128,)
         largest = random_workload(name, model_shape, dtype, device, max(batches), tokens, max(batches))
         for batch in batches:
-            workload = replace(largest, prompts=largest.prompts[:batch], batch=batch)
+            workload = replace(largest, prompts=largest.prompts[:batch], batch=batch, workers=config.decoding.workers)
             comparisons.append(compare_paths(workload, steerings_for(workload, shape), rounds=3, naive_prompts=3))
         del largest, workload  # the next one needs the room
     _write(pd.concat(comparisons), folder / "efficiency.csv")

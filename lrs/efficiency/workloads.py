@@ -39,6 +39,7 @@ class Workload:
     max_new_tokens: int
     end_ids: list[int]
     batch: int
+    workers: int = 1  # processes that share a batch, on a CPU
 
     def write(self, steering: Steering | None = None) -> list[Generation]:
         """Let our decoding loop write it."""
@@ -47,6 +48,7 @@ class Workload:
             [Request(prompt) for prompt in self.prompts],
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch,
+            workers=self.workers,
             end_ids=self.end_ids,
             steering=steering,
         )
@@ -62,11 +64,12 @@ class Workload:
         return replace(self, prompts=[self.prompts[index] for index in chosen])
 
     def fixed(self, prompts: int, max_new_tokens: int, batch: int) -> Self:
-        """The same model writing exactly `max_new_tokens` to some of the prompts."""
+        """The same model writing exactly `max_new_tokens` to some of the prompts, in one process."""
         if prompts > len(self.prompts):
             raise ValueError(f"{prompts} prompts are asked for, but {self.name} has {len(self.prompts)}")
         never = [self.model.config.vocab_size]
-        return replace(self, prompts=self.prompts[:prompts], max_new_tokens=max_new_tokens, end_ids=never, batch=batch)
+        some = replace(self, prompts=self.prompts[:prompts], batch=batch, workers=1)
+        return replace(some, max_new_tokens=max_new_tokens, end_ids=never)
 
 
 class Shape(NamedTuple):
@@ -91,7 +94,8 @@ def reasoner_workload(
     ]
     prompts = [prompt_ids(problem, backbone.tokenizer) for problem in problems]
     ends = [backbone.tokenizer.eos_token_id]
-    return Workload(backbone.name, backbone.model, prompts, config.decoding.max_new_tokens, ends, batch), problems
+    budget, workers = config.decoding.max_new_tokens, config.decoding.workers
+    return Workload(backbone.name, backbone.model, prompts, budget, ends, batch, workers), problems
 
 
 def random_workload(
