@@ -20,8 +20,8 @@ from lrs.store import fingerprint, make_parts, read_table, write_table
 
 # the modules that what is generated, and how it is judged, depends on
 _GENERATING = (
-    *("answers", "ascent", "backbones", "behaviors", "decoding", "dictionary", "gate"),
-    *("problems", "prompts", "reward", "reward_steps", "slot_cache", "steering", "traces"),
+    *("answers", "ascent", "backbones", "behaviors", "decoding", "dictionary", "gate", "graphs"),
+    *("problems", "prompts", "reward", "reward_steps", "sampling", "slot_cache", "steering", "traces"),
 )
 Job = tuple[Problem, int]  # a problem and a seed; seed 0 is greedy
 
