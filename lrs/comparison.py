@@ -5,12 +5,14 @@ import pandas as pd
 
 from lrs import config as configuration
 from lrs.arms import ARMS
+from lrs.behaviors import BEHAVIORS
 from lrs.statistics import (
     bootstrap_interval,
     effective_sample_size,
     holm,
     mcnemar_exact,
     minimum_detectable_effect,
+    shares_by,
     wilson_interval,
 )
 
@@ -85,6 +87,20 @@ def _summary(rows: pd.DataFrame, correct: pd.Series, statistics: configuration.S
         "truncated": (rows["finish_reason"] == "truncated").mean(),
         "steered_fraction": rows["steered_tokens"].sum() / processed if processed else np.nan,
     }
+
+
+def behavior_shares(outcomes: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
+    """Share of traces that show each behavior, with Wilson intervals over problems.
+
+    Args:
+        outcomes: one row a backbone x problem x arm x seed, with one count column a behavior.
+
+    Returns:
+        columns backbone, decoding, benchmark, arm, behavior, share, low, high, n (problems).
+    """
+    by = ["backbone", "decoding", "benchmark", "arm", "behavior"]
+    counts = outcomes.melt([*by[:-1], "problem_id"], list(BEHAVIORS), var_name="behavior", value_name="count")
+    return shares_by(counts.assign(shown=counts["count"] > 0), by, "shown", confidence_level)
 
 
 def compare_arms(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lrs import expected
-from lrs.comparison import RESULT_COLUMNS, compare_arms
+from lrs.comparison import RESULT_COLUMNS, behavior_shares, compare_arms
 from lrs.config import Statistics, load_config
 from lrs.statistics import mcnemar_exact, wilson_interval
 from lrs.tables import (
@@ -369,3 +369,17 @@ def test_what_sampled_rows_and_worked_examples_are_is_told():
     assert describe_rows(outcomes[outcomes["arm"] == "base"], greedy) == ""
     told = "Sampled rows: 2 samples a problem at temperature 0.7, of the first 4 problems of each benchmark"
     assert describe_rows(outcomes, sampled).startswith(told)
+
+
+def test_behavior_shares_count_traces_that_show_it_at_all():
+    rows = [("p", 2, 0), ("q", 0, 1), ("r", 1, 0)]
+    outcomes = pd.DataFrame(rows, columns=["problem_id", "verification", "backtracking"])
+    same = {"backbone": "pocket", "decoding": "greedy", "benchmark": "gcd", "arm": "base"}
+    outcomes = outcomes.assign(**same, subgoal_setting=0, backward_chaining=1)
+    shares = behavior_shares(outcomes, 0.95).set_index("behavior")
+    assert shares["share"].to_dict() == pytest.approx(
+        {"verification": 2 / 3, "backtracking": 1 / 3, "subgoal_setting": 0.0, "backward_chaining": 1.0}
+    )
+    assert (shares["n"] == 3).all()
+    assert (shares["low"] <= shares["share"]).all()
+    assert (shares["share"] <= shares["high"]).all()

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lrs.behaviors import BEHAVIORS
+from lrs.comparison import behavior_shares
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
     DECODINGS,
@@ -23,7 +24,6 @@ from lrs.figures.style import (
     styled,
     wrapped,
 )
-from lrs.statistics import shares_by
 
 _ROW = 0.2  # inches a line of a forest plot
 
@@ -99,20 +99,19 @@ def behaviors_figure(outcomes: pd.DataFrame, confidence_level: float = 0.95) -> 
     """Share of traces that show each behavior, by arm and benchmark, with Wilson intervals; a row a decoding.
 
     Args:
-        outcomes: one row a problem x arm x seed, with one count column per behavior.
+        outcomes: of one backbone, one row a problem x arm x seed, with one count column per behavior.
     """
     benchmarks, arms = list(outcomes["benchmark"].unique()), list(outcomes["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(outcomes["decoding"])]
     height = 0.2 + len(BEHAVIORS) * (0.16 + 0.08 * len(arms))
     figure, axes = wrapped(len(decodings), len(benchmarks), 0.5, height, sharex=True, sharey=True)
+    shares = behavior_shares(outcomes, confidence_level)
     for axis_row, decoding in zip(axes, decodings, strict=True):
         for axis, benchmark in zip(axis_row, benchmarks, strict=True):
-            part = outcomes[(outcomes["benchmark"] == benchmark) & (outcomes["decoding"] == decoding)]
-            for row, behavior in enumerate(BEHAVIORS):
-                shares = shares_by(part.assign(shown=part[behavior] > 0), ["arm"], "shown", confidence_level)
-                for place in shares.itertuples():
-                    y = row + dodge(arms.index(place.arm), len(arms), 0.75)
-                    draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm))
+            part = shares[(shares["benchmark"] == benchmark) & (shares["decoding"] == decoding)]
+            for place in part.itertuples():
+                y = BEHAVIORS.index(place.behavior) + dodge(arms.index(place.arm), len(arms), 0.75)
+                draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm))
             axis.set_title(f"{benchmark}, {decoding}")
     percent_axis(axes[0, 0], "")
     figure.supxlabel("traces showing it (%)", size="medium")
