@@ -1,23 +1,28 @@
-"""The README's ten lines run as they stand, on the reasoner and untrained artifacts of the right shapes."""
+"""The README's ten lines run as they stand, on the reasoner and untrained artifacts of the right shapes.
+
+Its tables of results are the expected ones.
+"""
 
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from lrs.backbones import load_backbone
-from lrs.config import Sae
+from lrs.config import Sae, load_config
 from lrs.dictionary import save_dictionary, train_sae
 from lrs.reward import LatentRewardModel, RewardConfig, save_reward
 
 ROOT = Path(__file__).parents[1]
 REASONER = "data/reasoners/pocket-3m"
+README = ROOT / "README.md"
 
 
 @pytest.fixture
 def example() -> str:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     return next(block for block in blocks if "lrs.steer(" in block)
 
 
@@ -34,3 +39,39 @@ def test_the_example_takes_at_most_ten_lines_and_runs(example, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})
     assert "<think>" in capsys.readouterr().out
+
+
+def points(row: pd.Series, column: str = "delta") -> str:
+    ends = (row[f"{column}_low"], row[f"{column}_high"])
+    return f"{100 * row[column]:+.1f} [{100 * ends[0]:+.1f}, {100 * ends[1]:+.1f}]"
+
+
+def p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def pooled(profile: str) -> pd.DataFrame:
+    table = pd.read_csv(ROOT / f"data/expected/{profile}/main_results.csv")
+    return table[table["benchmark"] == "pooled"].set_index(["backbone", "decoding", "arm"])
+
+
+def test_the_table_of_profile_cpu_is_the_expected_one():
+    rows, text = pooled("cpu").loc["pocket-3m", "greedy"], README.read_text()
+    assert f"against base at {100 * rows.loc['base', 'accuracy']:.1f}%" in " ".join(text.split())
+    for arm in ("lrs", "lrs_basic", "lrs_history", "cot", "few_shot"):
+        row = rows.loc[arm]
+        cells = f"| {points(row)} | {row['wins']:.0f}/{row['losses']:.0f} | {p_value(row['p_mcnemar'])} |"
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{arm}`") and "[" in line)
+        assert line.endswith(cells)
+
+
+def test_the_table_of_profile_full_is_the_expected_one():
+    table, text = pooled("full"), README.read_text()
+    for name in load_config("full").backbones:
+        rows, sampled = table.loc[name, "greedy"], table.loc[name, "sampled"]
+        lrs = rows.loc["lrs"]
+        cells = [name, f"{100 * rows.loc['base', 'accuracy']:.1f}", points(lrs)]
+        cells += [f"{lrs['wins']:.0f}/{lrs['losses']:.0f}", p_value(lrs["p_holm"]), points(sampled.loc["lrs"])]
+        prompted = [(rows, "cot"), (sampled, "cot"), (rows, "few_shot"), (sampled, "few_shot")]
+        cells += [f"{100 * table.loc[arm, 'delta']:+.1f}" for table, arm in prompted]
+        assert f"| {' | '.join(cells)} |" in text
