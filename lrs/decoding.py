@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.gate import confidence_of
-from lrs.graphs import Replayed, cuda_graph
+from lrs.graphs import Replayed, cuda_recorder
 from lrs.sampling import choose, uniforms
 from lrs.slot_cache import SlotCache, banded, order_by_length
 from lrs.steering import Steerer, Steering, SteeringRecord, hooked
@@ -108,7 +108,7 @@ def generate(
     together. Prompts are never steered; each generated token that is processed is gated exactly once.
 
     Args:
-        batch_size: rows side by side, those of all workers together.
+        batch_size: the most rows side by side, those of all workers together.
         end_ids: tokens that end a generation (they are part of it).
         steering: what to steer with, if anything.
         workers: processes of one thread that share the rows, on a CPU; an accelerator needs no more than one.
@@ -158,7 +158,7 @@ def _loop(
         step = Replayed(
             step=partial(_decode_token, forward, batch, steerer, ends),
             count=partial(_count_token, batch, steerer),
-            record=_recorder(model.device),
+            record=_recorder(model),
         )
         while waiting or len(batch.free) < len(batch.requests):
             _release(batch, steerer)
@@ -205,8 +205,10 @@ def _shape(batch: _Batch, steerer: Steerer | None) -> tuple[int, ...]:
     return len(batch.requests), batch.cache.next_width, steerer.reward.next_width if steerer else 0
 
 
-def _recorder(device: torch.device) -> Callable[[Callable[[], None]], Callable[[], None]] | None:
-    return cuda_graph if device.type == "cuda" else None
+def _recorder(model: PreTrainedModel) -> Callable[[Callable[[], None]], Callable[[], None]] | None:
+    """How token steps of this model are recorded; None where they cannot be, as with a rope that looks at lengths."""
+    dynamic = "dynamic" in str(getattr(model.config, "rope_parameters", ""))
+    return cuda_recorder(model.device) if model.device.type == "cuda" and not dynamic else None
 
 
 def _rearrange(batch: _Batch, steerer: Steerer | None, more: bool) -> bool:

@@ -33,7 +33,10 @@ class Dictionary(Protocol):
     input_scale: float
 
     def encode(self, activation: Tensor) -> Tensor:
-        """Latents of activations as they are in the residual stream: (..., d_in) to (..., d_sae)."""
+        """Latents of activations as they are in the residual stream: (..., d_in) to (..., d_sae).
+
+        It must not wait for the device: on a GPU it becomes part of a CUDA graph.
+        """
 
 
 @dataclass

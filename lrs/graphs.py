@@ -7,12 +7,20 @@ import torch
 Step = Callable[[], None]
 
 
-def cuda_graph(step: Step) -> Step:
-    """Record what a step asks of the GPU, without doing it; the way to do it."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
+def cuda_recorder(device: torch.device) -> Callable[[Step], Step]:
+    """What records a step of a GPU as a CUDA graph, without doing it, and returns the way to do it.
+
+    The step must not wait for the GPU. All recordings share their memory.
+    """
+    stream, pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+    def record(step: Step) -> Step:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            step()
+        return graph.replay
+
+    return record
 
 
 class Replayed:
@@ -29,10 +37,11 @@ class Replayed:
 
     def __call__(self, shape: Hashable) -> None:
         """Take the step, at a shape of its tensors."""
-        if self._record is None or shape not in self._replays:
+        if self._record is None:
+            return self._step()
+        if shape not in self._replays:
             self._replays[shape] = None
-            self._step()
-            return
+            return self._step()
         replay = self._replays[shape]
         if replay is None:
             replay = self._replays[shape] = self._record(self._step)  # counts on the host, does nothing on the device

@@ -18,7 +18,7 @@ Band = tuple[slice, int]  # neighbouring rows, and how many columns their longes
 # On a CPU attention waits for memory: rows of like length are kept together, and read no further than they need.
 # On an accelerator one wide read costs less than several narrow ones.
 _BAND = 48  # tokens
-_WIDTH_MULTIPLE = {"cpu": 1}  # columns; on an accelerator each width is a recording of its own, so there are few
+_WIDTH_MULTIPLE = {"cuda": 128}  # columns; on a GPU each width is a recording of its own, so there are few
 _ATTENTION = "lrs_banded"
 
 
@@ -171,7 +171,7 @@ def runs_of_like_length(lengths: np.ndarray, device: torch.device) -> list[slice
 
 def width_for(length: int, capacity: int, device: torch.device) -> int:
     """How many columns attention reads where the longest row has `length` tokens."""
-    multiple = _WIDTH_MULTIPLE.get(device.type, 128)
+    multiple = _WIDTH_MULTIPLE.get(device.type, 1)
     return min(-(-length // multiple) * multiple, capacity)
 
 

@@ -97,6 +97,8 @@ class Steerer:
     def _repair_some(self, hidden: Tensor, latent: Tensor, before: Tensor, steered: Tensor) -> Tensor:
         """The same where rows can be told apart at no cost: only gated ones ascend."""
         (rows,) = steered.nonzero(as_tuple=True)
+        if not len(rows):
+            return hidden
         some = self.reward.select(rows)
         latent, before, fragile = (of_all.index_select(0, rows) for of_all in (latent, before, hidden))
         moved = self._ascend(some, latent)
@@ -177,7 +179,8 @@ def steer(
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
         if steerer.enabled:
-            steerer.confidence = confidence_of(output.logits[:, -1])
+            logits = output.logits[:, -1]
+            steerer.confidence = confidence_of(logits if logits.dtype == torch.float64 else logits.float())
 
     with hooked(model, layer, steerer):
         handles = [

@@ -1,7 +1,9 @@
 """Work shared out among processes: each a copy of this one, with what it needs in memory already."""
 
 import os
+import pickle
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -39,10 +41,11 @@ def in_processes(
     try:
         for place, share in enumerate(shares):
             ours, theirs = context.Pipe(duplex=False)
-            processes.append(context.Process(target=_run, args=(work, share, theirs), daemon=True))
-            processes[-1].start()
-            theirs.close()
             places[ours] = place
+            process = context.Process(target=_run, args=(work, share, theirs, list(places)), daemon=True)
+            process.start()
+            processes.append(process)
+            theirs.close()
         while places:
             for connection in wait(list(places)):
                 kind, content = _receive(connection, places[connection])
@@ -63,21 +66,31 @@ def in_processes(
 def _receive(connection: Connection, place: int) -> tuple[str, object]:
     try:
         return connection.recv()
-    except EOFError:
+    except (EOFError, OSError):  # OSError: in the middle of a message
         raise RuntimeError(f"worker {place} died before it had finished; was there too little memory?") from None
 
 
-def _run(work: Callable[[Share, Report], Result], share: Share, connection: Connection) -> None:
-    """The life of a worker: results, progress and errors go through the connection."""
+def _run(
+    work: Callable[[Share, Report], Result], share: Share, connection: Connection, readers: list[Connection]
+) -> None:
+    """The life of a worker: results, progress and errors go through the connection, which breaks when nobody reads."""
     torch.set_num_threads(1)  # the threads of a copied process are not there any more
-    parent = os.getppid()
-
-    def report(amount: int) -> None:
-        if os.getppid() != parent:  # whoever waited for this is gone
-            os._exit(1)
-        connection.send(("progress", amount))
-
+    for reader in readers:  # copies, which would keep connections open whose reader is gone
+        reader.close()
     try:
-        connection.send(("result", work(share, report)))
+        message = "result", work(share, lambda amount: connection.send(("progress", amount)))
+    except BrokenPipeError:
+        os._exit(1)
     except Exception as error:
-        connection.send(("error", error))
+        message = "error", _portable(error)
+    connection.send(message)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or one that says the same, with where it came from, as it can be sent to another process."""
+    where = traceback.format_exc()
+    try:
+        error.add_note(where)
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(where)

@@ -29,7 +29,7 @@ def way(request):
         patch.setattr(slot_cache, "_BAND", 5 if request.param == "cpu" else 10**6)
         if request.param == "accelerator":
             patch.setattr(Steerer, "_selects", property(lambda _: False, lambda *_: None), raising=False)
-            patch.setattr(decoding, "_recorder", lambda device: tape.record)
+            patch.setattr(decoding, "_recorder", lambda model: tape.record)
             patch.setitem(slot_cache._WIDTH_MULTIPLE, "cpu", 8)
         yield request.param
 
@@ -61,7 +61,7 @@ def run_with_logits(model, requests, **asked):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding._Batch, "append", watched)
-        patch.setattr(decoding, "_recorder", lambda device: None)  # a replay would not be watched
+        patch.setattr(decoding, "_recorder", lambda model: None)  # a replay would not be watched
         written = generate(model, requests, **asked)
     return written, [torch.stack(of[: len(g.token_ids)]) for of, g in zip(seen, written, strict=True)]
 

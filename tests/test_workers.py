@@ -38,6 +38,17 @@ def test_an_error_of_a_worker_is_raised_here_and_the_others_are_stopped():
     assert time.monotonic() - started < 30
 
 
+def test_an_error_that_cannot_be_sent_is_told_all_the_same():
+    class Local(Exception):
+        pass
+
+    def work(share, report):
+        raise Local("a local fault")
+
+    with pytest.raises(RuntimeError, match="a local fault"):
+        in_processes(work, ["share"])
+
+
 def test_a_worker_that_is_killed_is_noticed():
     with pytest.raises(RuntimeError, match="worker 0 died before it had finished"):
         in_processes(lambda *_: os.kill(os.getpid(), signal.SIGKILL), ["share"])

@@ -1,6 +1,7 @@
 """The tables of `make bench`, which notebook 08 reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,9 +85,8 @@ def cost_curves(
     Returns:
         columns device, model, quantity, value, path, milliseconds (median over rounds), low, high.
     """
-    rows, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    with Progress("bench: cost curves", sum(map(len, grid.values())), "points") as progress:
+    rows = []
+    with one_thread(), Progress("bench: cost curves", sum(map(len, grid.values())), "points") as progress:
         for quantity, values in grid.items():
             for value in values:
                 rows_now = value if quantity == "batch" else batch
@@ -103,8 +103,18 @@ def cost_curves(
                     row = {"path": path, "milliseconds": taken.median(), "low": taken.min(), "high": taken.max()}
                     rows.append(where | row)
                 progress.advance(note=f"{quantity} {value}")
-    torch.set_num_threads(threads)
     return pd.DataFrame(rows)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread on a CPU for as long as the block lasts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _replace_shape(shape: Shape, quantity: str, value: int) -> Shape:
