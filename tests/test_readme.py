@@ -52,7 +52,7 @@ def p_value(p: float) -> str:
 
 def pooled(profile: str) -> pd.DataFrame:
     table = pd.read_csv(ROOT / f"data/expected/{profile}/main_results.csv")
-    return table[table["benchmark"] == "pooled"].set_index(["backbone", "decoding", "arm"])
+    return table[table["benchmark"] == "pooled"].set_index(["backbone", "decoding", "arm"]).sort_index()
 
 
 def test_the_table_of_profile_cpu_is_the_expected_one():
