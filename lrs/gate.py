@@ -38,7 +38,9 @@ NEVER = Gate(reward_threshold=0.0, confidence_threshold=0.0)
 def confidence_of(logits: Tensor, highest: Tensor | None = None) -> Tensor:
     """Probability of the most likely token under untempered logits (..., vocabulary): shape (...).
 
+    Half precision is too coarse for the sum over the vocabulary: what is not float64 is taken as float32.
     `highest`, if it is known already, is the maximum over the vocabulary.
     """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     highest = logits.amax(dim=-1) if highest is None else highest
     return torch.exp(highest - logits.logsumexp(dim=-1))

@@ -6,6 +6,8 @@ import torch
 
 Step = Callable[[], None]
 
+_MOST_SHAPES = 64  # a recording takes memory; long generations of many lengths see more shapes than are worth it
+
 
 def cuda_recorder(device: torch.device) -> Callable[[Step], Step]:
     """What records a step of a GPU as a CUDA graph, without doing it, and returns the way to do it.
@@ -28,7 +30,7 @@ class Replayed:
 
     The step may change tensors in place and nothing else that it reads: a replay sees the tensors of the recording.
     What the host counts along, `count` counts when a replay does not. The first step of a shape is taken as it is,
-    which warms libraries up; the second is recorded.
+    which warms libraries up; the second is recorded. After 64 shapes all are forgotten.
     """
 
     def __init__(self, step: Step, count: Step, record: Callable[[Step], Step] | None):
@@ -40,6 +42,8 @@ class Replayed:
         if self._record is None:
             return self._step()
         if shape not in self._replays:
+            if len(self._replays) == _MOST_SHAPES:
+                self.forget()
             self._replays[shape] = None
             return self._step()
         replay = self._replays[shape]

@@ -1,20 +1,23 @@
 """A latent reward model in use: one token of every row at a time, with the gradient written out.
 
 While a model is steered only the newest token's latent moves, so the gradient of its reward logit needs no autograd
-graph: past keys and values are constants. `LatentRewardModel.forward` says the same for whole traces.
+graph: the past is constant. `LatentRewardModel.forward` says the same for whole traces.
+
+Keys and values are linear in what attention reads, n_j at token j. So n_j alone is kept, half as much: the map of keys
+goes over to the query, q.(K n_j + b) = (K^T q).n_j + c, where c moves no softmax, and the maps of values and output
+come after the mean, O sum_j w_j (V n_j + b) = O V (sum_j w_j n_j) + O b. Maps that follow each other are one map here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
+from lrs.lengths import Band, Lengths, newest_mask
 from lrs.reward import LatentRewardModel, sinusoids
-from lrs.slot_cache import Band, bands_of, moved, newest_mask, runs_of_like_length, width_for
 
 
 class _Affine(NamedTuple):
@@ -25,8 +28,8 @@ class _Affine(NamedTuple):
 class _Block(NamedTuple):
     """A block's linear maps; the scales and offsets of its LayerNorms are part of the maps that follow them."""
 
-    mix: _Affine  # `history`: to queries, keys and values; `token`: the attention of a token to itself alone
-    output: _Affine | None
+    query: _Affine | None  # (width) to (heads * width), to be multiplied with n_j; None if a token attends to itself
+    mix: _Affine  # of the means of n_j, (heads * width), or of n itself, to (width)
     mlp_in: _Affine
     mlp_out: _Affine
 
@@ -36,7 +39,9 @@ class _Pass(NamedTuple):
 
     norms: list[tuple[Tensor, Tensor, Tensor]]
     hidden: list[Tensor]  # of each MLP, before its GELU
-    attended: list[tuple[Tensor, Tensor]]  # queries and attention weights
+    attended: list[
+        tuple[Tensor, Tensor]
+    ]  # queries, (rows, heads, width), and attention weights, (rows, heads, columns)
 
     def select(self, rows: Tensor) -> Self:
         """What belongs to some of the rows."""
@@ -51,33 +56,33 @@ class _Pass(NamedTuple):
 class _Newest(NamedTuple):
     """What every pass over the newest token shares."""
 
-    rows: Tensor  # (rows,) their numbers
     position: Tensor  # (rows, width)
-    mask: Tensor  # (rows, 1, 1, columns), additive
+    mask: Tensor  # (rows, 1, columns), additive
     bands: list[Band]
+
+    def select(self, rows: Tensor, width: int) -> Self:
+        """What belongs to some of the rows, in one band of this width."""
+        mask = self.mask[..., :width].index_select(0, rows)
+        return _Newest(self.position.index_select(0, rows), mask, [(slice(0, len(rows)), width)])
 
 
 class RewardSteps:
     """Scores the newest token of `rows` rows, each with the history of tokens scored before it.
 
-    The `token` variant keeps no history. For `history`, `past[layer]` is (rows, heads, capacity, 2 * head_width), keys
-    before values; row i holds `lengths[i]` tokens, and the token being scored lies provisionally behind them.
+    The `token` variant keeps no history. For `history`, `past[layer]` is (rows, capacity, width), what attention reads;
+    row i holds `lengths[i]` tokens, and the token being scored lies provisionally behind them.
     """
 
     def __init__(self, model: LatentRewardModel, rows: int, capacity: int):
-        self.model, self.config = model, model.config
-        self.device, self.dtype = model.head.weight.device, model.dtype
+        self.model, self.config, self.dtype = model, model.config, model.dtype
         causal = self.config.variant == "history"
+        self.lengths = Lengths(rows, capacity, model.head.weight.device)
         self._embed = _after_norm(model.embed, model.norm_input)
         self._head = _after_norm(model.head, model.norm_output)
         self._blocks = [_fold(block, causal) for block in model.blocks]
-        self._head_width = self.config.width // self.config.heads
-        shape = (rows, self.config.heads, capacity, 2 * self._head_width)
+        shape = (rows, capacity, self.config.width)
         self.past = [model.head.weight.new_zeros(shape) for _ in range(self.config.layers if causal else 0)]
-        self._positions = self._position_table(capacity)
-        self.host_lengths = np.zeros(rows, dtype=int)  # known without synchronisation
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=self.device)
-        self._runs = [slice(0, rows)]
+        self._positions = self._position_table()
         self._known: _Newest | None = None
 
     @torch.no_grad()
@@ -98,55 +103,53 @@ class RewardSteps:
 
     def advance(self) -> None:
         """Let what was scored last become part of the history."""
-        self.lengths += 1
-        self.count_token()
+        self.lengths.advance()
+        self._known = None
 
-    def count_token(self) -> None:
-        """Let the host know of a token more in every row."""
-        self.host_lengths += 1
+    def count_on_host(self) -> None:
+        """Let the host know of a token more in every row, which the device has counted already."""
+        self.lengths.count_on_host()
         self._known = None
 
     @property
     def next_width(self) -> int:
         """How many columns attention reads at the next token."""
-        if not self.past:
-            return 0
-        return width_for(int(self.host_lengths.max(initial=0)) + 1, self.past[0].shape[2], self.device)
+        return self.lengths.next_width if self.past else 0
 
     def select(self, rows: Tensor) -> Self:
         """Some rows, (count,), with copies of their histories and of what `gradient` needs; `adopt` is the way back."""
         some = copy(self)
-        some.host_lengths, some.lengths = self.host_lengths[rows.numpy()], self.lengths.index_select(0, rows)
-        room = int(some.host_lengths.max(initial=0)) + 1
-        some.past = [past[:, :, :room].index_select(0, rows) for past in self.past]
-        some._left = self._left.select(rows)
-        some.regroup()
+        some.lengths = self.lengths.select(rows)
+        room = some.lengths.longest + 1
+        some.past = [past[:, :room].index_select(0, rows) for past in self.past]
+        some._left, some._known = self._left.select(rows), self._known.select(rows, room) if self._known else None
         return some
 
     def adopt(self, rows: Tensor, some: Self) -> None:
-        """Take over the newest keys and values of the rows selected before."""
+        """Take over the newest token of the rows selected before."""
         for ours, theirs in zip(self.past, some.past, strict=True):
-            ours[rows, :, some.lengths] = theirs[torch.arange(len(rows)), :, some.lengths]
+            ours[rows, some.lengths.on_device] = theirs[some.lengths.rows, some.lengths.on_device]
 
     def clear(self, rows: Sequence[int]) -> None:
         """Empty some rows, for new traces to begin in them."""
-        self.lengths[rows] = 0
-        self.host_lengths[rows] = 0
+        self.lengths.clear(rows)
         self._known = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
-        self.past = [moved(past, rows, self.host_lengths) for past in self.past]
-        self.lengths, self.host_lengths = self.lengths[rows], self.host_lengths[rows]
-        self.regroup()
+        self.past = [self.lengths.move(past, rows) for past in self.past]
+        self.lengths.keep(rows)
+        self._known = None
 
     def regroup(self) -> None:
         """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
-        self._runs = runs_of_like_length(self.host_lengths, self.device)
+        self.lengths.regroup()
         self._known = None
 
-    def _position_table(self, capacity: int) -> Tensor:
-        return sinusoids(torch.arange(capacity, device=self.device), self.config.width, self.dtype)
+    def _position_table(self) -> Tensor:
+        return sinusoids(
+            torch.arange(self.lengths.capacity, device=self._head.weight.device), self.config.width, self.dtype
+        )
 
     @property
     def _newest(self) -> _Newest:
@@ -155,16 +158,13 @@ class RewardSteps:
         return self._known
 
     def _find_newest(self) -> _Newest:
-        if self.host_lengths.max(initial=0) == self.past[0].shape[2]:
-            self.past = [torch.cat([past, torch.zeros_like(past)], dim=2) for past in self.past]
-            self._positions = self._position_table(self.past[0].shape[2])
-        width = self.next_width
-        return _Newest(
-            rows=torch.arange(len(self.lengths), device=self.device),
-            position=self._positions.index_select(0, self.lengths),
-            mask=newest_mask(self.lengths, width, self.dtype),
-            bands=bands_of(self._runs, self.host_lengths + 1) if len(self._runs) > 1 else [(self._runs[0], width)],
-        )
+        if self.lengths.longest == self.lengths.capacity:  # only where nobody said how long generations can be
+            self.past = [torch.cat([past, torch.zeros_like(past)], dim=1) for past in self.past]
+            self.lengths.capacity *= 2
+            self._positions = self._position_table()
+        lengths, width = self.lengths.on_device, self.next_width
+        mask = newest_mask(lengths, width, self.dtype)[:, None]
+        return _Newest(self._positions.index_select(0, lengths), mask, self.lengths.next_bands)
 
     def _forward(self, latent: Tensor) -> tuple[Tensor, _Pass]:
         left = _Pass([], [], [])
@@ -172,8 +172,8 @@ class RewardSteps:
         if self.past:
             x = x + self._newest.position
         for layer, block in enumerate(self._blocks):
-            mixed = linear(self._normalise(x, left), *block.mix)
-            x = x + (linear(self._attend(layer, mixed, left), *block.output) if block.output else mixed)
+            read = self._normalise(x, left)
+            x = x + linear(self._attend(layer, read, left) if self.past else read, *block.mix)
             left.hidden.append(linear(self._normalise(x, left), *block.mlp_in))
             x = x + linear(gelu(left.hidden[-1]), *block.mlp_out)
         return linear(self._normalise(x, left), *self._head)[:, 0], left
@@ -185,8 +185,8 @@ class RewardSteps:
         for layer, block in reversed(list(enumerate(self._blocks))):
             inner = torch.ops.aten.gelu_backward(grad @ block.mlp_out.weight, left.hidden.pop())
             grad = grad + _normalise_backward(inner @ block.mlp_in.weight, left)
-            mixed = self._attend_backward(layer, grad @ block.output.weight, left) if block.output else grad
-            grad = grad + _normalise_backward(mixed @ block.mix.weight, left)
+            mixed = grad @ block.mix.weight
+            grad = grad + _normalise_backward(self._attend_backward(layer, mixed, left) if self.past else mixed, left)
         return _normalise_backward(grad @ self._embed.weight, left)
 
     def _normalise(self, x: Tensor, left: _Pass) -> Tensor:
@@ -195,42 +195,45 @@ class RewardSteps:
         left.norms.append((x, mean, inverse_deviation))
         return normal
 
-    def _bands(self, layer: int) -> Iterator[tuple[slice, int, Tensor, Tensor]]:
-        """The rows, width, keys and values of each band."""
-        for rows, width in self._newest.bands:
-            past = self.past[layer][rows, :, :width]
-            yield rows, width, past[..., : self._head_width], past[..., self._head_width :]
+    def _attend(self, layer: int, read: Tensor, left: _Pass) -> Tensor:
+        """What the heads of the newest token find in their row's history and in itself.
 
-    def _attend(self, layer: int, mixed: Tensor, left: _Pass) -> Tensor:
-        """Attention of the newest token to its row's history and to itself: (rows, 3 * width) to (rows, width)."""
-        query, key_and_value = mixed.unflatten(1, (3, self.config.heads, -1)).split((1, 2), dim=1)
-        self.past[layer][self._newest.rows, :, self.lengths] = key_and_value.transpose(1, 2).flatten(2)
-        query = query.transpose(1, 2) * self._head_width**-0.5
-        scores = self._newest.mask.repeat(1, self.config.heads, 1, 1)
-        found = torch.empty_like(query)
-        for rows, width, keys, _ in self._bands(layer):
-            scores[rows, ..., :width] += query[rows] @ keys.mT
-        weights = scores.softmax(dim=-1)
-        for rows, width, _, values in self._bands(layer):
-            found[rows] = weights[rows, ..., :width] @ values
-        left.attended.append((query, weights))
-        return found.flatten(1)
+        (rows, width) to (rows, heads * width): means of what has been read.
+        """
+        newest, past = self._newest, self.past[layer]
+        past[self.lengths.rows, self.lengths.on_device] = read
+        query = linear(read, *self._blocks[layer].query).unflatten(1, (self.config.heads, -1))
+        weights, found = [], []
+        for rows, width in newest.bands:
+            seen = past[rows, :width]
+            weights.append(torch.baddbmm(newest.mask[rows, :, :width], query[rows], seen.mT).softmax(dim=-1))
+            found.append(torch.bmm(weights[-1], seen))
+        left.attended.append((query, _joined(weights, newest.bands)))
+        return _joined(found, newest.bands).flatten(1)
 
     def _attend_backward(self, layer: int, grad: Tensor, left: _Pass) -> Tensor:
-        """(rows, width) to (rows, 3 * width): the past is constant, the newest key and value are not."""
+        """(rows, heads * width) to (rows, width): the past is constant, what has just been read is not."""
         query, weights = left.attended.pop()
-        weights = weights[..., : self._newest.mask.shape[-1]]
-        grad = grad.view_as(query)
-        slopes, towards_query = torch.zeros_like(weights), torch.empty_like(query)
-        for rows, width, _, values in self._bands(layer):
-            slopes[rows, ..., :width] = grad[rows] @ values.mT
-        slopes = weights * (slopes - (slopes * weights).sum(dim=-1, keepdim=True))
-        for rows, width, keys, _ in self._bands(layer):
-            towards_query[rows] = slopes[rows, ..., :width] @ keys
-        newest = self.lengths[:, None, None, None].expand(-1, self.config.heads, -1, -1)
-        towards_key, towards_value = slopes.gather(-1, newest) * query, weights.gather(-1, newest) * grad
-        parts = (towards_query * self._head_width**-0.5, towards_key, towards_value)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        grad, past, bands = grad.view_as(query), self.past[layer], self._newest.bands
+        slopes, towards_query = [], []
+        for rows, width in bands:
+            seen = past[rows, :width]
+            steep = torch.bmm(grad[rows], seen.mT)
+            slopes.append(torch._softmax_backward_data(steep, weights[rows, :, :width], -1, self.dtype))
+            towards_query.append(torch.bmm(slopes[-1], seen))
+        newest = self.lengths.on_device[:, None, None].expand(-1, self.config.heads, -1)
+        itself = _joined(slopes, bands).gather(-1, newest) * query + weights.gather(-1, newest) * grad
+        return _joined(towards_query, bands).flatten(1) @ self._blocks[layer].query.weight + itself.sum(dim=1)
+
+
+def _joined(parts: list[Tensor], bands: list[Band]) -> Tensor:
+    """(rows, heads, ...) of all bands in one tensor, zero where a band is narrower than others."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = parts[0].new_zeros(bands[-1][0].stop, parts[0].shape[1], max(part.shape[2] for part in parts))
+    for (rows, _), part in zip(bands, parts, strict=True):
+        whole[rows, :, : part.shape[2]] = part
+    return whole
 
 
 def _after_norm(layer: nn.Linear, norm: nn.LayerNorm) -> _Affine:
@@ -238,15 +241,24 @@ def _after_norm(layer: nn.Linear, norm: nn.LayerNorm) -> _Affine:
     return _Affine((layer.weight * norm.weight).detach(), (layer.bias + layer.weight @ norm.bias).detach())
 
 
+@torch.no_grad()
 def _fold(block: nn.Module, causal: bool) -> _Block:
-    output = _Affine(block.output.weight.detach(), block.output.bias.detach())
-    mix = _after_norm(block.qkv, block.norm_attention)
-    if not causal:  # a token that attends to itself alone gets its value, whatever its query
-        width = len(output.bias)
-        value = _Affine(mix.weight[2 * width :], mix.bias[2 * width :])
-        mix, output = _Affine(output.weight @ value.weight, output.weight @ value.bias + output.bias), None
+    weight, bias = _after_norm(block.qkv, block.norm_attention)
+    query, key, value = weight.unflatten(0, (3, block.heads, -1))  # each (heads, head_width, width)
+    query_bias, _, value_bias = bias.unflatten(0, (3, block.heads, -1))
+    output = block.output.weight.unflatten(1, (block.heads, -1))  # (width, heads, head_width)
+    mix = torch.einsum("ohd,hdi->ohi", output, value)
+    mix_bias = block.output.bias + block.output.weight @ value_bias.flatten()
+    asked = None
+    if causal:
+        scale = key.shape[1] ** -0.5
+        asked = _Affine(
+            torch.einsum("hdk,hdi->hki", key, query).flatten(0, 1) * scale,
+            torch.einsum("hdk,hd->hk", key, query_bias).flatten() * scale,
+        )
     mlp_out = _Affine(block.mlp[2].weight.detach(), block.mlp[2].bias.detach())
-    return _Block(mix, output, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
+    mix = _Affine(mix.flatten(1) if causal else mix.sum(dim=1), mix_bias)
+    return _Block(asked, mix, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
 
 
 def _normalise_backward(grad: Tensor, left: _Pass) -> Tensor:

@@ -179,8 +179,7 @@ def steer(
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
         if steerer.enabled:
-            logits = output.logits[:, -1]
-            steerer.confidence = confidence_of(logits if logits.dtype == torch.float64 else logits.float())
+            steerer.confidence = confidence_of(output.logits[:, -1])
 
     with hooked(model, layer, steerer):
         handles = [

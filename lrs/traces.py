@@ -20,7 +20,7 @@ from lrs.store import fingerprint, make_parts, read_table, write_table
 
 # the modules that what is generated, and how it is judged, depends on
 _GENERATING = (
-    *("answers", "ascent", "backbones", "behaviors", "decoding", "dictionary", "gate", "graphs"),
+    *("answers", "ascent", "backbones", "batch", "behaviors", "decoding", "dictionary", "gate", "graphs", "lengths"),
     *("problems", "prompts", "reward", "reward_steps", "sampling", "slot_cache", "steering", "traces"),
 )
 Job = tuple[Problem, int]  # a problem and a seed; seed 0 is greedy
@@ -121,7 +121,10 @@ def collect_traces(
 
 
 def plan_of(backbone: Backbone, jobs: Sequence[Job], config: Config) -> dict[str, Any]:
-    """What any generation depends on, beside steering: after a change of any of it, what was generated is stale."""
+    """What any generation depends on, beside steering: after a change of any of it, what was generated is stale.
+
+    Batch size and workers are among it: they shape batches, and so how numbers are rounded.
+    """
     sources = [Path(__file__).with_name(f"{module}.py").read_text() for module in _GENERATING]
     return {
         "backbone": backbone.identity,

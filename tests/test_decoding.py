@@ -10,7 +10,8 @@ from scipy.stats import kstest
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lrs import decoding, slot_cache
+from lrs import decoding, lengths, slot_cache
+from lrs.batch import Batch
 from lrs.decoding import Request, generate
 from lrs.gate import NEVER, Gate
 from lrs.sampling import choose, uniforms
@@ -26,11 +27,11 @@ def way(request):
     """Every test runs both ways: bands of rows and gated rows alone, as on a CPU; on whole batches and, after the first
     steps of a shape, from a recording of its tensor operations, as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slot_cache, "_BAND", 5 if request.param == "cpu" else 10**6)
+        patch.setattr(lengths, "_BAND", 5 if request.param == "cpu" else 10**6)
         if request.param == "accelerator":
             patch.setattr(Steerer, "_selects", property(lambda _: False, lambda *_: None), raising=False)
             patch.setattr(decoding, "_recorder", lambda model: tape.record)
-            patch.setitem(slot_cache._WIDTH_MULTIPLE, "cpu", 8)
+            patch.setitem(lengths._WIDTH_MULTIPLE, "cpu", 8)
         yield request.param
 
 
@@ -51,16 +52,16 @@ def run(model, requests, batch_size=4, steering=None, ends=ENDS, **options):
 def run_with_logits(model, requests, **asked):
     """Generations, and for each the float64 logits, (tokens, vocabulary), that its tokens were chosen from."""
     seen = [[] for _ in requests]
-    append = decoding._Batch.append
+    append = Batch.append
 
-    def watched(batch, logits, rows, ends):
+    def watched(batch, logits, rows):
         for row, of_row in zip(rows.tolist(), logits, strict=True):
-            if batch.requests[row] is not None:
-                seen[batch.requests[row]].append(of_row)
-        return append(batch, logits, rows, ends)
+            if batch.numbers[row] is not None:
+                seen[batch.numbers[row]].append(of_row)
+        return append(batch, logits, rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding._Batch, "append", watched)
+        patch.setattr(Batch, "append", watched)
         patch.setattr(decoding, "_recorder", lambda model: None)  # a replay would not be watched
         written = generate(model, requests, **asked)
     return written, [torch.stack(of[: len(g.token_ids)]) for of, g in zip(seen, written, strict=True)]
@@ -159,7 +160,7 @@ def test_on_a_gpu_most_tokens_are_replayed(model, prompts, way, monkeypatch):
 def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late, monkeypatch):
     """The last of 24 rows ends early and waits for company; then 19 prompts are left for 24 free rows."""
     early, late = early_and_late
-    monkeypatch.setattr(slot_cache, "_BAND", 48)  # so wide that rows stay in their places
+    monkeypatch.setattr(lengths, "_BAND", 48)  # so wide that rows stay in their places
     finished, requests = [], admitted([*late[:23], early[0], *late[23:42]])
     many = generate(model, requests, batch_size=24, on_finished=finished.append, **MANY)
     assert finished == [1, 23, 0, 19]
@@ -168,7 +169,7 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late,
 
 @given(
     seed=st.integers(0, 10_000),
-    lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5),
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
     batch_size=st.integers(1, 5),
     variant=st.sampled_from(["token", "history"]),
     reward_threshold=st.floats(0.2, 0.8),
@@ -178,12 +179,12 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late,
 )
 @settings(max_examples=15, deadline=None)
 def test_steered_equals_the_oracle(
-    seed, lengths, batch_size, variant, reward_threshold, confidence_threshold, num_steps, ends
+    seed, sizes, batch_size, variant, reward_threshold, confidence_threshold, num_steps, ends
 ):
     model = tiny_llama(seed)
     steering = tiny_steering(variant, Gate(reward_threshold, confidence_threshold), num_steps)
     generator = torch.Generator().manual_seed(seed)
-    prompts = [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+    prompts = [torch.randint(3, VOCABULARY, (size,), generator=generator).tolist() for size in sizes]
     for prompt, ours in zip(prompts, run(model, requests_for(prompts), batch_size, steering, ends), strict=True):
         naive = naive_generate(model, prompt, ends, BUDGET, steering)
         assert ours.token_ids == naive.token_ids

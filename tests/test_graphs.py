@@ -1,8 +1,23 @@
+from contextlib import nullcontext
+from functools import partial
+
 import pytest
 import torch
+from conftest import VOCABULARY, WIDTH, tiny_llama, tiny_reward
+from sae_lens import TopKSAE, TopKSAEConfig
 from tape import record
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from lrs.ascent import Ascent
+from lrs.batch import Batch, Request
+from lrs.decoding import _decode_token, _forward, _read_prompts
+from lrs.dictionary import SaeDictionary
+from lrs.gate import ALWAYS, Gate
 from lrs.graphs import Replayed
+from lrs.steering import Steering, hooked
+
+_INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten._index_put_impl_.default)
 
 
 class Counter:
@@ -43,3 +58,66 @@ def test_what_was_forgotten_is_recorded_anew():
     for _ in range(4):
         step(1)
     assert counter.total.tolist() == [4.0] * 3
+
+
+def test_recordings_do_not_pile_up():
+    counter = Counter()
+    step = Replayed(counter.step, counter.count, record)
+    for shape in range(1000):
+        step(shape)
+        step(shape)
+        assert len(step._replays) <= 64
+    assert counter.total.tolist() == [2000.0] * 3
+    assert counter.host_count == 2000
+
+
+class OnTheDevice(TorchDispatchMode):
+    """Fails where an operation reads host memory, or gives the host what it would have to wait for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        assert all(tensor.device.type == "meta" or tensor.dim() == 0 for tensor in tensors), f"{function} reads host"
+        assert function.__name__.split(".")[0] not in ("nonzero", "_local_scalar_dense", "item", "masked_select")
+        indices = tree_leaves(args[1]) if function in _INDEXED else []
+        assert not any(index.dtype == torch.bool for index in indices if index is not None), f"{function} counts"
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_guard_sees_copies_and_waits():
+    meta = torch.ones(3, device="meta")
+    with OnTheDevice(), pytest.raises(AssertionError, match="reads host"):
+        torch.ones(3).to("meta")
+    with OnTheDevice(), pytest.raises(AssertionError, match="counts"):
+        meta[meta > 0]
+    with OnTheDevice(), pytest.raises(AssertionError, match="counts"):
+        meta[meta > 0] = 1.0
+    with OnTheDevice(), pytest.raises(AssertionError):
+        (meta > 0).nonzero()
+    with OnTheDevice(), pytest.raises(AssertionError):
+        meta.sum().item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("variant", [None, "token", "history"])
+@pytest.mark.parametrize("gate", [ALWAYS, Gate(0.5, 0.3)])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_token_never_waits_for_a_device(dtype, variant, gate, temperature):
+    """On a device without numbers: only an operation that needs none of them can run there."""
+    model = tiny_llama().to("meta", dtype)
+    reward = tiny_reward(variant or "token").float().to("meta")
+    sae = TopKSAE(TopKSAEConfig(d_in=WIDTH, d_sae=reward.config.d_sae, k=4)).to("meta")
+    steering = Steering(1, SaeDictionary(sae, 0.7, "tiny", 1), reward, gate, Ascent(2, 0.8)) if variant else None
+    requests = [Request([5, 6, 7], temperature=temperature), Request([8])]
+    batch = Batch(model, 2, requests, 16, [VOCABULARY], steering)
+    forward = partial(_forward, model, batch, {}, False)
+    guard = OnTheDevice()
+    with torch.no_grad(), hooked(model, 1, batch.steerer) if steering else nullcontext():
+        _read_prompts(forward, batch, dict(enumerate(enumerate(requests))))
+        with guard:
+            for _ in range(3):
+                _decode_token(forward, batch)
+    assert guard.count > 300
+    assert batch.cache.lengths.on_host.tolist() == [6, 4]
