@@ -86,14 +86,15 @@ class Batch:
         """What a recording of the next token would hold for: rows, and the columns that attention reads."""
         return len(self), self.cache.lengths.next_width, self.steerer.reward.next_width if self.steerer else 0
 
-    def admit(self, row: int, number: int, request: Request) -> None:
-        """Give a free row to a request, whose prompt has yet to be read."""
-        self.numbers[row] = number
-        self.temperature[row] = request.temperature
-        self.done[row] = False
-        if room := self.uniform.shape[1]:
-            drawn = torch.from_numpy(uniforms(request.problem_id, request.seed, room))
-            self.uniform[row] = drawn.to(self.uniform.device)
+    def admit(self, placement: dict[int, tuple[int, Request]]) -> None:
+        """Give free rows to requests (row to number and request), whose prompts have yet to be read."""
+        self.done[list(placement)] = False
+        for row, (number, request) in placement.items():
+            self.numbers[row] = number
+            self.temperature[row] = request.temperature
+            if room := self.uniform.shape[1]:
+                drawn = torch.from_numpy(uniforms(request.problem_id, request.seed, room))
+                self.uniform[row] = drawn.to(self.uniform.device)
 
     def append(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Choose the next token of some rows from (rows, vocabulary) logits; the confidence of the choice."""

@@ -128,10 +128,10 @@ def _read_prompts(forward: Forward, batch: Batch, placement: dict[int, tuple[int
     length = max(len(request.prompt) for _, request in placement.values())
     ids = torch.zeros(len(placement), length, dtype=torch.long)
     mask = torch.zeros(len(placement), length, dtype=torch.bool)
-    for index, (row, (number, request)) in enumerate(placement.items()):
-        batch.admit(row, number, request)
+    for index, (_, request) in enumerate(placement.values()):
         ids[index, length - len(request.prompt) :] = torch.tensor(request.prompt)
         mask[index, length - len(request.prompt) :] = True
+    batch.admit(placement)
     if batch.steerer:
         batch.steerer.enabled = False
     attention = batch.cache.prefill(list(placement), mask)

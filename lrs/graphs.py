@@ -22,6 +22,8 @@ def cuda_recorder(device: torch.device) -> Callable[[Step], Step]:
             step()
         return graph.replay
 
+    # A pool that has lost its last recording cannot be recorded into again: this one outlives all that are forgotten.
+    record.first = record(lambda: torch.zeros(1, device=device))
     return record
 
 
@@ -43,7 +45,7 @@ class Replayed:
             return self._step()
         if shape not in self._replays:
             if len(self._replays) == _MOST_SHAPES:
-                self.forget()
+                self.forget()  # all at once: those of a stream share what libraries keep for it
             self._replays[shape] = None
             return self._step()
         replay = self._replays[shape]

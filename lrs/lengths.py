@@ -21,6 +21,7 @@ class Lengths:
     """Lengths of `rows` sequences of up to `capacity` tokens each, all zero at first.
 
     Attributes:
+        capacity: no row may grow beyond it.
         on_device: (rows,) integers.
         on_host: the same.
         rows: (rows,) 0, 1, ..., on the device.
@@ -85,7 +86,7 @@ class Lengths:
         self._runs = [slice(0, len(rows))]
 
     def select(self, rows: Tensor) -> Self:
-        """A copy of some rows, in one run."""
+        """A copy of some rows, in one run; for use on a CPU."""
         some = copy(self)
         some.on_device, some.on_host = self.on_device.index_select(0, rows), self.on_host[rows.numpy()]
         some.rows, some._runs = self.rows[: len(rows)], [slice(0, len(rows))]
@@ -103,7 +104,7 @@ class Lengths:
         return [place if place in staying else next(others) for place in range(len(wanted))]
 
     def move(self, states: Tensor, rows: Sequence[int]) -> Tensor:
-        """What `states[rows]` is, in place, touching only rows that move: to be called before `keep(rows)`.
+        """`states[rows]`, made in place; only rows that move are touched. To be called before `keep(rows)`.
 
         Args:
             states: (rows, capacity, ...); what lies beyond a row's length is not moved.

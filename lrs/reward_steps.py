@@ -6,6 +6,8 @@ graph: the past is constant. `LatentRewardModel.forward` says the same for whole
 Keys and values are linear in what attention reads, n_j at token j. So n_j alone is kept, half as much: the map of keys
 goes over to the query, q.(K n_j + b) = (K^T q).n_j + c, where c moves no softmax, and the maps of values and output
 come after the mean, O sum_j w_j (V n_j + b) = O V (sum_j w_j n_j) + O b. Maps that follow each other are one map here.
+Every head then reads the whole of n_j: with the paper's four heads the past, which waits for memory, gains more than
+the multiplications cost.
 """
 
 from collections.abc import Sequence
@@ -39,9 +41,7 @@ class _Pass(NamedTuple):
 
     norms: list[tuple[Tensor, Tensor, Tensor]]
     hidden: list[Tensor]  # of each MLP, before its GELU
-    attended: list[
-        tuple[Tensor, Tensor]
-    ]  # queries, (rows, heads, width), and attention weights, (rows, heads, columns)
+    attended: list[tuple[Tensor, Tensor]]  # (rows, heads, width) queries and (rows, heads, columns) weights
 
     def select(self, rows: Tensor) -> Self:
         """What belongs to some of the rows."""
@@ -70,7 +70,7 @@ class RewardSteps:
     """Scores the newest token of `rows` rows, each with the history of tokens scored before it.
 
     The `token` variant keeps no history. For `history`, `past[layer]` is (rows, capacity, width), what attention reads;
-    row i holds `lengths[i]` tokens, and the token being scored lies provisionally behind them.
+    row i holds `lengths.on_host[i]` tokens, and the token being scored lies provisionally behind them.
     """
 
     def __init__(self, model: LatentRewardModel, rows: int, capacity: int):
@@ -121,7 +121,8 @@ class RewardSteps:
         some = copy(self)
         some.lengths = self.lengths.select(rows)
         room = some.lengths.longest + 1
-        some.past = [past[:, :room].index_select(0, rows) for past in self.past]
+        if self.past:
+            some.past, some.lengths.capacity = [past[:, :room].index_select(0, rows) for past in self.past], room
         some._left, some._known = self._left.select(rows), self._known.select(rows, room) if self._known else None
         return some
 
@@ -256,7 +257,7 @@ def _fold(block: nn.Module, causal: bool) -> _Block:
             torch.einsum("hdk,hdi->hki", key, query).flatten(0, 1) * scale,
             torch.einsum("hdk,hd->hk", key, query_bias).flatten() * scale,
         )
-    mlp_out = _Affine(block.mlp[2].weight.detach(), block.mlp[2].bias.detach())
+    mlp_out = _Affine(block.mlp[2].weight, block.mlp[2].bias)
     mix = _Affine(mix.flatten(1) if causal else mix.sum(dim=1), mix_bias)
     return _Block(asked, mix, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
 

@@ -5,7 +5,7 @@ from conftest import VOCABULARY, tiny_llama
 from transformers import LlamaConfig
 
 from lrs.config import load_config
-from lrs.efficiency.paths import measure, paths_of, run_engine
+from lrs.efficiency.paths import measure, paths_of, run_engine, work_ratio
 from lrs.efficiency.report import compare_paths, cost_curves, placebo_table
 from lrs.efficiency.workloads import Shape, Workload, larger_shapes, random_workload, steerings_for
 
@@ -53,6 +53,21 @@ def test_table_of_paths(workload):
     assert (table.drop(index="unsteered")["ratio_to_unsteered"] > 0).all()
     steered = table.loc["lrs_token"]
     assert steered["triggers"] == pytest.approx(steered["steered_fraction"] * (steered["tokens_per_problem"] - 1))
+    assert list(table.index[table["work_ratio"] > 1]) == ["lrs_token", "lrs_history"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_work_is_the_sizes_of_the_maps_that_a_token_goes_through(workload, share):
+    """Reward of width 16 and one layer of two heads over 24 latents of activations of width 16, one ascent step."""
+    mlp, embed, encode, decode = 2 * 16 * 64, 24 * 16, 16 * 24, 24 * 16
+    mix = {"token": 16 * 16, "history": 2 * 2 * 16 * 16}
+    attend = {"token": 0, "history": 2 * 2 * 16}  # two heads over one token, scores and means
+    of_model = sum(part.weight.numel() for part in workload.model.modules() if isinstance(part, torch.nn.Linear))
+    for variant, steering in steerings_for(workload, SHAPE).items():
+        backward = embed + mix[variant] + mlp + attend[variant]
+        forward = backward + 16  # the head
+        expected = encode + forward + share * (backward + decode + forward)
+        assert work_ratio(workload, steering, share) == pytest.approx(1 + expected / of_model, rel=1e-6)
 
 
 def test_cost_curves_have_a_row_a_point_and_path(workload):

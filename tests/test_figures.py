@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrs.behaviors import BEHAVIORS
-from lrs.comparison import compare_arms
+from lrs.comparison import behavior_shares, compare_arms
 from lrs.config import Statistics
 from lrs.figures import efficiency, reasoner, results, reward, sae, select, traces
 from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
@@ -147,11 +147,11 @@ FIGURES = {
     "accuracy_greedy": lambda: results.accuracy_figure(main_table((0,))),
     "delta": lambda: results.delta_figure(main_table((0, 1))),
     "delta_greedy": lambda: results.delta_figure(main_table((0,))),
-    "behaviors": lambda: results.behaviors_figure(outcomes_frame((0, 1))),
-    "behaviors_greedy": lambda: results.behaviors_figure(outcomes_frame((0,))),
+    "behaviors": lambda: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95)),
+    "behaviors_greedy": lambda: results.behaviors_figure(behavior_shares(outcomes_frame((0,)), 0.95)),
     "accuracy_six": lambda: results.accuracy_figure(main_table((0, 1, 2), SIX)),
     "delta_six": lambda: results.delta_figure(main_table((0, 1, 2), SIX)),
-    "behaviors_six": lambda: results.behaviors_figure(outcomes_frame((0, 1, 2), benchmarks=SIX)),
+    "behaviors_six": lambda: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1, 2), benchmarks=SIX), 0.95)),
     "behavior_rates_six": lambda: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX)),
     "behavior_rates_four": lambda: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX[:4])),
     "length_six": lambda: traces.length_figure(outcomes_frame((0, 1), ("base",), benchmarks=SIX), 256),

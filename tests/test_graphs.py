@@ -72,9 +72,22 @@ def test_recordings_do_not_pile_up():
 
 
 class OnTheDevice(TorchDispatchMode):
-    """Fails where an operation reads host memory, or gives the host what it would have to wait for."""
+    """Fails where an operation reads host memory, or gives the host what it would have to wait for.
+
+    It does not see Python lists as indices, which torch turns into tensors unseen where there are no numbers.
+    """
 
     count = 0
+
+    def __enter__(self):
+        self.patch = pytest.MonkeyPatch()
+        for name in ("tensor", "as_tensor", "from_numpy"):
+            self.patch.setattr(torch, name, lambda *_, **__: pytest.fail("reads host numbers"))
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self.patch.undo()
+        return super().__exit__(*error)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -90,6 +103,8 @@ def test_the_guard_sees_copies_and_waits():
     meta = torch.ones(3, device="meta")
     with OnTheDevice(), pytest.raises(AssertionError, match="reads host"):
         torch.ones(3).to("meta")
+    with OnTheDevice(), pytest.raises(pytest.fail.Exception, match="reads host numbers"):
+        torch.tensor([1.0], device="meta")
     with OnTheDevice(), pytest.raises(AssertionError, match="counts"):
         meta[meta > 0]
     with OnTheDevice(), pytest.raises(AssertionError, match="counts"):

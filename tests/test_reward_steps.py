@@ -68,9 +68,12 @@ def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, groupe
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("rows", [[], [1], [0, 2, 3]])
-def test_selected_rows_are_scored_alike_and_adopted(variant, rows):
+@pytest.mark.parametrize("band", [2, 100])
+def test_selected_rows_are_scored_alike_and_adopted(variant, rows, band, monkeypatch):
+    monkeypatch.setattr("lrs.lengths._BAND", band)
     model, latents, lengths = tiny_reward(variant), latents_of(4, 9), [5, 0, 7, 3]
     steps, expected = begin(model, latents, lengths), begin(model, latents, lengths)
+    steps.regroup()
     newest = latents[range(4), lengths]
     changed = newest.clone()
     changed[rows] += 0.3

@@ -5,14 +5,17 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lrs.efficiency.workloads import Workload
+from lrs.gate import ALWAYS, NEVER
 from lrs.naive import naive_generate
-from lrs.steering import Steering
+from lrs.steering import Steerer, Steering
 
 Run = Callable[[], tuple[int, int]]  # runs a workload: tokens written, tokens steered
 
@@ -72,6 +75,30 @@ def paths_of(workload: Workload, steerings: dict[str, Steering], naive_prompts: 
         "naive": (few, lambda: _run_naive(few, steerings["token"])),
         "naive_history": (few, lambda: _run_naive(few, steerings["history"])),
     }
+
+
+@torch.no_grad()
+def work_ratio(workload: Workload, steering: Steering, share: float) -> float:
+    """Multiplications a token of our loop, steered over unsteered, both without attention to earlier tokens.
+
+    What the slowdown would be if those took all the time, and each the same.
+
+    Args:
+        share: of the tokens that are steered.
+    """
+    model = workload.model
+    newest = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    hidden = torch.ones(1, model.config.hidden_size, dtype=model.dtype, device=model.device)
+    of_model = _multiplications(lambda: model(newest, use_cache=False))
+    gates = (Steerer(replace(steering, gate=gate), rows=1) for gate in (NEVER, ALWAYS))
+    closed, opened = (_multiplications(partial(steerer.push, hidden)) for steerer in gates)
+    return 1 + (closed + share * (opened - closed)) / of_model
+
+
+def _multiplications(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() // 2
 
 
 def measure(run: Run, device: torch.device) -> Measured:

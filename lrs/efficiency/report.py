@@ -13,7 +13,7 @@ from lrs.answers import is_correct
 from lrs.backbones import load_backbone
 from lrs.config import Config
 from lrs.devices import describe_device, resolve_device
-from lrs.efficiency.paths import Measured, measure, paths_of, run_engine
+from lrs.efficiency.paths import Measured, measure, paths_of, run_engine, work_ratio
 from lrs.efficiency.workloads import Shape, Workload, larger_shapes, random_workload, reasoner_workload, steerings_for
 from lrs.progress import Progress
 from lrs.steering import Steering
@@ -38,7 +38,7 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
         (of tokens per second; medians of the ratios within a round, so that a machine's moods cancel), their
         range over the rounds, peak_memory_mb (of one process with the whole batch, or of the device), workload (model
         and batch), workers (processes that shared the batch of our loop), problems, tokens and seconds a problem,
-        steered_fraction, triggers (steered tokens a problem), rounds.
+        steered_fraction, triggers (steered tokens a problem), work_ratio (see there; of our steered paths), rounds.
     """
     device = workload.model.device
     paths = paths_of(workload, steerings, naive_prompts)
@@ -66,6 +66,8 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
         row["seconds_per_problem"] = np.median([one.seconds for one in runs[name]]) / problems
         row["steered_fraction"] = some.steered / (some.tokens - problems)  # the last token is never processed
         row |= {"triggers": some.steered / problems, "rounds": rounds}
+        steering = steerings.get(name.removeprefix("lrs_"))
+        row["work_ratio"] = work_ratio(workload, steering, row["steered_fraction"]) if steering else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -157,7 +159,7 @@ def write_all(config: Config, folder: Path = FOLDER) -> None:
     backbone = load_backbone(config.backbone.path, device, config.dtype)
     shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
     reasoner, _ = reasoner_workload(backbone, config, problems_each=128, batch=128)
-    comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=3, naive_prompts=8)]
+    comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=5, naive_prompts=8)]
     _write(cost_curves(reasoner, 64, 32, shape, _GRID, rounds=3), folder / "cost_curves.csv")
     for name, model_shape in larger_shapes(device).items():
         accelerated = backbone.device.type != "cpu"

@@ -1,10 +1,9 @@
-"""Figures of 05_steering, 07_behaviors and 09_paper: what steering does to accuracy and to behavior."""
+"""Figures of 05_steering and 09_paper: what steering does to accuracy and to behavior."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lrs.behaviors import BEHAVIORS
-from lrs.comparison import behavior_shares
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
     DECODINGS,
@@ -95,17 +94,16 @@ def delta_figure(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def behaviors_figure(outcomes: pd.DataFrame, confidence_level: float = 0.95) -> Figure:
-    """Share of traces that show each behavior, by arm and benchmark, with Wilson intervals; a row a decoding.
+def behaviors_figure(shares: pd.DataFrame) -> Figure:
+    """Share of traces that show each behavior, by arm and benchmark, with its interval; a row a decoding.
 
     Args:
-        outcomes: of one backbone, one row a problem x arm x seed, with one count column per behavior.
+        shares: of one backbone, what `lrs.comparison.behavior_shares` returns.
     """
-    benchmarks, arms = list(outcomes["benchmark"].unique()), list(outcomes["arm"].unique())
-    decodings = [decoding for decoding in DECODINGS if decoding in set(outcomes["decoding"])]
+    benchmarks, arms = list(shares["benchmark"].unique()), list(shares["arm"].unique())
+    decodings = [decoding for decoding in DECODINGS if decoding in set(shares["decoding"])]
     height = 0.2 + len(BEHAVIORS) * (0.16 + 0.08 * len(arms))
     figure, axes = wrapped(len(decodings), len(benchmarks), 0.5, height, sharex=True, sharey=True)
-    shares = behavior_shares(outcomes, confidence_level)
     for axis_row, decoding in zip(axes, decodings, strict=True):
         for axis, benchmark in zip(axis_row, benchmarks, strict=True):
             part = shares[(shares["benchmark"] == benchmark) & (shares["decoding"] == decoding)]
