@@ -17,6 +17,7 @@ from lrs.tokenizer import build_tokenizer
 torch.set_num_threads(1)  # sums this small are slower on more, and far slower beside another busy process
 
 VOCABULARY, WIDTH, LATENTS = 40, 16, 12
+DEVICE = "cpu"  # of tiny models; a test that is marked `gpu` replaces it
 
 
 class LinearDictionary:
@@ -24,8 +25,8 @@ class LinearDictionary:
 
     def __init__(self, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
-        self.W_enc = torch.randn(WIDTH, LATENTS, generator=generator, dtype=torch.float64)
-        self.W_dec = torch.randn(LATENTS, WIDTH, generator=generator, dtype=torch.float64)
+        self.W_enc = torch.randn(WIDTH, LATENTS, generator=generator, dtype=torch.float64).to(DEVICE)
+        self.W_dec = torch.randn(LATENTS, WIDTH, generator=generator, dtype=torch.float64).to(DEVICE)
         self.input_scale = 0.7
 
     def encode(self, activation):
@@ -49,14 +50,14 @@ def tiny_llama(seed: int = 0, layers: int = 3, vocabulary: int = VOCABULARY) -> 
             pad_token_id=0,
         )
     )
-    return model.double().eval().requires_grad_(False)
+    return model.double().eval().requires_grad_(False).to(DEVICE)
 
 
 def tiny_reward(variant: str, seed: int = 0) -> LatentRewardModel:
     """A random reward model in float64."""
     torch.manual_seed(seed)
     model = LatentRewardModel(RewardConfig(LATENTS, variant, width=16, layers=2, heads=2))
-    return model.double().eval().requires_grad_(False)
+    return model.double().eval().requires_grad_(False).to(DEVICE)
 
 
 def tiny_steering(variant: str = "token", gate: Gate | None = None, num_steps: int = 2, step_size: float = 0.8):

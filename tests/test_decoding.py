@@ -1,3 +1,4 @@
+import conftest
 import numpy as np
 import pytest
 import tape
@@ -22,16 +23,24 @@ ENDS = [2, 7]
 MANY = {"max_new_tokens": 10, "end_ids": [7]}
 
 
-@pytest.fixture(params=["cpu", "accelerator"], autouse=True, scope="module")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(
+    params=["cpu", "accelerator", pytest.param("gpu", marks=[pytest.mark.gpu, needs_gpu])], autouse=True, scope="module"
+)
 def way(request):
-    """Every test runs both ways: bands of rows and gated rows alone, as on a CPU; on whole batches and, after the first
-    steps of a shape, from a recording of its tensor operations, as on a GPU."""
+    """Every test runs all ways: bands of rows and gated rows alone, as on a CPU; on whole batches and, after the first
+    steps of a shape, from a recording of its tensor operations, as on a GPU; and, with `-m gpu`, on one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lengths, "_BAND", 5 if request.param == "cpu" else 10**6)
         if request.param == "accelerator":
             patch.setattr(Steerer, "_selects", property(lambda _: False, lambda *_: None), raising=False)
             patch.setattr(decoding, "_recorder", lambda model: tape.record)
             patch.setitem(lengths._WIDTH_MULTIPLE, "cpu", 8)
+        if request.param == "gpu":
+            patch.setattr(conftest, "DEVICE", "cuda")
+            patch.setitem(lengths._WIDTH_MULTIPLE, "cuda", 8)
         yield request.param
 
 
@@ -78,10 +87,14 @@ def other_architectures():
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
 def test_greedy_equals_transformers_generate(architecture, prompts):
     models = {"llama": tiny_llama(), **dict(zip(("qwen2", "gpt2"), other_architectures(), strict=True))}
-    model = models[architecture].double().eval()
+    model = models[architecture].double().eval().to(conftest.DEVICE)
     for prompt, ours in zip(prompts, run(model, requests_for(prompts)), strict=True):
         theirs = model.generate(
-            torch.tensor([prompt]), max_new_tokens=BUDGET, do_sample=False, eos_token_id=ENDS, pad_token_id=0
+            torch.tensor([prompt], device=model.device),
+            max_new_tokens=BUDGET,
+            do_sample=False,
+            eos_token_id=ENDS,
+            pad_token_id=0,
         )
         assert theirs[0, len(prompt) :].tolist() == ours.token_ids
 
@@ -134,7 +147,7 @@ def test_many_rows_in_bands_equal_one_row(model, early_and_late, way, variant, m
     many, logits = run_with_logits(model, requests, batch_size=24, on_finished=finished.append, **asked)
     one, expected = run_with_logits(model, requests, batch_size=1, **asked)
     assert finished[:4] == [2, 23, 1, 23]
-    assert max(map(len, bands)) == (2 if way == "cpu" else 1)
+    assert max(map(len, bands), default=1) == (2 if way == "cpu" else 1)
     assert [g.token_ids for g in many] == [g.token_ids for g in one]
     assert all(torch.allclose(a, b, atol=1e-9, rtol=0) for a, b in zip(logits, expected, strict=True))
     if variant:
@@ -262,24 +275,27 @@ def test_refuses_what_it_cannot_decode(model):
         run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
 
 
-def test_a_model_that_keeps_its_attention_is_refused(model, monkeypatch):
+def test_a_model_that_keeps_its_attention_is_refused(model, way, monkeypatch):
+    if way == "gpu":
+        pytest.skip("asks for none there")
     monkeypatch.setattr(model, "set_attn_implementation", lambda _: None)
     with pytest.raises(ValueError, match="LlamaForCausalLM keeps its attention; load it with"):
         run(model, [Request([3, 4])])
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("sampled", [False, True])
-def test_a_gpu_writes_what_a_cpu_does(model, prompts, variant, sampled):
+def test_a_gpu_writes_what_a_cpu_does(way, prompts, variant, sampled, monkeypatch):
     """On the CPU the engine equals the oracle; in float64 a GPU must give the same tokens and rewards."""
-    steering, requests = tiny_steering(variant), requests_for(prompts, sampled)
-    expected = run(model, requests, steering=steering)
-    dictionary = steering.dictionary
-    dictionary.W_enc, dictionary.W_dec = dictionary.W_enc.cuda(), dictionary.W_dec.cuda()
-    steering.reward.cuda()
-    for got, want in zip(run(model.cuda(), requests, steering=steering), expected, strict=True):
+    if way != "gpu":
+        pytest.skip("the way does not matter")
+    requests, written = requests_for(prompts, sampled), {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(conftest, "DEVICE", device)
+        written[device] = run(tiny_llama(), requests, steering=tiny_steering(variant))
+    for got, want in zip(written["cuda"], written["cpu"], strict=True):
         assert got.token_ids == want.token_ids
         assert got.steering.steered_tokens == want.steering.steered_tokens
         np.testing.assert_allclose(got.steering.reward_after, want.steering.reward_after, atol=1e-9)

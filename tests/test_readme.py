@@ -1,6 +1,6 @@
 """The README's ten lines run as they stand, on the reasoner and untrained artifacts of the right shapes.
 
-Its tables of results are the expected ones.
+Its tables are of the expected results, and of what `make bench` has measured.
 """
 
 import re
@@ -75,3 +75,16 @@ def test_the_table_of_profile_full_is_the_expected_one():
         prompted = [(rows, "cot"), (sampled, "cot"), (rows, "few_shot"), (sampled, "few_shot")]
         cells += [f"{100 * table.loc[arm, 'delta']:+.1f}" for table, arm in prompted]
         assert f"| {' | '.join(cells)} |" in text
+
+
+def test_the_table_of_costs_is_the_measured_one():
+    table = pd.read_csv(ROOT / "data/efficiency/efficiency.csv").set_index(["path", "model"])
+    lines = README.read_text().splitlines()
+    for path in table.index.unique("path"):
+        cells = []
+        for model in ("pocket-3m", "random-28m"):
+            row = table.loc[path, model]
+            time, low, high = (1 / row[f"ratio_to_unsteered{end}"] for end in ("", "_high", "_low"))
+            cells += [f"{row['tokens_per_s']:,.0f}", f"{time:.2f} [{low:.2f}, {high:.2f}]"]
+        (line,) = (line for line in lines if line.startswith(f"| {path} |"))
+        assert line.endswith(f"| {' | '.join(cells)} |")
