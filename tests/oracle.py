@@ -78,7 +78,8 @@ def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
     try:
         while True:
             with torch.no_grad():
-                logits = model(torch.tensor([prompt + trace.token_ids], device=model.device), use_cache=False).logits[0, -1]
+                ids = torch.tensor([prompt + trace.token_ids], device=model.device)
+                logits = model(ids, use_cache=False).logits[0, -1]
             first = not trace.token_ids
             confidence = 1.0 if first else torch.softmax(logits, dim=-1).max().item()
             token = int(logits.argmax())
