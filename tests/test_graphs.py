@@ -17,7 +17,8 @@ from lrs.gate import ALWAYS, Gate
 from lrs.graphs import Replayed
 from lrs.steering import Steering, hooked
 
-_INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten._index_put_impl_.default)
+aten = torch.ops.aten
+_INDEXED = (aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default)
 
 
 class Counter:
@@ -91,7 +92,9 @@ class OnTheDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        assert all(tensor.device.type == "meta" or tensor.dim() == 0 for tensor in tensors), f"{function} reads host"
+        copies = function in (aten._to_copy.default, aten.copy_.default)  # a lone number is copied like any other
+        allowed = [t.device.type == "meta" or (t.dim() == 0 and not copies) for t in tensors]
+        assert all(allowed), f"{function} reads host"
         assert function.__name__.split(".")[0] not in ("nonzero", "_local_scalar_dense", "item", "masked_select")
         indices = tree_leaves(args[1]) if function in _INDEXED else []
         assert not any(index.dtype == torch.bool for index in indices if index is not None), f"{function} counts"
@@ -103,6 +106,8 @@ def test_the_guard_sees_copies_and_waits():
     meta = torch.ones(3, device="meta")
     with OnTheDevice(), pytest.raises(AssertionError, match="reads host"):
         torch.ones(3).to("meta")
+    with OnTheDevice(), pytest.raises(AssertionError, match="reads host"):
+        torch.ones(()).to("meta")
     with OnTheDevice(), pytest.raises(pytest.fail.Exception, match="reads host numbers"):
         torch.tensor([1.0], device="meta")
     with OnTheDevice(), pytest.raises(AssertionError, match="counts"):
