@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from lrs.batch import TOKENS_BETWEEN_CHECKS, Batch, Generation, Request
 from lrs.graphs import Replayed, Step, cuda_recorder
-from lrs.slot_cache import banded
+from lrs.slot_cache import SlotCache, banded
 from lrs.steering import Steering, hooked
 from lrs.workers import CAN_COPY, Report, in_processes
 
@@ -78,22 +78,22 @@ def _loop(
     Returns:
         Generations by the numbers of their requests.
     """
-    waiting, rows = list(share[0]), min(share[1], len(share[0]))
-    batch = Batch(model, rows, [requests[number] for number in waiting], max_new_tokens, end_ids, steering)
+    waiting = [(number, requests[number]) for number in share[0]]
+    rows = min(share[1], len(waiting))
+    batch = Batch(model, rows, [request for _, request in waiting], max_new_tokens, end_ids, steering)
     written: dict[int, Generation] = {}
     with (
         hooked(model, steering.layer, batch.steerer) if steering else nullcontext(),
         banded(model) as takes_bands,
     ):
-        forward = partial(_forward, model, batch, _options(model), takes_bands)
+        forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
         step = Replayed(partial(_decode_token, forward, batch), batch.count_on_host, _recorder(model))
         while waiting or len(batch.free) < len(batch):
             batch.release()
             if batch.rearrange(more=bool(waiting)):
                 step.forget()
             if waiting and batch.worth_refilling:
-                placement = {row: waiting.pop() for row in batch.free[: len(waiting)]}
-                _read_prompts(forward, batch, {row: (number, requests[number]) for row, number in placement.items()})
+                _read_prompts(forward, batch, {row: waiting.pop() for row in batch.free[: len(waiting)]})
             batch.regroup()
             for _ in range(TOKENS_BETWEEN_CHECKS):
                 step(batch.shape)
@@ -124,19 +124,19 @@ def _recorder(model: PreTrainedModel) -> Callable[[Step], Step] | None:
 
 def _read_prompts(forward: Forward, batch: Batch, placement: dict[int, tuple[int, Request]]) -> None:
     """Read the prompts of `placement` (row to number and request), padded on the left, and choose the first tokens."""
-    device = batch.tokens.device
+    device, rows = batch.tokens.device, list(placement)
     length = max(len(request.prompt) for _, request in placement.values())
-    ids = torch.zeros(len(placement), length, dtype=torch.long)
-    mask = torch.zeros(len(placement), length, dtype=torch.bool)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
     for index, (_, request) in enumerate(placement.values()):
         ids[index, length - len(request.prompt) :] = torch.tensor(request.prompt)
         mask[index, length - len(request.prompt) :] = True
     batch.admit(placement)
     if batch.steerer:
         batch.steerer.enabled = False
-    attention = batch.cache.prefill(list(placement), mask)
+    attention = batch.cache.prefill(rows, mask)
     positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    batch.append(forward(ids.to(device), attention, positions.to(device)), torch.tensor(list(placement), device=device))
+    batch.append(forward(ids.to(device), attention, positions.to(device)), torch.tensor(rows, device=device))
 
 
 def _decode_token(forward: Forward, batch: Batch) -> None:
@@ -154,7 +154,7 @@ def _decode_token(forward: Forward, batch: Batch) -> None:
 
 def _forward(
     model: PreTrainedModel,
-    batch: Batch,
+    cache: SlotCache,
     options: dict[str, Any],
     takes_bands: bool,
     ids: Tensor,
@@ -162,12 +162,12 @@ def _forward(
     positions: Tensor,
 ) -> Tensor:
     """Logits at the last position of each row, (rows, vocabulary)."""
-    bands = {"bands": batch.cache.bands} if takes_bands else {}
+    bands = {"bands": cache.bands} if takes_bands else {}
     output = model(
         input_ids=ids,
         attention_mask=attention,
         position_ids=positions,
-        past_key_values=batch.cache,
+        past_key_values=cache,
         use_cache=True,
         **options,
         **bands,

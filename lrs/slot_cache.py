@@ -86,9 +86,9 @@ class SlotCache(Cache):
     def keep(self, rows: Sequence[int]) -> None:
         """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
         for layer in self.layers:
-            for states in (layer.keys, layer.values):
-                self.lengths.move(states.transpose(1, 2), rows)
-            layer.keys, layer.values = layer.keys[: len(rows)], layer.values[: len(rows)]
+            layer.keys, layer.values = (
+                self.lengths.move(states.transpose(1, 2), rows).transpose(1, 2) for states in (layer.keys, layer.values)
+            )
         self.lengths.keep(rows)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
