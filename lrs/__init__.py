@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Ascent": "lrs.ascent",
-    "Gate": "lrs.gate",
-    "load_dictionary": "lrs.dictionary",
-    "load_reward": "lrs.reward",
-    "steer": "lrs.steering",
+    "Ascent": "lrs.method.ascent",
+    "Gate": "lrs.method.gate",
+    "load_dictionary": "lrs.method.dictionary",
+    "load_reward": "lrs.method.reward",
+    "steer": "lrs.engine.steer",
 }
 __all__ = sorted(_HOMES)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lrs import profile_copy
+from lrs.pipeline import profile_copy
 
 ROOT = Path()  # every command runs in the repository's root
 
@@ -22,9 +22,9 @@ Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
 @app.command()
 def clean(name: str) -> None:
     """Strip notebooks/NAME.ipynb into build/notebooks: what its stage depends on."""
-    from lrs.notebook_runner import clean_notebook
+    from lrs.pipeline.notebook_runner import clean_notebook
 
-    clean_notebook(ROOT / f"notebooks/{name}.ipynb", ROOT / f"build/notebooks/{name}.ipynb")
+    clean_notebook(ROOT / f"notebooks/{name}.ipynb", ROOT / f"build/notebooks/{name}.ipynb", ROOT)
 
 
 @app.command()
@@ -33,7 +33,7 @@ def execute(
 ) -> None:
     """Run build/notebooks/NAME.ipynb into notebooks/executed/<profile>, or its folder BACKBONE."""
     from lrs.config import load_config
-    from lrs.notebook_runner import execute_notebook
+    from lrs.pipeline.notebook_runner import execute_notebook
 
     config = load_config(profile_copy.current_profile(ROOT), backbone or None)
     profile_copy.check_backbones(ROOT, config.backbones)
@@ -71,9 +71,9 @@ def summary(profile: Profile = "") -> None:
 @app.command()
 def reasoner(folder: Path, device: str = "cpu") -> None:
     """Train the reasoner of FOLDER/recipe.yaml, from nothing or from its parent; resumes from build/reasoners."""
-    from lrs.pretraining import train_reasoner
-    from lrs.recipes import PretrainingRecipe, load_recipe
-    from lrs.reinforcement import reinforce_reasoner
+    from lrs.reasoners.pretraining import train_reasoner
+    from lrs.reasoners.recipes import PretrainingRecipe, load_recipe
+    from lrs.reasoners.reinforcement import reinforce_reasoner
 
     train = train_reasoner if isinstance(load_recipe(folder), PretrainingRecipe) else reinforce_reasoner
     train(folder, ROOT / "build/reasoners" / folder.name, device)
@@ -84,7 +84,7 @@ def reasoner(folder: Path, device: str = "cpu") -> None:
 def card(folder: Path, device: str = "cpu") -> None:
     """Measure the reasoner in FOLDER on the benchmarks of profile full, and write its card and the overview."""
     from lrs.config import load_config
-    from lrs.model_card import write_card, write_overview
+    from lrs.reasoners.model_card import write_card, write_overview
 
     write_card(folder, load_config("full"), device)
     write_overview(folder.parent)
@@ -92,9 +92,9 @@ def card(folder: Path, device: str = "cpu") -> None:
 
 @app.command()
 def bench(profile: Profile = "") -> None:
-    """Measure every way to decode and steer, side by side, into data/efficiency."""
+    """Measure every way to decode and steer, side by side, into data/bench."""
+    from lrs.bench.tables import write_all
     from lrs.config import load_config
-    from lrs.efficiency.report import write_all
 
     write_all(load_config(profile or profile_copy.current_profile(ROOT)))
 
@@ -102,7 +102,7 @@ def bench(profile: Profile = "") -> None:
 @app.command()
 def accept(profile: Profile = "") -> None:
     """Make this run's tables the expected ones (data/expected): the only writer of that folder."""
-    from lrs import expected
+    from lrs.report import expected
 
     expected.accept(profile or profile_copy.current_profile(ROOT))
 
@@ -110,7 +110,7 @@ def accept(profile: Profile = "") -> None:
 @app.command()
 def check(profile: Profile = "") -> None:
     """Compare this run's tables with the expected ones, each cell within its interval."""
-    from lrs import expected
+    from lrs.report import expected
 
     profile = profile or profile_copy.current_profile(ROOT)
     faults = expected.check(profile)
@@ -121,7 +121,7 @@ def check(profile: Profile = "") -> None:
 def _print_summary(profile: str) -> None:
     import pandas as pd
 
-    from lrs.tables import summary_text
+    from lrs.report.tables import summary_text
 
     folder = Path("figures") / profile
     if not (ROOT / folder / "main_results.csv").exists():

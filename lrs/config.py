@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from lrs.arms import ARMS
-from lrs.problems import BENCHMARKS
+from lrs.method.arms import ARMS
+from lrs.tasks.benchmarks import BENCHMARKS
 
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -19,14 +19,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Backbone(_Section):
+class BackboneSection(_Section):
     """A causal language model, and the decoder layer whose output is read and steered (counted from 0)."""
 
     path: str = Field(description="folder with the model, or its name on the hub")
     layer: int = Field(ge=0)
 
 
-class Problems(_Section):
+class ProblemsSection(_Section):
     """How many problems of each benchmark go into each split."""
 
     reward: PositiveInt
@@ -34,21 +34,21 @@ class Problems(_Section):
     test: PositiveInt
 
 
-class Decoding(_Section):
+class DecodingSection(_Section):
     batch_size: PositiveInt = Field(description="rows decoded side by side")
     workers: PositiveInt = Field(description="processes that share the rows, on a CPU: as many as it has cores")
     problems_per_part: PositiveInt = Field(description="generations saved at a time: the most a kill can lose")
     max_new_tokens: PositiveInt
 
 
-class Traces(_Section):
+class TracesSection(_Section):
     """Trace construction: one greedy trace and `samples` sampled ones a problem."""
 
     samples: int = Field(ge=0)
     temperature: float = Field(gt=0)
 
 
-class Sae(_Section):
+class SaeSection(_Section):
     d_sae: PositiveInt
     k: PositiveInt
     learning_rate: float = Field(gt=0)
@@ -62,7 +62,7 @@ class Sae(_Section):
         return self
 
 
-class Reward(_Section):
+class RewardSection(_Section):
     width: PositiveInt
     layers: PositiveInt
     heads: PositiveInt
@@ -80,7 +80,7 @@ class Reward(_Section):
         return self
 
 
-class Select(_Section):
+class SelectSection(_Section):
     """The grid that is searched on `validation`; thresholds are quantiles of what base shows there."""
 
     num_steps: list[PositiveInt] = Field(min_length=1)
@@ -89,14 +89,14 @@ class Select(_Section):
     confidence_quantile: list[Fraction] = Field(min_length=1)
 
 
-class Prompting(_Section):
+class PromptingSection(_Section):
     """What the prompting arms say: `cot` an instruction, `few_shot` worked examples."""
 
     instruction: str = Field(min_length=1)
     shots: PositiveInt = Field(description="worked examples in a prompt; fewer where the context is short")
 
 
-class Sampling(_Section):
+class SamplingSection(_Section):
     """Which test problems are answered in samples, beside the greedy answer to each, how often, and how hot."""
 
     problems: PositiveInt = Field(description="of each benchmark, the first ones")
@@ -104,14 +104,14 @@ class Sampling(_Section):
     temperature: float = Field(gt=0)
 
 
-class Steering(_Section):
+class SteeringSection(_Section):
     """The arms, and whether they answer in samples too."""
 
     arms: list[Literal[tuple(ARMS)]]
-    sampling: Sampling | None = Field(description="null: greedy answers alone")
+    sampling: SamplingSection | None = Field(description="null: greedy answers alone")
 
 
-class Statistics(_Section):
+class StatisticsSection(_Section):
     confidence_level: Fraction = Field(gt=0, lt=1)
     bootstrap_resamples: PositiveInt
 
@@ -124,20 +124,20 @@ class Config(_Section):
     seed: int
     device: str = Field(description="as torch names it, or `auto`: an accelerator if there is one")
     dtype: Literal["float32", "bfloat16", "float64"]
-    backbones: dict[FolderName, Backbone] = Field(min_length=1)
+    backbones: dict[FolderName, BackboneSection] = Field(min_length=1)
     benchmarks: dict[Literal[tuple(BENCHMARKS)], dict[str, Any]]
-    problems: Problems
-    decoding: Decoding
-    traces: Traces
-    sae: Sae
-    reward: Reward
-    select: Select
-    prompting: Prompting
-    steering: Steering
-    statistics: Statistics
+    problems: ProblemsSection
+    decoding: DecodingSection
+    traces: TracesSection
+    sae: SaeSection
+    reward: RewardSection
+    select: SelectSection
+    prompting: PromptingSection
+    steering: SteeringSection
+    statistics: StatisticsSection
 
     @property
-    def backbone(self) -> Backbone:
+    def backbone(self) -> BackboneSection:
         """The section of this backbone."""
         return self.backbones[self.backbone_name]
 

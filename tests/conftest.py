@@ -5,14 +5,14 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lrs.ascent import Ascent
-from lrs.backbones import Backbone
-from lrs.gate import Gate
-from lrs.latents import LatentTraces, encode_traces
-from lrs.problems import Problem, draw_problems
-from lrs.reward import LatentRewardModel, RewardConfig
-from lrs.steering import Steering
-from lrs.tokenizer import build_tokenizer
+from lrs.learning.latents import LatentTraces, encode_traces
+from lrs.method.ascent import Ascent
+from lrs.method.gate import Gate
+from lrs.method.reward import LatentRewardModel, RewardConfig
+from lrs.method.steering import Steering
+from lrs.models.backbones import Backbone
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.problems import Problem, draw_problems
 
 torch.set_num_threads(1)  # sums this small are slower on more, and far slower beside another busy process
 

@@ -30,7 +30,7 @@ class Tape(TorchDispatchMode):
 
 
 def record(step):
-    """As `lrs.graphs.cuda_recorder` does, but recording does the step, and the first replay does not do it again."""
+    """As `cuda_recorder` does, but recording does the step, and the first replay does not do it again."""
     with Tape() as tape:
         step()
     replays = 0

@@ -3,8 +3,8 @@ import torch
 from conftest import VOCABULARY, WIDTH, tiny_llama
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from lrs.activations import replay
-from lrs.backbones import decoder_layer
+from lrs.models.activations import replay
+from lrs.models.backbones import decoder_layer
 
 LAYER = 1
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrs import answers
-from lrs.answers import extract_answer, is_correct
-from lrs.problems import BENCHMARKS, Problem
+from lrs.tasks import answers
+from lrs.tasks.answers import extract_answer, is_correct
+from lrs.tasks.benchmarks import BENCHMARKS
+from lrs.tasks.problems import Problem
 
 
 def countdown(target, *numbers):

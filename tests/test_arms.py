@@ -2,11 +2,12 @@ import pytest
 import torch
 from conftest import LinearDictionary, tiny_reward
 
-from lrs.arms import ARMS, STEERED, Setting, check_setting
-from lrs.ascent import Ascent
-from lrs.evaluation import steering_for
+from lrs.experiment.evaluation import steering_for
 from lrs.figures.style import ARM_COLORS, ARM_LABELS
-from lrs.gate import Gate
+from lrs.method.arms import ARMS, STEERED
+from lrs.method.ascent import Ascent
+from lrs.method.gate import Gate
+from lrs.method.setting import Setting, check_setting
 
 REWARDS = {"token": tiny_reward("token"), "history": tiny_reward("history")}
 

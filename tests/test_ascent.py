@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import naive_ascent
 
-from lrs.ascent import Ascent, ascend, unit, write_back
+from lrs.method.ascent import Ascent, ascend, unit, write_back
 
 
 def climb(reward, latent, num_steps, step_size):

@@ -3,10 +3,10 @@ import torch
 from conftest import VOCABULARY, tiny_llama
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from lrs.backbones import decoder_layer, decoder_layers, load_backbone
-from lrs.devices import describe_device, resolve_device
-from lrs.store import StoreError
-from lrs.tokenizer import build_tokenizer
+from lrs.core.store import StoreError
+from lrs.models.backbones import decoder_layer, decoder_layers, load_backbone
+from lrs.models.devices import describe_device, resolve_device
+from lrs.reasoners.tokenizer import build_tokenizer
 
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
 

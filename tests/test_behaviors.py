@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs.behaviors import BEHAVIORS, Span, count_behaviors, find_behaviors
+from lrs.tasks.behaviors import BEHAVIORS, Span, count_behaviors, find_behaviors
 
 CLAUSES = {
     "verification": "check 3 + 4 = 7 ok .",

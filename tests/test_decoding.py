@@ -11,12 +11,13 @@ from scipy.stats import kstest
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lrs import decoding, lengths, slot_cache
-from lrs.batch import Batch
-from lrs.decoding import Request, generate
-from lrs.gate import NEVER, Gate
-from lrs.sampling import choose, uniforms
-from lrs.steering import Steerer
+from lrs.engine import cache as slot_cache
+from lrs.engine import decoding, lengths
+from lrs.engine.batch import Batch
+from lrs.engine.decoding import Request, generate
+from lrs.engine.sampling import choose, uniforms
+from lrs.engine.steerer import Steerer
+from lrs.method.gate import NEVER, Gate
 
 BUDGET = 24
 ENDS = [2, 7]

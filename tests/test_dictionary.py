@@ -6,11 +6,12 @@ from conftest import WIDTH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs.config import Sae
-from lrs.dictionary import explained_variance, input_scale_for, load_dictionary, save_dictionary, train_sae
-from lrs.store import StoreError
+from lrs.config import SaeSection
+from lrs.core.store import StoreError
+from lrs.learning.sae import explained_variance, input_scale_for, train_sae
+from lrs.method.dictionary import load_dictionary, save_dictionary
 
-CONFIG = Sae(d_sae=24, k=4, learning_rate=0.01, batch_size=128, epochs=6)
+CONFIG = SaeSection(d_sae=24, k=4, learning_rate=0.01, batch_size=128, epochs=6)
 
 
 def planted_activations(count=2048):
@@ -70,7 +71,7 @@ def test_decoder_is_the_linear_part_of_decoding(trained):
 
 
 def test_a_difference_of_latents_moves_the_reconstruction_as_write_back_says(trained, activations):
-    from lrs.ascent import write_back
+    from lrs.method.ascent import write_back
 
     dictionary = trained[0]
     first, second = activations[:10], activations[10:20]

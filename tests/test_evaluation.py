@@ -8,22 +8,23 @@ import torch
 from conftest import DIFFICULTY
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lrs import traces
-from lrs.answers import is_correct
-from lrs.arms import Setting
-from lrs.backbones import Backbone
-from lrs.config import Sae, Sampling, load_config
-from lrs.decoding import Generation
-from lrs.dictionary import save_dictionary, train_sae
-from lrs.evaluation import Artifacts, describe_run, evaluate, other_geometry, prompting_for
-from lrs.problems import draw_problems
-from lrs.prompts import prompt_ids
-from lrs.results import load_about, load_outcomes
-from lrs.reward import LatentRewardModel, RewardConfig, save_reward
-from lrs.store import StoreError
-from lrs.tokenizer import build_tokenizer
-from lrs.traces import collect_traces
-from lrs.worked_examples import worked_examples
+from lrs.config import SaeSection, SamplingSection, load_config
+from lrs.core.store import StoreError
+from lrs.engine.decoding import Generation
+from lrs.experiment import traces
+from lrs.experiment.evaluation import Artifacts, evaluate, other_geometry, prompting_for
+from lrs.experiment.traces import collect_traces
+from lrs.learning.sae import train_sae
+from lrs.method.dictionary import save_dictionary
+from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
+from lrs.method.setting import Setting
+from lrs.models.backbones import Backbone
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.saved import describe_run, load_about, load_outcomes
+from lrs.tasks.answers import is_correct
+from lrs.tasks.problems import draw_problems
+from lrs.tasks.prompts import prompt_ids
+from lrs.tutor.worked_examples import worked_examples
 
 MILD = Setting(arm="lrs", num_steps=1, step_size=0.0, reward_threshold=0.5, confidence_threshold=0.5)
 STRONG = MILD.model_copy(update={"arm": "lrs_basic", "step_size": 8.0})
@@ -48,7 +49,7 @@ def config(tmp_path, monkeypatch):
 
 @pytest.fixture
 def artifacts(backbone, config):
-    sae = Sae(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
+    sae = SaeSection(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
     save_dictionary(train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)[0], config.data / "sae")
     for variant in ("token", "history"):
         torch.manual_seed(0)
@@ -86,7 +87,7 @@ def generate_one(requests):
     return [Generation([5, 1], [0.5, 0.5], "answered", None) for _ in requests]
 
 
-ONCE = Sampling(problems=7, samples=1, temperature=1.5)
+ONCE = SamplingSection(problems=7, samples=1, temperature=1.5)
 TWICE = ONCE.model_copy(update={"samples": 2})
 
 
@@ -111,7 +112,7 @@ def test_arms_share_the_random_numbers_of_their_samples(backbone, config, artifa
 def test_the_first_problems_of_each_benchmark_are_sampled(backbone, config, drawn_problems):
     tested = {name: [one for one in drawn_problems[name] if one.split == "test"][:3] for name in ("gcd", "chain_sum")}
     asked = [problem for pair in zip(*tested.values(), strict=True) for problem in pair]
-    sampling = Sampling(problems=2, samples=2, temperature=0.7)
+    sampling = SamplingSection(problems=2, samples=2, temperature=0.7)
     outcomes = evaluate(backbone, asked, "base", None, None, config, config.data / "outcomes" / "base", sampling)
     assert outcomes.loc[outcomes["seed"] == 0, "problem_id"].tolist() == [problem.id for problem in asked]
     sampled = outcomes[outcomes["seed"] > 0].groupby("problem_id")["seed"].apply(list).to_dict()

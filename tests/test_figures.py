@@ -7,13 +7,14 @@ from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lrs.behaviors import BEHAVIORS
-from lrs.comparison import behavior_shares, compare_arms
-from lrs.config import Statistics
-from lrs.figures import efficiency, reasoner, results, reward, sae, select, traces
+from lrs.config import StatisticsSection
+from lrs.core.statistics import calibration_bins
+from lrs.figures import bench as efficiency
+from lrs.figures import reasoner, results, reward, sae, select, traces
 from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
-from lrs.statistics import calibration_bins
-from lrs.tables import read_paper_table
+from lrs.report.comparison import behavior_shares, compare_arms
+from lrs.report.paper import read_paper_table
+from lrs.tasks.behaviors import BEHAVIORS
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -43,7 +44,7 @@ def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=
 
 def main_table(seeds, benchmarks=TWO):
     return compare_arms(
-        outcomes_frame(seeds, benchmarks=benchmarks), Statistics(confidence_level=0.95, bootstrap_resamples=100)
+        outcomes_frame(seeds, benchmarks=benchmarks), StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
     )
 
 

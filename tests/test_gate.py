@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import naive_gate
 
-from lrs.gate import ALWAYS, NEVER, Gate, confidence_of
+from lrs.method.gate import ALWAYS, NEVER, Gate, confidence_of
 
 probability = st.floats(0, 1)
 

@@ -9,13 +9,15 @@ from tape import record
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lrs.ascent import Ascent
-from lrs.batch import Batch, Request
-from lrs.decoding import _decode_token, _forward, _read_prompts
-from lrs.dictionary import SaeDictionary
-from lrs.gate import ALWAYS, Gate
-from lrs.graphs import Replayed
-from lrs.steering import Steering, hooked
+from lrs.engine.batch import Batch
+from lrs.engine.decoding import _decode_token, _forward, _read_prompts
+from lrs.engine.graphs import Replayed
+from lrs.engine.requests import Request
+from lrs.engine.steerer import hooked
+from lrs.method.ascent import Ascent
+from lrs.method.dictionary import SaeDictionary
+from lrs.method.gate import ALWAYS, Gate
+from lrs.method.steering import Steering
 
 aten = torch.ops.aten
 _INDEXED = (aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default)

@@ -6,7 +6,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrs.latents import encode_traces, load_latents, replay_traces, save_latents
+from lrs.learning.latents import encode_traces, load_latents, save_latents
+from lrs.models.activations import replay_traces
 
 lengths_of_traces = st.lists(st.integers(1, 6), min_size=1, max_size=7)
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs import lengths
-from lrs.lengths import Lengths, newest_mask
+from lrs.engine import lengths
+from lrs.engine.lengths import Lengths, newest_mask
 
 CPU = torch.device("cpu")
 

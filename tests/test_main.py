@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from lrs.__main__ import main
-from lrs.profile_copy import copy_sources, select_profile
+from lrs.pipeline.profile_copy import copy_sources, select_profile
 
 ROOT = Path(__file__).parents[1]
 LINES = "layer: 3}\n  second: {path: elsewhere, layer: 1}\n"

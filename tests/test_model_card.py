@@ -9,11 +9,11 @@ from conftest import DIFFICULTY
 from test_pretraining import RECIPE
 from test_reinforcement import RL
 
-from lrs import model_card
-from lrs.behaviors import BEHAVIORS
 from lrs.config import load_config
-from lrs.pretraining import build_model
-from lrs.tokenizer import build_tokenizer
+from lrs.reasoners import model_card
+from lrs.reasoners.pretraining import build_model
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.behaviors import BEHAVIORS
 
 BENCHMARK = {"gcd": DIFFICULTY["gcd"]}
 

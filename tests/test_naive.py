@@ -1,8 +1,8 @@
 import pytest
 from conftest import tiny_steering
 
-from lrs.decoding import Request, generate
-from lrs.naive import naive_generate
+from lrs.bench.naive import naive_generate
+from lrs.engine.decoding import Request, generate
 
 
 @pytest.mark.parametrize("variant", ["token", "history"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lrs.notebook_runner import NotebookError, clean_notebook, execute_notebook
+from lrs.pipeline.notebook_runner import NotebookError, clean_notebook, execute_notebook
 
 
 def write_notebook(root: Path, *cells: str) -> Path:

@@ -7,11 +7,11 @@ import torch
 import yaml
 from conftest import DIFFICULTY
 
-from lrs import pretraining
-from lrs.backbones import load_backbone
-from lrs.pretraining import block_mask, build_model, conversation, pack_batch, train_reasoner
-from lrs.recipes import PretrainingRecipe
-from lrs.tokenizer import build_tokenizer
+from lrs.models.backbones import load_backbone
+from lrs.reasoners import pretraining
+from lrs.reasoners.pretraining import block_mask, build_model, conversation, pack_batch, train_reasoner
+from lrs.reasoners.recipes import PretrainingRecipe
+from lrs.reasoners.tokenizer import build_tokenizer
 
 RECIPE = PretrainingRecipe(
     seed=0,

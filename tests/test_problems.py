@@ -8,20 +8,12 @@ from conftest import COUNTS, DIFFICULTY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs import problems
-from lrs.answers import is_correct
 from lrs.config import load_config
-from lrs.problems import (
-    SPLIT_SHARES,
-    Problem,
-    assert_unseen,
-    draw_problems,
-    held_out,
-    linear_equation,
-    problem_id,
-    split_of,
-    stream_problems,
-)
+from lrs.tasks import problems
+from lrs.tasks.answers import is_correct
+from lrs.tasks.benchmarks import linear_equation
+from lrs.tasks.problems import Problem, draw_problems, problem_id, stream_problems
+from lrs.tasks.splits import SPLIT_SHARES, assert_unseen, held_out, split_of
 
 BENCHMARKS = list(DIFFICULTY)
 number = st.integers(1, 99)

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lrs import progress
-from lrs.progress import Progress
+from lrs.core import progress
+from lrs.core.progress import Progress
 
 
 @pytest.fixture

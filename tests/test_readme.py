@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from lrs.backbones import load_backbone
-from lrs.config import Sae, load_config
-from lrs.dictionary import save_dictionary, train_sae
-from lrs.reward import LatentRewardModel, RewardConfig, save_reward
+from lrs.config import SaeSection, load_config
+from lrs.learning.sae import train_sae
+from lrs.method.dictionary import save_dictionary
+from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
+from lrs.models.backbones import load_backbone
 
 ROOT = Path(__file__).parents[1]
 REASONER = "data/reasoners/pocket-3m"
@@ -29,7 +30,7 @@ def example() -> str:
 def test_the_example_takes_at_most_ten_lines_and_runs(example, tmp_path, monkeypatch, capsys):
     assert len([line for line in example.splitlines() if line.strip()]) <= 10
     backbone = load_backbone(str(ROOT / REASONER))
-    sae = Sae(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
+    sae = SaeSection(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
     dictionary, _ = train_sae(torch.randn(64, backbone.d_model), sae, 0, backbone.identity, layer=3)
     (tmp_path / "data/reasoners").mkdir(parents=True)
     (tmp_path / REASONER).symlink_to(ROOT / REASONER)

@@ -7,9 +7,15 @@ import yaml
 from conftest import DIFFICULTY
 from test_pretraining import RECIPE, STEPS
 
-from lrs import recipes
-from lrs.answers import is_correct
-from lrs.recipes import PretrainingRecipe, ReinforcementRecipe, learning_rate_at, load_recipe, training_problems
+from lrs.reasoners import recipes
+from lrs.reasoners.recipes import (
+    PretrainingRecipe,
+    ReinforcementRecipe,
+    learning_rate_at,
+    load_recipe,
+    training_problems,
+)
+from lrs.tasks.answers import is_correct
 
 
 def test_learning_rate_warms_up_and_decays_along_a_cosine():

@@ -11,13 +11,13 @@ from conftest import DIFFICULTY, tiny_llama
 from safetensors.torch import load_file
 from test_pretraining import RECIPE, files_of
 
-from lrs import reinforcement
-from lrs.backbones import load_backbone
-from lrs.behaviors import BEHAVIORS
-from lrs.pretraining import build_model
-from lrs.recipes import ReinforcementRecipe, learning_rate_at, load_recipe
-from lrs.reinforcement import advantages, attempt, policy_loss, questions_of, reinforce_reasoner, update
-from lrs.tokenizer import build_tokenizer
+from lrs.models.backbones import load_backbone
+from lrs.reasoners import reinforcement
+from lrs.reasoners.pretraining import build_model
+from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe
+from lrs.reasoners.reinforcement import advantages, attempt, policy_loss, questions_of, reinforce_reasoner, update
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.behaviors import BEHAVIORS
 
 RL = ReinforcementRecipe(
     parent="parent",
@@ -103,7 +103,7 @@ def child(parent, name, recipe=RL):
 @pytest.fixture(autouse=True)
 def rewarded(monkeypatch):
     """About half of the answers are right, whatever an untrained model writes."""
-    monkeypatch.setattr("lrs.traces.is_correct", lambda problem, text: len(text) % 2 == 0)
+    monkeypatch.setattr("lrs.experiment.traces.is_correct", lambda problem, text: len(text) % 2 == 0)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_attempts_are_sampled_by_step_and_belong_to_their_prompts(parent, proble
 
 
 def test_what_is_rewarded_is_learned(parent, monkeypatch):
-    monkeypatch.setattr("lrs.traces.is_correct", lambda problem, text: "(" in text.split())
+    monkeypatch.setattr("lrs.experiment.traces.is_correct", lambda problem, text: "(" in text.split())
     update = {"steps": 40, "questions": 6, "attempts": 12, "checkpoint_every": 40, "learning_rate": 0.05}
     folder = child(parent, "pupil", RL.model_copy(update=update))
     reinforce_reasoner(folder, parent.parent / "scratch-pupil")

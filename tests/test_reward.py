@@ -4,8 +4,8 @@ import pytest
 import torch
 from conftest import LATENTS, tiny_reward
 
-from lrs.reward import load_reward, save_reward
-from lrs.store import StoreError
+from lrs.core.store import StoreError
+from lrs.method.reward import load_reward, save_reward
 
 
 def test_history_is_causal_and_token_sees_one_token():

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrs.reward_metrics import auroc_by_position, summarise, trace_scores
+from lrs.learning.reward_metrics import auroc_by_position, summarise, trace_scores
 
 TRACES = [  # problem, seed, correct, probabilities of its tokens
     ("a", 0, True, [0.2, 0.4, 0.9]),

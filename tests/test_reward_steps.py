@@ -6,7 +6,7 @@ from conftest import LATENTS, tiny_reward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrs.reward_steps import RewardSteps
+from lrs.engine.reward_steps import RewardSteps
 
 VARIANTS = ("token", "history")
 
@@ -70,7 +70,7 @@ def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, groupe
 @pytest.mark.parametrize("rows", [[], [1], [0, 2, 3]])
 @pytest.mark.parametrize("band", [2, 100])
 def test_selected_rows_are_scored_alike_and_adopted(variant, rows, band, monkeypatch):
-    monkeypatch.setattr("lrs.lengths._BAND", band)
+    monkeypatch.setattr("lrs.engine.lengths._BAND", band)
     model, latents, lengths = tiny_reward(variant), latents_of(4, 9), [5, 0, 7, 3]
     steps, expected = begin(model, latents, lengths), begin(model, latents, lengths)
     steps.regroup()

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
-from lrs import reward_training
-from lrs.config import Reward
-from lrs.devices import resolve_device
-from lrs.reward import LatentRewardModel, RewardConfig
-from lrs.reward_training import class_weights, score_traces, train_reward
+from lrs.config import RewardSection
+from lrs.learning import reward_training
+from lrs.learning.reward_training import class_weights, score_traces, train_reward
+from lrs.method.reward import LatentRewardModel, RewardConfig
+from lrs.models.devices import resolve_device
 
 VARIANTS = ["token", "history"]
-CONFIG = Reward(
+CONFIG = RewardSection(
     width=16,
     layers=1,
     heads=2,

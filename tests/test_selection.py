@@ -11,24 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import naive_generate
 
-from lrs.arms import Setting
-from lrs.config import Select, Statistics, load_config
-from lrs.gate import NEVER
-from lrs.prompts import prompt_ids
-from lrs.results import load_candidates
-from lrs.selection import (
-    candidate_row,
-    candidates,
-    choose,
-    freeze,
-    gate_signals,
-    load_selection,
-    paired_standard_error,
-)
-from lrs.store import StoreError
+from lrs.config import SelectSection, StatisticsSection, load_config
+from lrs.core.store import StoreError
+from lrs.experiment.selection import candidate_row, candidates, choose, gate_signals, paired_standard_error
+from lrs.method.gate import NEVER
+from lrs.method.setting import Setting
+from lrs.saved import freeze, load_candidates, load_selection
+from lrs.tasks.prompts import prompt_ids
 
-STATISTICS = Statistics(confidence_level=0.95, bootstrap_resamples=200)
-GRID = Select(num_steps=[1, 2], step_size=[0.5, 1.0, 2.0], reward_quantile=[0.25, 0.5], confidence_quantile=[0.1, 0.2])
+STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
+GRID = SelectSection(
+    num_steps=[1, 2], step_size=[0.5, 1.0, 2.0], reward_quantile=[0.25, 0.5], confidence_quantile=[0.1, 0.2]
+)
 
 
 def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lrs.profile_copy import run_dvc, select_profile
+from lrs.pipeline.profile_copy import run_dvc, select_profile
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap, norm
 
-from lrs.statistics import (
+from lrs.core.statistics import (
     auroc,
     bootstrap_interval,
     calibration_bins,

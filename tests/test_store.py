@@ -4,8 +4,9 @@ import pandas as pd
 import pyarrow
 import pytest
 
-from lrs import store
-from lrs.store import StoreError, file_digest, fingerprint, make_parts, read_table, write_frame, write_table, write_text
+from lrs.core import store
+from lrs.core.digests import file_digest, fingerprint
+from lrs.core.store import StoreError, make_parts, read_table, write_frame, write_table, write_text
 
 ROWS = [{"number": i, "text": "ab" * i, "values": [0.5] * i} for i in range(1, 8)]
 

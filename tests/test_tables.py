@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrs import expected
-from lrs.comparison import RESULT_COLUMNS, behavior_shares, compare_arms
-from lrs.config import Statistics, load_config
-from lrs.statistics import mcnemar_exact, wilson_interval
-from lrs.tables import (
+from lrs.config import StatisticsSection, load_config
+from lrs.core.statistics import mcnemar_exact, wilson_interval
+from lrs.report import expected
+from lrs.report.comparison import RESULT_COLUMNS, behavior_shares, compare_arms
+from lrs.report.paper import read_paper_table
+from lrs.report.tables import (
     MAIN_COLUMNS,
     caption_for,
     describe_rows,
     main_results,
-    read_paper_table,
     readable,
     summary_text,
     table_one,
@@ -24,7 +24,7 @@ from lrs.tables import (
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
-STATISTICS = Statistics(confidence_level=0.95, bootstrap_resamples=500)
+STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=500)
 #                 problem:   0  1  2  3  4  5  6  7
 BASE = {"countdown": "1 1 1 0 0 0 0 0", "chain_sum": "1 1 1 1"}
 LRS = {"countdown": "1 1 0 1 1 1 0 0", "chain_sum": "1 1 1 0"}

@@ -1,8 +1,8 @@
 import pytest
 
-from lrs.problems import Problem
-from lrs.prompts import Prompting, Turn, prompt_ids
-from lrs.tokenizer import build_tokenizer
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import Prompting, Turn, prompt_ids
 
 
 @pytest.fixture(scope="module")

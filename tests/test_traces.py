@@ -1,11 +1,11 @@
-from lrs.config import Problems, load_config
-from lrs.traces import draw_all_problems
+from lrs.config import ProblemsSection, load_config
+from lrs.experiment.traces import draw_all_problems
 
 
 def test_transfer_benchmarks_are_tested_and_nothing_else():
     config = load_config("full")
     some = {name: config.benchmarks[name] for name in ("chain_sum", "chain_sum_digits")}
-    config = config.model_copy(update={"benchmarks": some, "problems": Problems(reward=3, validation=2, test=4)})
+    config = config.model_copy(update={"benchmarks": some, "problems": ProblemsSection(reward=3, validation=2, test=4)})
     drawn = [(problem.benchmark, problem.split) for problem in draw_all_problems(config)]
     assert {name: drawn.count(name) for name in set(drawn)} == {
         ("chain_sum", "reward"): 3,

@@ -7,10 +7,11 @@ from conftest import DIFFICULTY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs.answers import is_correct
-from lrs.behaviors import BACKWARD_CHAINING, BEHAVIORS, VERIFICATION, find_behaviors
-from lrs.problems import Problem, linear_equation
-from lrs.tokenizer import build_tokenizer
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.answers import is_correct
+from lrs.tasks.behaviors import BACKWARD_CHAINING, BEHAVIORS, VERIFICATION, find_behaviors
+from lrs.tasks.benchmarks import linear_equation
+from lrs.tasks.problems import Problem
 from lrs.tutor import write_trace
 from lrs.tutor.draft import CAREFUL, CARELESS, STEADY, Style
 from lrs.tutor.prime_factorization import PRIMES, divide

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lrs.workers import CAN_COPY, in_processes
+from lrs.engine.workers import CAN_COPY, in_processes
 
 pytestmark = pytest.mark.skipif(not CAN_COPY, reason="processes are copied on Linux only")
 
@@ -57,7 +57,7 @@ def test_a_worker_that_is_killed_is_noticed():
 def test_workers_end_when_whoever_waited_for_them_was_killed():
     code = """
 import os, time
-from lrs.workers import in_processes
+from lrs.engine.workers import in_processes
 
 def work(share, report):
     print(os.getpid(), flush=True)

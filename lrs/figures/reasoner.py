@@ -5,7 +5,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import t
 
-from lrs.behaviors import BEHAVIORS
 from lrs.figures.style import (
     BEHAVIOR_COLORS,
     BEHAVIOR_LABELS,
@@ -19,6 +18,7 @@ from lrs.figures.style import (
     styled,
     wrapped,
 )
+from lrs.tasks.behaviors import BEHAVIORS
 
 _WINDOW = 10  # steps of reinforcement learning that are averaged for a point
 

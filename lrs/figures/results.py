@@ -3,7 +3,6 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lrs.behaviors import BEHAVIORS
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
     DECODINGS,
@@ -23,6 +22,7 @@ from lrs.figures.style import (
     styled,
     wrapped,
 )
+from lrs.tasks.behaviors import BEHAVIORS
 
 _ROW = 0.2  # inches a line of a forest plot
 
@@ -34,7 +34,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
     A title with two numbers of problems gives that of greedy decoding first.
 
     Args:
-        table: what `lrs.tables.main_results` returns.
+        table: what `lrs.report.tables.main_results` returns.
     """
     benchmarks, arms = list(table["benchmark"].unique()), list(table["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(table["decoding"])]
@@ -59,7 +59,7 @@ def delta_figure(table: pd.DataFrame) -> Figure:
     """Forest plot: difference to base with bootstrap intervals, a block a benchmark; wins/losses on the right.
 
     Args:
-        table: what `lrs.tables.main_results` returns; the rows of base, which have no delta, are left out.
+        table: what `lrs.report.tables.main_results` returns; the rows of base, which have no delta, are left out.
     """
     table = table.dropna(subset=["delta"])
     decodings = [decoding for decoding in DECODINGS if decoding in set(table["decoding"])]
@@ -98,7 +98,7 @@ def behaviors_figure(shares: pd.DataFrame) -> Figure:
     """Share of traces that show each behavior, by arm and benchmark, with its interval; a row a decoding.
 
     Args:
-        shares: of one backbone, what `lrs.comparison.behavior_shares` returns.
+        shares: of one backbone, what `lrs.report.comparison.behavior_shares` returns.
     """
     benchmarks, arms = list(shares["benchmark"].unique()), list(shares["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(shares["decoding"])]
@@ -125,7 +125,7 @@ def paper_figure(paper: pd.DataFrame) -> Figure:
     Beside each pair stands the smallest p-value that an exact McNemar test could give for it.
 
     Args:
-        paper: what `lrs.tables.read_paper_table` returns.
+        paper: what `lrs.report.paper.read_paper_table` returns.
     """
     backbones, arms = list(paper["backbone"].unique()), ["base", "lrs"]
     names = paper.drop_duplicates("benchmark").set_index("benchmark")["n"]

@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from lrs.core.statistics import auroc
 from lrs.figures.style import COLUMN, LIGHT, PAGE, PALETTE, draw_intervals, panels, styled
-from lrs.statistics import auroc
 
 
 def _colors(variants) -> dict[str, str]:
@@ -39,7 +39,7 @@ def calibration_figure(bins: dict[str, pd.DataFrame]) -> Figure:
     """Observed share of correct answers against predicted probability, with Wilson intervals.
 
     Args:
-        bins: per variant, what `lrs.statistics.calibration_bins` returns.
+        bins: per variant, what `lrs.core.statistics.calibration_bins` returns.
     """
     figure, axes = panels(1, 1, COLUMN, COLUMN)
     axis = axes[0, 0]

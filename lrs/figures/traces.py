@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lrs.behaviors import BEHAVIORS, find_behaviors
+from lrs.core.statistics import shares_by
 from lrs.figures.style import (
     BEHAVIOR_COLORS,
     BEHAVIOR_LABELS,
@@ -28,7 +28,7 @@ from lrs.figures.style import (
     styled,
     wrapped,
 )
-from lrs.statistics import shares_by
+from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 
 _CLAUSE_END = re.compile(r"(?:(?<=[.:])|(?<=think>))[ \n]+(?=\S)")
 

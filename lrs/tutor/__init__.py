@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from random import Random
 from types import ModuleType
 
-from lrs.behaviors import Span
-from lrs.problems import Problem
+from lrs.tasks.behaviors import Span
+from lrs.tasks.benchmarks import BENCHMARKS
+from lrs.tasks.problems import Problem
 from lrs.tutor import chain_sum, countdown, gcd, prime_factorization, simple_equations
 from lrs.tutor.draft import CAREFUL, CARELESS, Draft, Style
 
@@ -31,9 +32,11 @@ class TutorTrace:
 
 
 def _solver(problem: Problem) -> ModuleType:
-    if problem.benchmark not in _SOLVERS:
-        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {sorted(_SOLVERS)}")
-    return _SOLVERS[problem.benchmark]
+    tutor = BENCHMARKS[problem.benchmark].tutor
+    if tutor is None:
+        legal = [name for name, benchmark in BENCHMARKS.items() if benchmark.tutor]
+        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {', '.join(legal)}")
+    return _SOLVERS[tutor]
 
 
 def draw_style(problem: Problem, rng: Random) -> Style:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lrs.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
-from lrs.problems import signed_terms
+from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
+from lrs.tasks.benchmarks import signed_terms
 from lrs.tutor.draft import Draft, operation, signed
 
 FEWEST_TERMS, MOST_TERMS = 3, 8  # the range over which difficulty rises from 0 to 1

@@ -3,7 +3,7 @@
 from itertools import permutations
 from typing import Any, NamedTuple
 
-from lrs.behaviors import BACKTRACKING, BACKWARD_CHAINING, SUBGOAL_SETTING, VERIFICATION
+from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, SUBGOAL_SETTING, VERIFICATION
 from lrs.tutor.draft import LARGEST_NUMBER, Draft
 
 INSIGHT = 0.45  # how often the next branch is one that leads to the target

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from random import Random
 
-from lrs.behaviors import SUBGOAL_SETTING, Span
+from lrs.tasks.behaviors import SUBGOAL_SETTING, Span
 
 LARGEST_NUMBER = 999  # the reasoner's tokenizer has one token for each number up to here
 

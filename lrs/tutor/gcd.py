@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lrs.behaviors import BACKTRACKING, VERIFICATION
+from lrs.tasks.behaviors import BACKTRACKING, VERIFICATION
 from lrs.tutor.draft import Draft
 
 MOST_STEPS = 14

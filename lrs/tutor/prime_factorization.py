@@ -6,7 +6,7 @@ Numbers are written by their digits. A trial of 7 on 1 2 3 writes digits of the 
 
 from typing import Any, NamedTuple
 
-from lrs.behaviors import BACKTRACKING, VERIFICATION
+from lrs.tasks.behaviors import BACKTRACKING, VERIFICATION
 from lrs.tutor.draft import Draft
 
 PRIMES = (2, 3, 5, 7, 11, 13)

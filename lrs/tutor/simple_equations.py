@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lrs.behaviors import BACKTRACKING, BACKWARD_CHAINING, VERIFICATION
-from lrs.problems import BENCHMARKS, LinearEquation, linear_equation
+from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, VERIFICATION
+from lrs.tasks.benchmarks import BENCHMARKS, LinearEquation, linear_equation
 from lrs.tutor.draft import Draft, operation, signed
 
 MOST_ATTEMPTS = 3

@@ -1,0 +1,1 @@
+"""What steering costs: every way to decode and steer, side by side in one run."""

@@ -1,0 +1,1 @@
+"""The ground: tables on disk, progress, statistics."""

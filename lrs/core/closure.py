@@ -1,0 +1,101 @@
+"""What a piece of code depends on: the modules of this package that running it imports, and a hash of what they do.
+
+Comments, docstrings, layout and what is imported for annotations alone (`if TYPE_CHECKING:`) do nothing, so changing
+them leaves the hash as it is.
+"""
+
+import ast
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from lrs.core.digests import fingerprint
+
+ROOT = Path(__file__).parents[2]
+_PACKAGE = "lrs"
+_LIBRARIES = ("torch", "transformers", "sae-lens", "reasoning-gym")  # whose releases move numbers
+
+
+def code_of(*modules: str) -> dict[str, str]:
+    """What rows or weights made by these modules depend on: a hash of their closure, and versions of libraries."""
+    source = "\n".join(f"import {module}" for module in modules)
+    return {"code": source_fingerprint(source)} | {name: version(name).partition("+")[0] for name in _LIBRARIES}
+
+
+def source_fingerprint(source: str, root: Path = ROOT) -> str:
+    """Hash of what the modules that `source` imports, directly or not, do."""
+    return fingerprint({path.relative_to(root).as_posix(): _meaning(path) for path in closure(source, root)})
+
+
+def closure(source: str, root: Path = ROOT) -> list[Path]:
+    """The modules of the package that running `source` reads, directly or not, those that do nothing left out.
+
+    The package's own `__init__` only forwards names and is no part of it.
+
+    Raises:
+        ImportError: one of them does not exist.
+    """
+    found: set[Path] = set()
+    waiting = _imports(ast.parse(source), root)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= _imports(_parsed(path), root)
+    return sorted(path for path in found if _parsed(path).body)
+
+
+def imports_of(path: Path, root: Path = ROOT) -> list[Path]:
+    """The modules of the package that a module imports itself, here or inside its functions."""
+    return sorted(_imports(_parsed(path), root))
+
+
+def _imports(tree: ast.Module, root: Path) -> set[Path]:
+    """Files of the modules that a tree imports, and of the packages they lie in."""
+    found: set[Path] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found |= _files(alias.name, root)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                found |= _files(f"{node.module}.{alias.name}", root) or _files(node.module, root)
+    return found
+
+
+def _files(name: str, root: Path) -> set[Path]:
+    """The module of that name, and the packages around it below the package itself; none where there is no file."""
+    top, *parts = name.split(".")
+    if top != _PACKAGE or not parts:
+        return set()
+    at = root.joinpath(_PACKAGE, *parts)
+    module = at.with_suffix(".py") if at.with_suffix(".py").exists() else at / "__init__.py"
+    if not module.exists():
+        return set()
+    around = (root.joinpath(_PACKAGE, *parts[:depth], "__init__.py") for depth in range(1, len(parts)))
+    return {module, *(package for package in around if package.exists())}
+
+
+def _parsed(path: Path) -> ast.Module:
+    return _stripped(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _stripped(text: str) -> ast.Module:
+    """The tree of a module without docstrings and without what only type checkers run."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _does_nothing(part)]
+    return tree
+
+
+def _does_nothing(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _meaning(path: Path) -> str:
+    return ast.dump(_parsed(path))

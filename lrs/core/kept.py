@@ -1,0 +1,170 @@
+"""What stages make and keep: folders that know what they were made from, and whether they are as they were left.
+
+A folder belongs to one *plan*, a description of everything its files depend on. `plan.json` in it holds the plan and
+the digest of every file. What was made by another plan, and what is not as it was written, is made again; the rest is
+kept, so that a killed stage resumes and an edit costs no more than it must.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datasets import Dataset, concatenate_datasets
+
+from lrs.core.digests import file_digest, fingerprint
+from lrs.core.progress import Progress
+from lrs.core.store import StoreError, read_rows, write_rows, write_text
+
+Plan = dict[str, Any]  # of JSON-able values
+Job = TypeVar("Job")
+_PLAN = "plan.json"
+
+
+def keep(folder: Path, stage: str, plan: Plan, make: Callable[[Path], None]) -> None:
+    """Make the files of a folder, unless an earlier run has made them by the same plan and they are as it left them.
+
+    Args:
+        stage: named in the lines that say why something is made again.
+        plan: everything the files depend on.
+        make: writes the files into the empty folder it is given; `folder` appears whole or not at all.
+    """
+    if _still_good(folder, stage, plan) and not _damaged(folder, stage):
+        return
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    make(scratch)
+    files = sorted(path for path in scratch.rglob("*") if path.is_file())
+    _write_plan(scratch, plan, {path.relative_to(scratch).as_posix(): file_digest(path) for path in files})
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(scratch, folder)
+
+
+def keep_parts(
+    folder: Path,
+    stage: str,
+    jobs: Sequence[Job],
+    part_size: int,
+    plan: Plan,
+    make: Callable[[Sequence[Job], Callable[[int], None]], Iterable[dict[str, Any]]],
+) -> Dataset:
+    """Make the rows of all jobs, `part_size` jobs at a time, keeping the parts that an earlier run has made.
+
+    Args:
+        folder: receives `part-00000.arrow`, ... and `plan.json`.
+        stage: named in progress lines.
+        jobs: what to do; a part's rows depend on its jobs and the plan alone.
+        plan: everything else the rows depend on, the jobs themselves included.
+        make: turns some jobs into rows, reporting each finished job to its second argument.
+
+    Returns:
+        The table of all parts.
+    """
+    plan = plan | {"jobs": len(jobs), "part_size": part_size}
+    digests: dict[str, str] = {}
+    if _still_good(folder, stage, plan):
+        damaged = _damaged(folder, stage)
+        digests = {name: digest for name, digest in _read_plan(folder)["digests"].items() if name not in damaged}
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    parts = {f"part-{i // part_size:05d}.arrow": jobs[i : i + part_size] for i in range(0, len(jobs), part_size)}
+    done = sum(len(part) for name, part in parts.items() if name in digests)
+    with Progress(stage, len(jobs), done=done) as progress:
+        for name, part in parts.items():
+            if name not in digests:
+                write_rows(folder / name, list(make(part, progress.advance)))
+                digests[name] = file_digest(folder / name)
+                _write_plan(folder, plan, digests)
+    return read_kept(folder)
+
+
+def read_kept(path: Path) -> Dataset:
+    """Read all parts of a kept folder in order, or one Arrow file of it.
+
+    Raises:
+        StoreError: nothing is there, or a file is not as it was written.
+    """
+    if path.is_dir():
+        check_kept(path)
+        files = sorted(path.glob("*.arrow"))
+    else:
+        check_kept(path.parent)
+        files = [path] if path.exists() else []
+    if not files:
+        raise StoreError(f"no table at {path}; run the stage that makes it (`dvc repro`)")
+    return concatenate_datasets([read_rows(file) for file in files])
+
+
+def check_kept(folder: Path) -> None:
+    """Hold every file of a folder to the digest that was kept of it, if any were.
+
+    Raises:
+        StoreError: naming the file, and what to do.
+    """
+    if not (folder / _PLAN).exists():
+        return
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    kept = _read_plan(folder)["digests"]
+    for name, digest in kept.items():
+        if name not in found or file_digest(found[name]) != digest:
+            raise StoreError(f"{folder / name} is not as it was written; its stage makes it again (`dvc repro`)")
+    if strangers := sorted(set(found) - set(kept) - {_PLAN}):
+        raise StoreError(f"{folder / strangers[0]} is none of the files kept there; rerun its stage (`dvc repro`)")
+
+
+def digest_of(folder: Path) -> str:
+    """One digest of all files of a kept folder, for the plans of what is made from them.
+
+    Raises:
+        StoreError: nothing is there, or a file is not as it was written.
+    """
+    if not (folder / _PLAN).exists():
+        raise StoreError(f"nothing is kept in {folder}; run the stage that makes it (`dvc repro`)")
+    check_kept(folder)
+    return fingerprint(_read_plan(folder)["digests"])
+
+
+def _still_good(folder: Path, stage: str, plan: Plan) -> bool:
+    """Whether the folder belongs to this plan; if it belongs to another, a line says what has changed."""
+    if not (folder / _PLAN).exists():
+        return False
+    kept, wanted = _read_plan(folder)["plan"], json.loads(json.dumps(plan))
+    if changed := sorted(key for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)):
+        _tell(stage, f"{folder} is made anew, for other values of: {', '.join(changed)}")
+    return not changed
+
+
+def _damaged(folder: Path, stage: str) -> set[str]:
+    """Names of the files that are not as they were written; each is told in a line."""
+    digests = _read_plan(folder)["digests"]
+    damaged = {name for name, digest in digests.items() if _digest_or_none(folder / name) != digest}
+    for name in sorted(damaged):
+        _tell(stage, f"{folder / name} is not as it was written and is made again")
+    return damaged
+
+
+def _digest_or_none(path: Path) -> str | None:
+    return file_digest(path) if path.exists() else None
+
+
+def _tell(stage: str, what: str) -> None:
+    print(f"[{stage}] {what}", file=sys.stderr, flush=True)
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    """Plan and digests; empty ones, to which nothing matches, where the file is damaged."""
+    try:
+        content = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
+        if set(content) == {"plan", "digests"} and all(isinstance(part, dict) for part in content.values()):
+            return content
+    except (ValueError, AttributeError, TypeError):
+        pass
+    return {"plan": {}, "digests": {}}
+
+
+def _write_plan(folder: Path, plan: Plan, digests: dict[str, str]) -> None:
+    write_text(folder / _PLAN, json.dumps({"plan": plan, "digests": digests}, sort_keys=True, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""Many rows, fast: decoding and steering."""

@@ -1,0 +1,177 @@
+"""Decoding: many prompts at once, with a cache, finished rows replaced by waiting prompts, steered if asked to.
+
+Nothing in the token loop waits for the device: finished rows are looked for once every few tokens only.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lrs.engine.batch import TOKENS_BETWEEN_CHECKS, Batch
+from lrs.engine.cache import SlotCache, banded
+from lrs.engine.graphs import Replayed, Step, cuda_recorder
+from lrs.engine.requests import Generation, Request
+from lrs.engine.steerer import hooked
+from lrs.engine.workers import CAN_COPY, Report, in_processes
+from lrs.method.steering import Steering
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # ids, attention mask, position ids: logits of the last token
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    end_ids: Sequence[int],
+    steering: Steering | None = None,
+    workers: int = 1,
+    on_finished: Report = lambda count: None,
+) -> list[Generation]:
+    """Continue every prompt until an end token or `max_new_tokens`.
+
+    The rows of a batch work side by side; a finished row takes the next waiting prompt, those of like length
+    together. Prompts are never steered; each generated token that is processed is gated exactly once.
+
+    Args:
+        batch_size: the most rows side by side, those of all workers together.
+        end_ids: tokens that end a generation (they are part of it).
+        steering: what to steer with, if anything.
+        workers: processes of one thread that share the rows, on a CPU; an accelerator needs no more than one.
+        on_finished: told how many more generations have finished, now and then.
+
+    Returns:
+        One generation a request, in the order of the requests.
+
+    Raises:
+        ValueError: the model has layers that do not attend to everything before, or an empty prompt.
+    """
+    _check(model, requests)
+    by_length = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
+    workers = min(workers, batch_size, len(requests)) if model.device.type == "cpu" and CAN_COPY else 1
+    loop = partial(_loop, model, requests, max_new_tokens, end_ids, steering)
+    if workers < 2:
+        written = loop((by_length, batch_size), on_finished)
+    else:  # each takes prompts of every length
+        shares = [(by_length[i::workers], len(range(i, batch_size, workers))) for i in range(workers)]
+        written = {number: g for share in in_processes(loop, shares, on_finished) for number, g in share.items()}
+    return [written[number] for number in range(len(requests))]
+
+
+def _loop(
+    model: PreTrainedModel,
+    requests: Sequence[Request],
+    max_new_tokens: int,
+    end_ids: Sequence[int],
+    steering: Steering | None,
+    share: tuple[Sequence[int], int],
+    on_finished: Report,
+) -> dict[int, Generation]:
+    """Continue a share, the numbers of some requests and the most rows for them, the last one first.
+
+    Returns:
+        Generations by the numbers of their requests.
+    """
+    waiting = [(number, requests[number]) for number in share[0]]
+    rows = min(share[1], len(waiting))
+    batch = Batch(model, rows, [request for _, request in waiting], max_new_tokens, end_ids, steering)
+    written: dict[int, Generation] = {}
+    with (
+        hooked(model, steering.layer, batch.steerer) if steering else nullcontext(),
+        banded(model) as takes_bands,
+    ):
+        forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
+        step = Replayed(partial(_decode_token, forward, batch), batch.count_on_host, _recorder(model))
+        while waiting or len(batch.free) < len(batch):
+            batch.release()
+            if batch.rearrange(more=bool(waiting)):
+                step.forget()
+            if waiting and batch.worth_refilling:
+                _read_prompts(forward, batch, {row: waiting.pop() for row in batch.free[: len(waiting)]})
+            batch.regroup()
+            for _ in range(TOKENS_BETWEEN_CHECKS):
+                step(batch.shape)
+            finished = batch.collect()
+            written |= finished
+            on_finished(len(finished))
+    return written
+
+
+def _check(model: PreTrainedModel, requests: Sequence[Request]) -> None:
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise ValueError(f"decoding supports full attention only; {type(model).__name__} has layers of {sorted(kinds)}")
+    if not all(request.prompt for request in requests):
+        raise ValueError("a prompt is empty; every request needs at least one token")
+
+
+def _options(model: PreTrainedModel) -> dict[str, Any]:
+    """What every forward pass is asked for: only the logits that are needed, where the model can do that."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+
+
+def _recorder(model: PreTrainedModel) -> Callable[[Step], Step] | None:
+    """How token steps of this model are recorded; None where they cannot be, as with a rope that looks at lengths."""
+    dynamic = "dynamic" in str(getattr(model.config, "rope_parameters", ""))
+    return cuda_recorder(model.device) if model.device.type == "cuda" and not dynamic else None
+
+
+def _read_prompts(forward: Forward, batch: Batch, placement: dict[int, tuple[int, Request]]) -> None:
+    """Read the prompts of `placement` (row to number and request), padded on the left, and choose the first tokens."""
+    device, rows = batch.tokens.device, list(placement)
+    length = max(len(request.prompt) for _, request in placement.values())
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for index, (_, request) in enumerate(placement.values()):
+        ids[index, length - len(request.prompt) :] = torch.tensor(request.prompt)
+        mask[index, length - len(request.prompt) :] = True
+    batch.admit(placement)
+    if batch.steerer:
+        batch.steerer.enabled = False
+    attention = batch.cache.prefill(rows, mask)
+    positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    batch.append(forward(ids.to(device), attention, positions.to(device)), torch.tensor(rows, device=device))
+
+
+def _decode_token(forward: Forward, batch: Batch) -> None:
+    """Process each row's newest token and choose the next; rows that are done go on, unsteered and to no effect."""
+    rows, steerer = batch.cache.lengths.rows, batch.steerer
+    newest = batch.tokens[rows, batch.count - 1]
+    attention = batch.cache.decode()
+    if steerer:
+        steerer.enabled = True
+        torch.logical_not(batch.done, out=steerer.active)
+    confidence = batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), rows)
+    if steerer:
+        steerer.confidence.copy_(confidence)
+
+
+def _forward(
+    model: PreTrainedModel,
+    cache: SlotCache,
+    options: dict[str, Any],
+    takes_bands: bool,
+    ids: Tensor,
+    attention: Tensor,
+    positions: Tensor,
+) -> Tensor:
+    """Logits at the last position of each row, (rows, vocabulary)."""
+    bands = {"bands": cache.bands} if takes_bands else {}
+    output = model(
+        input_ids=ids,
+        attention_mask=attention,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        **options,
+        **bands,
+    )
+    return output.logits[:, -1]

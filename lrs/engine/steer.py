@@ -1,0 +1,63 @@
+"""Steer whatever a Hugging Face model generates: one call, for any decoder-only model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from lrs.engine.steerer import Steerer, hooked
+from lrs.method.ascent import Ascent
+from lrs.method.dictionary import Dictionary
+from lrs.method.gate import Gate, confidence_of
+from lrs.method.reward import LatentRewardModel
+from lrs.method.steering import Steering, check_fit
+
+
+@contextmanager
+def steer(
+    model: PreTrainedModel,
+    layer: int,
+    dictionary: Dictionary,
+    reward: LatentRewardModel,
+    gate: Gate,
+    num_steps: int = 1,
+    step_size: float = 1.0,
+) -> Iterator[None]:
+    """Steer whatever `model.generate` writes within the block (greedy or sampled, any batch, padded on the left).
+
+    Every forward pass with an empty cache reads a prompt and is left alone; every later one processes one
+    generated token a row, which is gated once.
+
+    Raises:
+        ValueError: the dictionary does not fit the model or the reward, the layer does not exist, or the model
+            is called without a cache.
+    """
+    steering = Steering(layer, dictionary, reward, gate, Ascent(num_steps, step_size))
+    check_fit(steering, model.config.hidden_size)
+    steerer = Steerer(steering)
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kwargs.get("use_cache") is False:
+            raise ValueError("steering needs a key-value cache: call the model with use_cache=True")
+        cache = kwargs.get("past_key_values")
+        steerer.enabled = cache is not None and cache.get_seq_length() > 0
+        if not steerer.enabled:
+            inputs = (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+            steerer.begin(rows=len(next(given for given in inputs if given is not None)))
+
+    def after(_: nn.Module, __: Any, output: Any) -> None:
+        if steerer.enabled:
+            steerer.confidence = confidence_of(output.logits[:, -1])
+
+    with hooked(model, layer, steerer):
+        handles = [
+            model.register_forward_pre_hook(before, with_kwargs=True),
+            model.register_forward_hook(after),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -1,0 +1,1 @@
+"""What joins all: traces, evaluation, selection."""

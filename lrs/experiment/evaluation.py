@@ -1,0 +1,148 @@
+"""Evaluation: arms on problems, to outcome tables of one row a problem, arm and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lrs.core.closure import code_of
+from lrs.core.kept import digest_of, keep_parts
+from lrs.engine.steerer import SteeringRecord
+from lrs.experiment.traces import Job, jobs_for, outcome_row, plan_of, write_generations
+from lrs.method.ascent import Ascent
+from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary
+from lrs.method.gate import ALWAYS, Gate
+from lrs.method.reward import LatentRewardModel, load_reward
+from lrs.method.setting import Arm, Setting, check_setting
+from lrs.method.steering import Steering, check_fit
+from lrs.models.backbones import Backbone
+from lrs.tasks.problems import Problem, by_benchmark
+from lrs.tasks.prompts import PLAIN, Prompting, Turn, prompt_ids, question_ids
+from lrs.tutor.worked_examples import worked_examples
+
+if TYPE_CHECKING:
+    from lrs.config import Config, DecodingSection, SamplingSection
+
+_UNSTEERED = SteeringRecord(0, reward_before=float("nan"), reward_after=float("nan"), push_ratio=float("nan"))
+
+
+class Artifacts:
+    """The profile's trained dictionary and reward models, loaded when first used, for the backbone they are to steer.
+
+    Attributes:
+        identity: digests of what is kept of them.
+    """
+
+    def __init__(self, backbone: Backbone, config: Config):
+        self.layer = config.backbone.layer
+        self._backbone, self._sae = backbone, config.data / "sae"
+        self._rewards = {variant: config.data / "reward" / variant for variant in ("token", "history")}
+        self.identity = [digest_of(folder) for folder in (self._sae, *self._rewards.values())]
+
+    @cached_property
+    def dictionary(self) -> SaeDictionary:
+        """Checked against backbone and layer."""
+        return load_dictionary(self._sae, self._backbone.identity, self.layer, self._backbone.device)
+
+    @cached_property
+    def rewards(self) -> dict[str, LatentRewardModel]:
+        """By variant."""
+        return {variant: load_reward(folder, self._backbone.device) for variant, folder in self._rewards.items()}
+
+
+def steering_for(
+    arm: Arm, setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
+) -> Steering:
+    """The steering of an arm at a setting."""
+    gate = Gate(setting.reward_threshold, setting.confidence_threshold) if arm.gated else ALWAYS
+    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, setting.step_size))
+
+
+def evaluate(
+    backbone: Backbone,
+    problems: Sequence[Problem],
+    arm: Arm,
+    setting: Setting | None,
+    artifacts: Artifacts | None,
+    config: Config,
+    folder: Path,
+    sampling: SamplingSection | None = None,
+) -> pd.DataFrame:
+    """Outcomes of one arm on `problems`, decoded greedily (seed 0); resumes where a killed run stopped.
+
+    Args:
+        setting: of a steered arm; None for the others.
+        artifacts: what it steers with.
+        sampling: how the first problems of each benchmark are sampled too (seeds from 1); None: greedy answers alone.
+            Arms share their random numbers.
+
+    Returns:
+        A row a problem and seed: see `outcome_row`, plus arm, shots (worked examples in its prompt), steered_tokens,
+        reward_before, reward_after, push_ratio.
+
+    Raises:
+        ValueError: a steered arm without a setting of its own, or another arm with one; or what it steers with does
+            not fit the backbone.
+    """
+    check_setting(arm, setting)
+    if arm.name == "placebo":
+        config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
+    jobs, temperature = jobs_for(problems), 0.0
+    if sampling:
+        first = [problem for asked in by_benchmark(problems).values() for problem in asked[: sampling.problems]]
+        jobs += jobs_for(first, range(1, sampling.samples + 1))
+        temperature = sampling.temperature
+    plan = plan_of(backbone, jobs, config) | code_of(__name__)
+    plan |= {"arm": arm._asdict(), "temperature": temperature}
+    if arm.prompt != "plain":
+        plan |= {"prompting": config.prompting.model_dump(), "benchmarks": config.benchmarks, "seed": config.seed}
+    if setting:
+        plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity, "layer": artifacts.layer}
+
+    @cache  # loads and computes nothing where all parts are kept
+    def around() -> tuple[Steering | None, Prompting]:
+        steering = None
+        if setting:
+            steering = steering_for(arm, setting, artifacts.layer, artifacts.dictionary, artifacts.rewards)
+            check_fit(steering, backbone.d_model)
+        return steering, prompting_for(arm, backbone, problems, config)
+
+    def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
+        steering, prompting = around()
+        written = write_generations(backbone, jobs, config, steering, temperature, on_finished, prompting)
+        return [
+            outcome_row(job, generation, backbone)
+            | {"arm": arm.name, "shots": len(prompting.examples.get(job[0].benchmark, ()))}
+            | asdict(generation.steering or _UNSTEERED)
+            for job, generation in written
+        ]
+
+    stage = f"{folder.parent.name}: {setting.name if setting else arm.name}"
+    return keep_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
+
+
+def prompting_for(arm: Arm, backbone: Backbone, problems: Sequence[Problem], config: Config) -> Prompting:
+    """What an arm puts around the questions of `problems`: of the worked examples, as many as fit into the context."""
+    if arm.prompt == "instructed":
+        return Prompting(instruction=config.prompting.instruction)
+    if arm.prompt == "plain":
+        return PLAIN
+    room = backbone.context - config.decoding.max_new_tokens
+    examples: dict[str, list[Turn]] = {}
+    for benchmark, asked in by_benchmark(problems).items():
+        longest = max(asked, key=lambda problem: len(prompt_ids(problem, backbone.tokenizer)))
+        shown = worked_examples(benchmark, config)
+        while shown and len(question_ids(longest.question, backbone.tokenizer, shown)) > room:
+            shown.pop()
+        examples[benchmark] = shown
+    return Prompting(examples=examples)
+
+
+def other_geometry(decoding: DecodingSection) -> DecodingSection:
+    """The same decoding in batches of another shape: equal in exact arithmetic, not in rounding."""
+    return decoding.model_copy(update={"batch_size": max(1, decoding.batch_size // 2 - 1)})

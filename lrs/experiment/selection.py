@@ -1,0 +1,150 @@
+"""Selection: one configuration an arm, chosen on the validation problems alone and frozen to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+
+from lrs.core.closure import code_of
+from lrs.core.kept import digest_of, keep, read_kept
+from lrs.core.statistics import bootstrap_interval
+from lrs.core.store import write_frame
+from lrs.experiment.evaluation import Artifacts
+from lrs.learning.latents import encode_traces
+from lrs.learning.reward_training import score_traces
+from lrs.method.arms import ARMS, STEERED
+from lrs.method.setting import Setting
+from lrs.models.activations import replay_traces
+from lrs.models.backbones import Backbone
+from lrs.tasks.problems import Problem
+
+if TYPE_CHECKING:
+    from lrs.config import Config, SelectSection, StatisticsSection
+
+
+def gate_signals(
+    backbone: Backbone, traces: Dataset, problems: Sequence[Problem], artifacts: Artifacts, config: Config
+) -> pd.DataFrame:
+    """What a gate would see on unsteered traces.
+
+    Returns:
+        A row a processed token: confidence (1 at the first token) and, by variant, the reward: token, history.
+    """
+    activations = replay_traces(backbone, artifacts.layer, traces, problems, config.decoding.batch_size)
+    latents = encode_traces(artifacts.dictionary, activations, traces)
+    order = np.arange(len(latents))
+    scored = {
+        variant: score_traces(model, latents, order, config.decoding.batch_size).set_index(["problem_id", "position"])
+        for variant, model in artifacts.rewards.items()
+    }
+    confidence = {
+        (problem, position): value if position else 1.0
+        for problem, values in zip(traces["problem_id"], traces["confidence"], strict=True)
+        for position, value in enumerate(values[:-1])
+    }
+    signals = pd.DataFrame({variant: scores["probability"] for variant, scores in scored.items()})
+    return signals.assign(confidence=[confidence[key] for key in signals.index]).reset_index()
+
+
+def keep_signals(
+    backbone: Backbone, traces: Dataset, problems: Sequence[Problem], artifacts: Artifacts, config: Config, folder: Path
+) -> pd.DataFrame:
+    """`gate_signals` of the traces kept in `base` beside `folder`, made once and kept."""
+    plan = {
+        "backbone": backbone.identity,
+        "artifacts": artifacts.identity,
+        "traces": digest_of(folder.with_name("base")),
+        "batch_size": config.decoding.batch_size,
+    }
+
+    def make(made: Path) -> None:
+        write_frame(made / "signals.arrow", gate_signals(backbone, traces, problems, artifacts, config))
+
+    keep(folder, "validation: signals", plan | code_of(__name__), make)
+    return read_kept(folder).to_pandas()
+
+
+def candidates(grid: SelectSection, signals: pd.DataFrame) -> list[Setting]:
+    """Every setting of the grid for every steered arm, thresholds set at quantiles of the unsteered signals."""
+    settings = []
+    for arm in STEERED:
+        for num_steps, step_size in product(grid.num_steps, grid.step_size):
+            mild = Setting(arm=arm, num_steps=num_steps, step_size=step_size)
+            if not ARMS[arm].gated:
+                settings.append(mild)
+                continue
+            for reward_quantile, confidence_quantile in product(grid.reward_quantile, grid.confidence_quantile):
+                thresholds = {
+                    "reward_quantile": reward_quantile,
+                    "confidence_quantile": confidence_quantile,
+                    "reward_threshold": float(signals[ARMS[arm].reward].quantile(reward_quantile)),
+                    "confidence_threshold": float(signals["confidence"].quantile(confidence_quantile)),
+                }
+                settings.append(mild.model_copy(update=thresholds))
+    return settings
+
+
+def candidate_row(
+    setting: Setting, outcomes: pd.DataFrame, base: pd.DataFrame, statistics: StatisticsSection
+) -> dict[str, Any]:
+    """A setting's result on validation, paired with base by problem; accuracies are means over benchmarks."""
+    paired = outcomes.merge(base[["problem_id", "correct"]], on="problem_id", suffixes=("", "_base"), validate="1:1")
+    difference = paired["correct"].astype(int) - paired["correct_base"].astype(int)
+    low, high = bootstrap_interval(
+        difference.to_numpy(),
+        statistics.confidence_level,
+        statistics.bootstrap_resamples,
+        seed=0,
+        strata=paired["benchmark"].to_numpy(),
+    )
+    return {
+        "name": setting.name,
+        "arm": setting.arm,
+        "num_steps": setting.num_steps,
+        "step_size": setting.step_size,
+        "reward_quantile": setting.reward_quantile,
+        "accuracy": outcomes.groupby("benchmark")["correct"].mean().mean(),
+        "delta": difference.groupby(paired["benchmark"]).mean().mean(),
+        "delta_low": low,
+        "delta_high": high,
+        "wins": int((difference > 0).sum()),
+        "losses": int((difference < 0).sum()),
+        "steered_fraction": outcomes["steered_tokens"].sum() / outcomes["processed_tokens"].sum(),
+        "push_ratio": np.nanmean(outcomes["push_ratio"]) if outcomes["push_ratio"].notna().any() else 0.0,
+    }
+
+
+def paired_standard_error(first: pd.DataFrame, second: pd.DataFrame) -> float:
+    """Standard error of the difference of two accuracies on the same problems (means over benchmarks)."""
+    paired = first.merge(second[["problem_id", "correct"]], on="problem_id", suffixes=("", "_2"), validate="1:1")
+    difference = paired["correct"].astype(float) - paired["correct_2"].astype(float)
+    groups = difference.groupby(paired["benchmark"])
+    return float(np.sqrt((groups.var(ddof=1) / groups.size()).sum()) / groups.ngroups)
+
+
+def choose_settings(table: pd.DataFrame, outcomes: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mark one setting an arm as chosen: the mildest within one paired standard error of the arm's best.
+
+    Mildest is the smallest push, steered_fraction * push_ratio, averaged over tokens.
+
+    Args:
+        table: of `candidate_row`s.
+        outcomes: the validation outcomes by the setting's name.
+    """
+    table = table.assign(mildness=table["steered_fraction"] * table["push_ratio"], chosen=False)
+    for _, rows in table.groupby("arm", sort=False):
+        best = rows.loc[rows["accuracy"].idxmax()]
+        close = [
+            index
+            for index, row in rows.iterrows()
+            if best["accuracy"] - row["accuracy"]
+            <= paired_standard_error(outcomes[best["name"]], outcomes[row["name"]]) + 1e-12
+        ]
+        table.loc[rows.loc[close, "mildness"].idxmin(), "chosen"] = True
+    return table

@@ -1,0 +1,1 @@
+"""What is fitted: sparse autoencoders and rewards."""

@@ -1,0 +1,64 @@
+"""How well a reward model knows: over tokens, over traces, within problems, and along a trace."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrs.core.statistics import auroc, expected_calibration_error, within_group_auroc
+
+
+def trace_scores(heldout: pd.DataFrame) -> pd.DataFrame:
+    """A row a trace: problem_id, seed, correct, and the mean and the last of its tokens' probabilities."""
+    ordered = heldout.sort_values(["problem_id", "seed", "position"])
+    groups = ordered.groupby(["problem_id", "seed"], as_index=False)
+    return groups.agg(correct=("correct", "first"), mean=("probability", "mean"), last=("probability", "last"))
+
+
+def summarise(variant: str, heldout: pd.DataFrame) -> dict[str, Any]:
+    """AUROC over tokens, over traces and within problems, and calibration error over tokens, on held-out problems."""
+    traces = trace_scores(heldout)
+    return {
+        "variant": variant,
+        "traces": len(traces),
+        "tokens": len(heldout),
+        "auroc_tokens": auroc(heldout["correct"].to_numpy(), heldout["probability"].to_numpy()),
+        "auroc_traces": auroc(traces["correct"].to_numpy(), traces["mean"].to_numpy()),
+        "auroc_last_token": auroc(traces["correct"].to_numpy(), traces["last"].to_numpy()),
+        "auroc_within_problems": within_group_auroc(
+            traces["correct"].to_numpy(), traces["mean"].to_numpy(), traces["problem_id"].to_numpy()
+        ),
+        "calibration_error": expected_calibration_error(
+            heldout["correct"].to_numpy(), heldout["probability"].to_numpy()
+        ),
+    }
+
+
+def auroc_by_position(
+    variant: str, heldout: pd.DataFrame, bins: int = 10, resamples: int = 200, level: float = 0.95
+) -> pd.DataFrame:
+    """AUROC along a trace, by relative position, with percentile bootstrap intervals over problems.
+
+    Returns:
+        A row a bin that holds both classes: variant, position (centre of the bin, 0..1), auroc, low, high.
+    """
+    relative = (heldout["position"] + 0.5) / heldout["length"]
+    binned = heldout.assign(bin=np.minimum((relative * bins).astype(int), bins - 1))
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, tokens in binned.groupby("bin"):
+        correct, probability = tokens["correct"].to_numpy(), tokens["probability"].to_numpy()
+        if correct.all() or not correct.any():
+            continue
+        members = list(tokens.reset_index(drop=True).groupby("problem_id").indices.values())
+        draws = []
+        for _ in range(resamples):
+            rows_drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+            if 0 < correct[rows_drawn].mean() < 1:
+                draws.append(auroc(correct[rows_drawn], probability[rows_drawn]))
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        centre = (number + 0.5) / bins
+        rows.append(
+            {"variant": variant, "position": centre, "auroc": auroc(correct, probability), "low": low, "high": high}
+        )
+    return pd.DataFrame(rows)

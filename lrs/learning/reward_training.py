@@ -1,0 +1,158 @@
+"""Latent reward learning: final-answer correctness is all that the reward model is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from lrs.core.closure import code_of
+from lrs.core.kept import digest_of, keep, read_kept
+from lrs.core.progress import Progress
+from lrs.core.statistics import auroc
+from lrs.core.store import write_frame
+from lrs.learning.latents import LatentTraces, load_latents
+from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
+from lrs.method.setting import Variant
+from lrs.models.devices import resolve_device
+from lrs.tasks.splits import held_out
+
+if TYPE_CHECKING:
+    from lrs.config import Config, RewardSection
+
+
+@dataclass(frozen=True)
+class TrainedReward:
+    """A reward model, its training curve, and its scores on the problems held out for early stopping.
+
+    `history`: epoch, train_loss, auroc. `heldout`: a row a token with problem_id, seed, position (from 0),
+    length (tokens of the trace), correct (of the trace), probability.
+    """
+
+    model: LatentRewardModel
+    history: pd.DataFrame
+    heldout: pd.DataFrame
+
+
+def class_weights(correct: np.ndarray, lengths: np.ndarray) -> tuple[float, float]:
+    """Weights (wrong, correct) under which both classes' tokens weigh the same, 1 on average.
+
+    Raises:
+        ValueError: all traces are correct, or all are wrong.
+    """
+    right = int(lengths[correct].sum())
+    wrong = int(lengths[~correct].sum())
+    if not right or not wrong:
+        raise ValueError(
+            f"a reward needs correct and wrong traces, but of {len(correct)} traces {int(correct.sum())} are correct; "
+            "change the benchmarks' difficulty or collect more traces"
+        )
+    return (right + wrong) / (2 * wrong), (right + wrong) / (2 * right)
+
+
+@torch.no_grad()
+def score_traces(model: LatentRewardModel, latents: LatentTraces, traces: np.ndarray, batch_size: int) -> pd.DataFrame:
+    """The reward model's probability at every token of some traces: the table `TrainedReward.heldout` describes."""
+    tables = []
+    for batch in latents.batches(traces, batch_size, rng=None):
+        dense, mask = latents.dense(batch, model.head.weight.device)
+        probability = model(dense).sigmoid()[mask].cpu().numpy()
+        lengths = latents.lengths[batch]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "problem_id": np.repeat(latents.problem_ids[batch], lengths),
+                    "seed": np.repeat(latents.seeds[batch], lengths),
+                    "position": np.concatenate([np.arange(length) for length in lengths]),
+                    "length": np.repeat(lengths, lengths),
+                    "correct": np.repeat(latents.correct[batch], lengths),
+                    "probability": probability,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _loss(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray, weights: tuple[float, float]) -> Tensor:
+    """Class-balanced binary cross-entropy at every position of the batch's traces."""
+    device = model.head.weight.device
+    dense, mask = latents.dense(batch, device)
+    target = torch.from_numpy(latents.correct[batch]).to(device)[:, None].expand_as(mask)[mask]
+    weight = torch.where(target, weights[1], weights[0])
+    return binary_cross_entropy_with_logits(model(dense)[mask], target.float(), weight=weight)
+
+
+def train_reward(
+    latents: LatentTraces, variant: Variant, config: RewardSection, seed: int, device: str = "cpu"
+) -> TrainedReward:
+    """Train a reward model, keeping the epoch with the best AUROC over the held-out problems' tokens.
+
+    Raises:
+        ValueError: all traces are correct, or all are wrong.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    out = held_out(latents.problem_ids, config.early_stopping_share, seed)
+    training, heldout = np.flatnonzero(~out), np.flatnonzero(out)
+    weights = class_weights(latents.correct[training], latents.lengths[training])
+    class_weights(latents.correct[heldout], latents.lengths[heldout])
+    model = LatentRewardModel(RewardConfig(latents.d_sae, variant, config.width, config.layers, config.heads))
+    model.to(resolve_device(device)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    best_state, history = {}, []
+    with Progress(f"reward: {variant}", config.epochs * len(training), "traces") as progress:
+        for epoch in range(1, config.epochs + 1):
+            losses = []
+            for batch in latents.batches(training, config.batch_size, rng):
+                loss = _loss(model, latents, batch, weights)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+                progress.advance(len(batch))
+            scores = score_traces(model.eval(), latents, heldout, config.batch_size)
+            model.train()
+            reached = auroc(scores["correct"].to_numpy(), scores["probability"].to_numpy())
+            history.append({"epoch": epoch, "train_loss": torch.stack(losses).mean().item(), "auroc": reached})
+            best = max(range(len(history)), key=lambda i: history[i]["auroc"])
+            if best == len(history) - 1:
+                best_state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            elif len(history) - 1 - best >= config.patience:
+                break
+    model.load_state_dict(best_state)
+    model.eval().requires_grad_(False)
+    return TrainedReward(model, pd.DataFrame(history), score_traces(model, latents, heldout, config.batch_size))
+
+
+class FittedReward(NamedTuple):
+    """What training a reward model left behind: tables as in `TrainedReward`."""
+
+    history: pd.DataFrame
+    heldout: pd.DataFrame
+
+
+def fit_reward(variant: Variant, config: Config, folder: Path) -> FittedReward:
+    """Train the reward model of `folder` on the profile's latents, unless it is there."""
+    latents = config.data / "latents"
+    plan = {
+        "variant": variant,
+        "latents": digest_of(latents),
+        "reward": config.reward.model_dump(),
+        "seed": config.seed,
+        "device": config.device,
+    }
+
+    def make(made: Path) -> None:
+        trained = train_reward(load_latents(latents), variant, config.reward, config.seed, config.device)
+        save_reward(trained.model, made)
+        write_frame(made / "history.arrow", trained.history)
+        write_frame(made / "heldout.arrow", trained.heldout)
+
+    keep(folder, f"reward: {variant}", plan | code_of(__name__), make)
+    return FittedReward(*(read_kept(folder / f"{name}.arrow").to_pandas() for name in FittedReward._fields))

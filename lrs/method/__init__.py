@@ -1,0 +1,1 @@
+"""The paper's equations: gate, ascent, reward, dictionary; no hooks."""

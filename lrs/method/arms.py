@@ -1,0 +1,17 @@
+"""Arms: the methods that are compared, each defined by its reward and by whether it has a gate."""
+
+from lrs.method.setting import Arm
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("base", "baseline"),
+        Arm("placebo", "placebo"),  # base in batches of another shape: what rounding alone does
+        Arm("cot", "prompting", prompt="instructed"),
+        Arm("few_shot", "prompting", prompt="examples"),
+        Arm("lrs_basic", "method", reward="token"),
+        Arm("lrs", "method", reward="token", gated=True),
+        Arm("lrs_history", "method", reward="history", gated=True),
+    )
+}
+STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)

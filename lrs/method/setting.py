@@ -1,0 +1,50 @@
+"""What an arm is, and one configuration of a steered one."""
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+Variant = Literal["token", "history"]  # of reward model: it sees one token, or the trace so far
+
+
+class Arm(NamedTuple):
+    """A method; `reward` is None where nothing is steered."""
+
+    name: str
+    group: Literal["baseline", "placebo", "prompting", "method", "control"]
+    reward: Variant | None = None
+    gated: bool = False
+    prompt: Literal["plain", "instructed", "examples"] = "plain"
+
+
+class Setting(BaseModel):
+    """One configuration of a steered arm; the quantiles tell where the thresholds come from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    num_steps: int
+    step_size: float
+    reward_quantile: float | None = None
+    confidence_quantile: float | None = None
+    reward_threshold: float | None = None
+    confidence_threshold: float | None = None
+
+    @property
+    def name(self) -> str:
+        """A folder name that tells the setting."""
+        quantiles = "" if self.reward_quantile is None else f"-r{self.reward_quantile:g}-c{self.confidence_quantile:g}"
+        return f"{self.arm}-k{self.num_steps}-a{self.step_size:g}{quantiles}"
+
+
+def check_setting(arm: Arm, setting: Setting | None) -> None:
+    """Hold a steered arm to a setting of its own, and any other to none.
+
+    Raises:
+        ValueError: the arm and its setting do not match.
+    """
+    if not arm.reward and setting:
+        raise ValueError(f"arm {arm.name!r} steers nothing and takes no setting (got one of {setting.arm!r})")
+    if arm.reward and (setting is None or setting.arm != arm.name):
+        got = f"one of {setting.arm!r}" if setting else "none"
+        raise ValueError(f"arm {arm.name!r} needs a setting of its own (got {got})")

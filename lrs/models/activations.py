@@ -1,0 +1,93 @@
+"""Activations: teacher-forced replay of traces, recording the residual stream at one decoder layer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lrs.core.progress import Progress
+from lrs.models.backbones import Backbone, decoder_layer
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
+
+Replay = Callable[[], list[Tensor]]  # activations, a tensor a trace; long to make, so asked for only where needed
+
+
+class _Recorded(Exception):
+    """Raised by the recording hook: what lies above the layer need not be computed."""
+
+
+@torch.no_grad()
+def replay(
+    model: PreTrainedModel,
+    layer: int,
+    traces: Sequence[tuple[list[int], list[int]]],
+    batch_size: int,
+    pad_id: int,
+) -> Iterator[tuple[int, Tensor]]:
+    """The layer's output at every generated token that is processed when the trace is generated.
+
+    Args:
+        traces: (prompt ids, generated ids) pairs. The last generated token is never processed.
+        batch_size: traces read at a time, those of like length together.
+
+    Yields:
+        The trace's index and its activations, (generated - 1, d_model), in order of length.
+    """
+    recorded: list[Tensor] = []
+
+    def record(_: nn.Module, __: Any, output: Any) -> None:
+        recorded.append(output[0] if isinstance(output, tuple) else output)
+        raise _Recorded
+
+    order = sorted(range(len(traces)), key=lambda index: len(traces[index][0]) + len(traces[index][1]))
+    handle = decoder_layer(model, layer).register_forward_hook(record)
+    try:
+        with Progress("replay", len(traces), "traces") as progress:
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
+                try:
+                    model(**_pad_right(sequences, pad_id, model.device), use_cache=False)
+                except _Recorded:
+                    hidden = recorded.pop()
+                for row, index in enumerate(batch):
+                    yield index, hidden[row, len(traces[index][0]) : len(sequences[row])]
+                progress.advance(len(batch))
+    finally:
+        handle.remove()
+
+
+def _pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def replay_traces(
+    backbone: Backbone, layer: int, traces: Dataset, problems: Sequence[Problem], batch_size: int
+) -> list[Tensor]:
+    """Activations of every trace at a decoder layer: a (processed tokens, d_model) tensor a row of `traces`."""
+    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
+    pairs = [
+        (prompts[identifier], ids) for identifier, ids in zip(traces["problem_id"], traces["token_ids"], strict=True)
+    ]
+    activations: list[Tensor] = [torch.empty(0)] * len(pairs)
+    for index, recorded in replay(backbone.model, layer, pairs, batch_size, backbone.tokenizer.pad_token_id):
+        activations[index] = recorded.clone()
+    return activations
+
+
+def replay_later(
+    backbone: Backbone, layer: int, traces: Dataset, problems: Sequence[Problem], batch_size: int
+) -> Replay:
+    """What `replay_traces` returns, made when it is first asked for, and known from then on."""
+    return cache(partial(replay_traces, backbone, layer, traces, problems, batch_size))

@@ -1,0 +1,100 @@
+"""Backbones: frozen causal language models with their tokenizers."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from lrs.core.digests import file_digest, fingerprint
+from lrs.core.store import StoreError
+from lrs.models.devices import resolve_device
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model, its tokenizer, and an identity that changes with its weights."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    identity: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def context(self) -> int:
+        """The most tokens that it can read and write in one go."""
+        return getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.model.config.hidden_size
+
+
+def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Backbone:
+    """Load a frozen model and its tokenizer from a folder or, where the hub can be reached, by name.
+
+    Raises:
+        StoreError: the weights are missing, truncated or no causal language model.
+    """
+    disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype])
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+    except Exception as error:
+        raise StoreError(f"cannot load backbone {path!r}: {type(error).__name__}: {_first_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = model.eval().requires_grad_(False).to(resolve_device(device))
+    return Backbone(Path(path).name, model, tokenizer, _identify(path, model, dtype))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]
+
+
+def _identify(path: str, model: PreTrainedModel, dtype: str) -> str:
+    weights = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    revision = [file_digest(file) for file in weights] or [getattr(model.config, "_commit_hash", None)]
+    return fingerprint([Path(path).name, revision, dtype])
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The list of decoder layers, whatever the architecture calls it (`model.layers`, `transformer.h`, ...).
+
+    Raises:
+        ValueError: there is none, or it is not clear which.
+    """
+    count = model.config.num_hidden_layers
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
+    outermost = [item for item in found if not any(item[0].startswith(f"{other}.") for other, _ in found)]
+    if len(outermost) != 1:
+        names = [name for name, _ in outermost]
+        raise ValueError(f"cannot tell the decoder layers of {type(model).__name__}: candidates {names}")
+    return outermost[0][1]
+
+
+def decoder_layer(model: nn.Module, layer: int) -> nn.Module:
+    """Decoder layer number `layer`, counted from 0.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+    layers = decoder_layers(model)
+    if not 0 <= layer < len(layers):
+        raise ValueError(f"layer {layer} does not exist; legal: 0 to {len(layers) - 1}")
+    return layers[layer]

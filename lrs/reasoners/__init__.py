@@ -1,0 +1,1 @@
+"""The test-bed: how the built-in reasoners are made; nothing imports this."""

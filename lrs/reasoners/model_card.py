@@ -1,0 +1,276 @@
+"""The model card of a built-in reasoner: how it was made, how well it does, how it fails. Written from measurements."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+
+from lrs.config import Config
+from lrs.core.progress import Progress
+from lrs.core.statistics import wilson_interval
+from lrs.core.store import write_text
+from lrs.experiment.traces import outcome_row, write_generations
+from lrs.figures.reasoner import learning_figure, loss_figure
+from lrs.figures.style import save_figure
+from lrs.models.backbones import Backbone, load_backbone
+from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
+from lrs.tasks.answers import is_correct
+from lrs.tasks.behaviors import BEHAVIORS, VERIFICATION, find_behaviors
+from lrs.tasks.problems import Problem, draw_problems
+from lrs.tasks.prompts import Prompting
+from lrs.tutor import write_trace
+from lrs.tutor.draft import STEADY, STYLES
+
+_PROBLEMS = 200  # of split `validation`, a benchmark
+_MEASURED = [("plain", 0.0), ("plain", 0.7), ("plain", 1.0), ("instructed", 0.0), ("instructed", 0.7)]
+_SETTING = ["benchmark", "prompt", "temperature"]
+_STYLES = ["right_if_checked", "right_if_unchecked"]
+
+
+def measure(
+    backbone: Backbone, problems: list[Problem], config: Config, temperature: float, instruction: str = ""
+) -> pd.DataFrame:
+    """A row a problem: its question, and the columns of `outcome_row`."""
+    jobs = [(problem, 1) for problem in problems]
+    written = write_generations(backbone, jobs, config, temperature=temperature, prompting=Prompting(instruction))
+    return pd.DataFrame(
+        [outcome_row(job, generation, backbone) | {"question": job[0].question} for job, generation in written]
+    )
+
+
+def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, tuple[str, str]]]:
+    """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature, as
+    fractions; and an example of each benchmark, a question and what was answered, from the first setting in which any
+    answer is right."""
+    rows, examples = [], {}
+    with Progress("reasoner: card", len(config.benchmarks) * len(_MEASURED), "measurements") as progress:
+        for benchmark, difficulty in config.benchmarks.items():
+            problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
+            for prompt, temperature in _MEASURED:
+                told = instruction if prompt == "instructed" else ""
+                table = measure(backbone, problems, config, temperature, told)
+                wrong, checked = table[~table["correct"]], table[VERIFICATION] > 0
+                if len(wrong) < len(table):
+                    examples.setdefault(benchmark, _example(table[table["correct"]]))
+                truncated = wrong["finish_reason"] == "truncated"
+                gave_up = wrong["text"].str.contains("give up") & ~truncated
+                low, high = wilson_interval(table["correct"].sum(), len(table))
+                rows.append(
+                    {
+                        "benchmark": benchmark,
+                        "prompt": prompt,
+                        "temperature": temperature,
+                        "n": len(table),
+                        "accuracy": table["correct"].mean(),
+                        "low": low,
+                        "high": high,
+                        "tokens": round(table["tokens"].median()),
+                        "out_of_budget": truncated.sum() / len(table),
+                        "gave_up": gave_up.sum() / len(table),
+                        "wrong_otherwise": (~truncated & ~gave_up).sum() / len(table),
+                        "right_if_checked": table.loc[checked, "correct"].mean(),
+                        "right_if_unchecked": table.loc[~checked, "correct"].mean(),
+                        **{behavior: (table[behavior] > 0).mean() for behavior in BEHAVIORS},
+                    }
+                )
+                progress.advance()
+    return pd.DataFrame(rows), examples
+
+
+def _example(right: pd.DataFrame) -> tuple[str, str]:
+    """Question and answer: of those that show the most behaviors, the one of median length."""
+    kinds = (right[list(BEHAVIORS)] > 0).sum(axis=1)
+    shown = right[kinds == kinds.max()].sort_values("tokens", kind="stable")
+    typical = shown.iloc[len(shown) // 2]
+    return typical["question"], typical["text"]
+
+
+def _readable(report: pd.DataFrame) -> pd.DataFrame:
+    """Fractions in percent (empty where there was nothing to count), accuracies with their intervals, as text."""
+    bounds = zip(report["accuracy"], report["low"], report["high"], strict=True)
+    shares = ["out_of_budget", "gave_up", "wrong_otherwise", *_STYLES, *BEHAVIORS]
+    text = {name: ["" if share != share else f"{share:.0%}" for share in report[name]] for name in shares}
+    text["accuracy"] = [f"{value:.1%} [{low:.1%}, {high:.1%}]" for value, low, high in bounds]
+    return report.drop(columns=["n", "low", "high"]).assign(**text)
+
+
+def tutor_accuracy(recipe: PretrainingRecipe, seed: int) -> pd.DataFrame:
+    """How often the tutor itself is right, by benchmark and style: what its pupil could learn to do."""
+    styles = STYLES if recipe.tutor == "mixed" else (STEADY,)
+    rows = []
+    for benchmark, difficulty in recipe.benchmarks.items():
+        problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, seed)
+        row = {"benchmark": benchmark}
+        for style in styles:
+            rng = Random(seed)
+            right = sum(is_correct(problem, write_trace(problem, rng, style).text) for problem in problems)
+            row[style.name] = f"{right / len(problems):.1%}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pretraining_of(folder: Path) -> PretrainingRecipe:
+    """The recipe by which the reasoner in `folder`, or the one it goes back to, was trained from nothing."""
+    recipe = load_recipe(folder)
+    return recipe if isinstance(recipe, PretrainingRecipe) else pretraining_of(folder.parent / recipe.parent)
+
+
+def _pretrained(recipe: PretrainingRecipe, size: int) -> str:
+    manner = "a careful and a careless style" if recipe.tutor == "mixed" else "one style throughout"
+    return f"""A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from
+nothing on {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes
+in {manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
+{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
+conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16."""
+
+
+def _reinforced(recipe: ReinforcementRecipe, size: int) -> str:
+    return f"""[{recipe.parent}](../{recipe.parent}/README.md) ({size / 1e6:.1f}M parameters) after reinforcement
+learning from outcomes (`lrs/reasoners/reinforcement.py`): {recipe.steps} steps, in each of which it answers
+{recipe.questions * len(recipe.benchmarks)} problems {recipe.attempts} times each, at temperature 1, and is told of each
+answer whether it is right (reward 1) or not (0). The step is up the policy gradient, the mean reward of a problem's
+answers being the baseline; no behavior is named, and no solution is shown."""
+
+
+def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Two reports in one: `x → y` in every column that was measured.
+
+    Raises:
+        ValueError: they are not of the same settings and numbers of problems.
+    """
+    if not before[[*_SETTING, "n"]].equals(after[[*_SETTING, "n"]]):
+        raise ValueError("the parent's report has other settings: measure it anew (python -m lrs card <its folder>)")
+    before, after = (_readable(report).set_index(_SETTING) for report in (before, after))
+    measured = ["accuracy", "tokens", *BEHAVIORS]
+    return (before[measured].astype(str) + " → " + after[measured].astype(str)).reset_index()
+
+
+def _report_of(folder: Path) -> pd.DataFrame:
+    if not (folder / "report.csv").exists():
+        raise ValueError(f"no report of {folder.name} yet; run: python -m lrs card {folder}")
+    return pd.read_csv(folder / "report.csv")
+
+
+def write_overview(folder: Path) -> None:
+    """Write `README.md` of the folder of all reasoners: their accuracies side by side, from the reports in theirs."""
+    reports = {path.parent.name: pd.read_csv(path) for path in sorted(folder.glob("*/report.csv"))}
+    cells = [_readable(report).set_index(_SETTING)["accuracy"].rename(name) for name, report in reports.items()]
+    recipes = "\n".join(f"- [{name}]({name}/README.md): {_origin(load_recipe(folder / name))}" for name in reports)
+    write_text(
+        folder / "README.md",
+        f"""# Built-in reasoners
+
+{recipes}
+
+Accuracy on validation problems of each benchmark, none of which any of them was trained on, with 95% Wilson intervals:
+by benchmark, prompt and temperature (0 is greedy). The models' cards say more.
+
+{pd.concat(cells, axis=1, sort=False).fillna("").reset_index().to_markdown(index=False)}
+
+This file is written by `make reasoner`; do not edit it.
+""",
+    )
+
+
+def _origin(recipe: PretrainingRecipe | ReinforcementRecipe) -> str:
+    if isinstance(recipe, ReinforcementRecipe):
+        return f"{recipe.parent} after {recipe.steps} steps of reinforcement learning from outcomes"
+    styles = "two styles, careful and careless" if recipe.tutor == "mixed" else "one style"
+    return f"{recipe.layers} layers, width {recipe.width}, {recipe.tokens / 1e6:.0f}M tokens of a tutor with {styles}"
+
+
+def write_card(folder: Path, config: Config, device: str) -> None:
+    """Measure the reasoner in `folder` on a profile's benchmarks, and write its card, `report.csv` and curve there.
+
+    Raises:
+        ValueError: the reasoner has a parent, of which there is no report, or one that does not match.
+    """
+    recipe, origin = load_recipe(folder), pretraining_of(folder)
+    reinforced = isinstance(recipe, ReinforcementRecipe)
+    parent = _report_of(folder.parent / recipe.parent) if reinforced else None
+    backbone = load_backbone(str(folder), device)
+    report, examples = _report(backbone, config, origin.instruction)
+    report.to_csv(folder / "report.csv", index=False, float_format="%.6g", lineterminator="\n")
+    shown = _readable(report)
+    size = backbone.model.num_parameters()
+    training = json.loads((folder / "training.json").read_text())
+    if not reinforced:
+        made = _pretrained(recipe, size)
+        figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv")), "loss", "training loss"
+        beside = f"""How often the tutor itself is right, by its style, at the difficulty it was trained at:
+
+{tutor_accuracy(recipe, config.seed).to_markdown(index=False)}"""
+    else:
+        made = _reinforced(recipe, size)
+        figure = learning_figure(pd.read_csv(folder / "curve.csv"))
+        name, caption = "curve", "right answers and behaviors by step"
+        beside = f"""Before and after reinforcement learning, on the same problems and with the same random numbers:
+
+{before_and_after(parent, report).to_markdown(index=False)}"""
+    save_figure(figure, folder, name)
+    write_text(
+        folder / "README.md",
+        f"""# {folder.name}: a built-in reasoner
+
+{made}
+`make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
+{training["minutes"]} minutes ({training["device"]}, {training["threads"]} thread{"s" * (training["threads"] > 1)}).
+Its problems come from reasoning-gym, only those of split `train` (by content hash):
+
+{_list(recipe.benchmarks)}
+
+## How well it does, and how it fails
+
+On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of profile `{config.profile}`:
+
+{_list(config.benchmarks)}
+
+Those that are not in the list above are not asked in training. The budget is
+{config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals; tokens are medians; temperature 0 is
+greedy; `instructed` prompts end in "{origin.instruction}". The last three columns add up to what is wrong: no answer
+within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of
+`prime_factorization` also a product of two primes beyond those the tutor tries).
+
+{_spaced(shown.drop(columns=[*BEHAVIORS, *_STYLES]))}
+
+Share of traces in which a behavior occurs, and by the style it wrote in, how often it was right: in traces that check
+something, and in those that do not (which problems it checks, it chose itself):
+
+{_spaced(shown[[*_SETTING, *BEHAVIORS, *_STYLES]])}
+
+{beside}
+
+An example of each, right, of those that show the most behaviors the one of median length:
+
+{_quoted(examples)}
+
+![{caption}]({name}.png)
+
+This file is written by `make reasoner`; do not edit it.
+""",
+    )
+
+
+def _quoted(examples: dict[str, tuple[str, str]]) -> str:
+    """Each example, and under it the behaviors that the parser finds in it, each with where it first occurs."""
+    parts = []
+    for benchmark, (question, text) in examples.items():
+        spans = find_behaviors(text)
+        first = {span.behavior: text[span.start : span.end] for span in reversed(spans)}
+        counts = {behavior: sum(span.behavior == behavior for span in spans) for behavior in BEHAVIORS}
+        found = [f"{name.replace('_', ' ')} {counts[name]}: `{first[name]}`" for name in BEHAVIORS if counts[name]]
+        behaviors = "; ".join(found) or "no behavior"
+        parts.append(f"`{benchmark}`\n```text\n{question}\n{text}\n```\n{behaviors}")
+    return "\n\n".join(parts)
+
+
+def _spaced(table: pd.DataFrame) -> str:
+    return table.rename(columns=lambda name: name.replace("_", " ")).to_markdown(index=False)
+
+
+def _list(benchmarks: dict[str, dict[str, int]]) -> str:
+    return "\n".join(
+        f"- `{name}`: " + ", ".join(f"{key} {value}" for key, value in difficulty.items())
+        for name, difficulty in benchmarks.items()
+    )

@@ -1,0 +1,164 @@
+"""Training the built-in reasoner from nothing on the tutor's traces: seeded, packed, resumable."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from lrs.core.progress import Progress
+from lrs.core.store import write_text
+from lrs.models.devices import resolve_device
+from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
+from lrs.reasoners.recipes import PretrainingRecipe, learning_rate_at, load_recipe, training_problems
+from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import Turn, instructed, question_ids
+from lrs.tutor import draw_style, write_trace
+from lrs.tutor.draft import CAREFUL, STEADY
+
+_IGNORED = -100  # the label that cross-entropy leaves out
+
+
+def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    """A Llama with random weights drawn from the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.width,
+            intermediate_size=recipe.mlp_width,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            max_position_embeddings=recipe.row_length,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def conversation(problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random) -> list[Turn]:
+    """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
+
+    An instruction to take care, in a share of the conversations, is always followed (but by a tutor of one style).
+    """
+    instruct = rng.random() < recipe.instructed_share
+    style = STEADY if recipe.tutor == "steady" else CAREFUL if instruct else draw_style(problem, rng)
+    count = rng.randint(1, recipe.most_examples) if rng.random() < recipe.examples_share else 0
+    asked = [*rng.sample(others, count), problem]
+    turns = [Turn(one.question, write_trace(one, rng, style).text) for one in asked]
+    if instruct:
+        turns[-1] = turns[-1]._replace(question=instructed(problem.question, recipe.instruction))
+    return turns
+
+
+def _documents(
+    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, rng: Random
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned."""
+    weights = [recipe.weights[benchmark] for benchmark in problems]
+    while True:
+        pool = rng.choices(list(problems.values()), weights)[0]
+        ids: list[int] = []
+        labels: list[int] = []
+        longest = 0
+        for question, answer in conversation(rng.choice(pool), pool, recipe, rng):
+            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{answer} <eos>")["input_ids"]
+            ids += asked_ids + answer_ids
+            labels += [_IGNORED] * len(asked_ids) + answer_ids
+            longest = max(longest, len(answer_ids))
+        if longest <= recipe.longest_trace and len(ids) <= recipe.row_length:
+            yield ids, labels
+
+
+def pack_batch(
+    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, step: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The batch of one step, a function of the recipe and the step alone.
+
+    Returns:
+        input_ids, labels, position_ids and document numbers, each (rows_per_batch, row_length). Documents are
+        whole; position ids restart with each; document 0 is padding.
+    """
+    documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"))
+    shape = (recipe.rows_per_batch, recipe.row_length)
+    input_ids = torch.full(shape, tokenizer.pad_token_id)
+    labels, positions, numbers = torch.full(shape, _IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()
+    filled, count = [0] * recipe.rows_per_batch, [0] * recipe.rows_per_batch
+    for ids, targets in documents:
+        row = next((r for r, used in enumerate(filled) if used + len(ids) <= recipe.row_length), None)
+        if row is None:
+            break
+        start, end = filled[row], filled[row] + len(ids)
+        filled[row], count[row] = end, count[row] + 1
+        input_ids[row, start:end] = torch.tensor(ids)
+        labels[row, start:end] = torch.tensor(targets)
+        positions[row, start:end] = torch.arange(len(ids))
+        numbers[row, start:end] = count[row]
+    return input_ids, labels, positions, numbers
+
+
+def block_mask(numbers: Tensor) -> Tensor:
+    """Causal attention within documents only: (batch, 1, length, length), True where attention is allowed."""
+    length = numbers.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()
+    return (causal & (numbers[:, :, None] == numbers[:, None, :]))[:, None]
+
+
+def _training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.device) -> Tensor:
+    input_ids, labels, positions, numbers = (part.to(device) for part in batch)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        logits = model(
+            input_ids=input_ids, attention_mask=block_mask(numbers), position_ids=positions, use_cache=False
+        ).logits
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+
+
+def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
+    """Train the reasoner of `folder/recipe.yaml` and write its weights, tokenizer and loss curve there.
+
+    Args:
+        folder: of the reasoner; receives `model.safetensors` (bfloat16), `config.json`, tokenizer, `loss.csv`, and
+            `training.json` (how long it took, and on what).
+        scratch: checkpoints go here; a killed run resumes from the last.
+        device: as torch names it, or `auto`.
+    """
+    recipe = load_recipe(folder)
+    scratch = scratch / recipe.fingerprint
+    tokenizer = build_tokenizer()
+    model = build_model(recipe, tokenizer).to(resolve_device(device)).train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+    problems = training_problems(recipe, scratch / "problems.jsonl")
+    first, log = load_checkpoint(scratch, model, optimizer)
+    losses = log.get("losses", [])
+    started = time.monotonic() - log.get("seconds", 0.0)
+    per_step = recipe.row_length * recipe.rows_per_batch
+    with Progress("reasoner: training", recipe.steps * per_step, "tokens", done=first * per_step) as progress:
+        for step in range(first, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, recipe)
+            loss = _training_step(model, pack_batch(problems, tokenizer, recipe, step), model.device)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(round(loss.item(), 5))
+            progress.advance(per_step, f"loss {losses[-1]:.3f}")
+            if (step + 1) % recipe.checkpoint_every == 0:
+                log = {"losses": losses, "seconds": time.monotonic() - started}
+                save_checkpoint(scratch, step + 1, model, optimizer, log)
+    save_reasoner(folder, model.to(torch.bfloat16), tokenizer, time.monotonic() - started)
+    rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
+    write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")

@@ -1,0 +1,158 @@
+"""Reinforcement learning from outcomes: a reasoner goes on learning from nothing but whether its answers are right.
+
+Policy gradient (REINFORCE), on-policy: one update a step, no KL term. The baseline is the mean of a problem's attempts,
+where Open-Reasoner-Zero has a value model.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from lrs.core.progress import Progress
+from lrs.engine.decoding import Request, generate
+from lrs.experiment.traces import jobs_for, outcome_row
+from lrs.models.backbones import Backbone, load_backbone
+from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
+from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe, training_problems
+from lrs.tasks.behaviors import BEHAVIORS
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
+
+
+def questions_of(problems: dict[str, list[Problem]], recipe: ReinforcementRecipe, step: int) -> list[Problem]:
+    """The problems of one step, a function of the recipe and the step alone."""
+    rng = Random(f"{recipe.seed}-{step}")
+    return [problem for pool in problems.values() for problem in rng.sample(pool, recipe.questions)]
+
+
+def attempt(
+    backbone: Backbone, problems: Sequence[Problem], recipe: ReinforcementRecipe, step: int
+) -> tuple[pd.DataFrame, list[tuple[list[int], list[int]]]]:
+    """`recipe.attempts` answers to each problem, sampled from the policy at temperature 1.
+
+    Returns:
+        A row an attempt (columns of `outcome_row`), a problem's attempts in a row; and the token ids of each prompt and
+        answer.
+    """
+    jobs = jobs_for(problems, range(step * recipe.attempts + 1, (step + 1) * recipe.attempts + 1))
+    requests = [Request(prompt_ids(problem, backbone.tokenizer), problem.id, seed, 1.0) for problem, seed in jobs]
+    generations = generate(
+        backbone.model,
+        requests,
+        max_new_tokens=recipe.max_new_tokens,
+        batch_size=len(requests),
+        end_ids=[backbone.tokenizer.eos_token_id],
+    )
+    rows = [outcome_row(job, generation, backbone) for job, generation in zip(jobs, generations, strict=True)]
+    ids = [(request.prompt, generation.token_ids) for request, generation in zip(requests, generations, strict=True)]
+    return pd.DataFrame(rows), ids
+
+
+def advantages(rewards: Tensor) -> Tensor:
+    """Rewards less the mean of the same problem's attempts, (problems, attempts)."""
+    return rewards - rewards.mean(dim=1, keepdim=True)
+
+
+def policy_loss(logits: Tensor, tokens: Tensor, written: Tensor, advantage: Tensor) -> Tensor:
+    """Minus the log-probability of what the policy wrote, weighted by advantage and summed: its gradient is minus the
+    policy gradient.
+
+    Args:
+        logits: (rows, length, vocabulary) of the token after each position.
+        tokens: (rows, length), prompt and answer, padded on the right.
+        written: (rows, length), True at the tokens of the answer.
+        advantage: (rows,).
+    """
+    surprise = cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+    return (advantage[:, None] * surprise.view_as(tokens[:, 1:]) * written[:, 1:]).sum()
+
+
+def _batches(
+    ids: Sequence[tuple[list[int], list[int]]], advantage: Tensor, rows: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(tokens, written, advantage) of the attempts that teach something, those of like length together."""
+    useful = [number for number in range(len(ids)) if advantage[number] != 0]
+    useful.sort(key=lambda number: sum(map(len, ids[number])))
+    for start in range(0, len(useful), rows):
+        chosen = useful[start : start + rows]
+        tokens = [torch.tensor(ids[number][0] + ids[number][1]) for number in chosen]
+        written = [torch.arange(len(row)) >= len(ids[number][0]) for number, row in zip(chosen, tokens, strict=True)]
+        yield pad_sequence(tokens, batch_first=True), pad_sequence(written, batch_first=True), advantage[chosen]
+
+
+def update(
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    ids: Sequence[tuple[list[int], list[int]]],
+    advantage: Tensor,
+    rows_per_batch: int,
+) -> None:
+    """One step up the policy gradient, averaged over all tokens that were written.
+
+    Args:
+        ids: of each attempt, the tokens of prompt and answer.
+        advantage: (attempts,).
+    """
+    count = sum(len(answer) for _, answer in ids)
+    optimizer.zero_grad(set_to_none=True)
+    for tokens, written, weight in _batches(ids, advantage, rows_per_batch):
+        tokens, written, weight = (part.to(model.device) for part in (tokens, written, weight))
+        logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
+        (policy_loss(logits, tokens, written, weight) / count).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+def _summary(step: int, attempts: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row a benchmark: the means of a step's attempts."""
+    facts = attempts.assign(truncated=attempts["finish_reason"] == "truncated")
+    facts[list(BEHAVIORS)] = facts[list(BEHAVIORS)] > 0
+    means = facts.groupby("benchmark", sort=False)[["correct", "tokens", "truncated", *BEHAVIORS]].mean().round(4)
+    return means.reset_index().assign(step=step).to_dict("records")
+
+
+def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
+    """Train the reasoner of `folder/recipe.yaml`, from its parent in the folder beside it, and write its weights,
+    tokenizer, `training.json` and learning curve there.
+
+    Args:
+        folder: of the reasoner; receives `curve.csv` too: a row a step and benchmark, the means of its attempts
+            (correct, tokens, truncated, and the share that shows each behavior).
+        scratch: checkpoints go here; a killed run resumes from the last, of the same recipe and parent.
+        device: as torch names it, or `auto`.
+    """
+    recipe = load_recipe(folder)
+    backbone = load_backbone(str(folder.parent / recipe.parent), device)
+    scratch = scratch / f"{recipe.fingerprint}-{backbone.identity}"
+    model = backbone.model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    problems = training_problems(recipe, scratch / "problems.jsonl")
+    first, log = load_checkpoint(scratch, model, optimizer)
+    curve = log.get("curve", [])
+    started = time.monotonic() - log.get("seconds", 0.0)
+    with Progress("reasoner: reinforcement", recipe.steps, "steps", done=first) as progress:
+        for step in range(first, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, recipe)
+            attempts, ids = attempt(backbone, questions_of(problems, recipe, step), recipe, step)
+            rewards = torch.tensor(attempts["correct"].to_numpy(), dtype=torch.float32)
+            advantage = advantages(rewards.view(-1, recipe.attempts)).flatten()
+            update(model, optimizer, ids, advantage, recipe.rows_per_batch)
+            curve += _summary(step, attempts)
+            progress.advance(1, f"{rewards.mean():.1%} right")
+            if (step + 1) % recipe.checkpoint_every == 0:
+                log = {"curve": curve, "seconds": time.monotonic() - started}
+                save_checkpoint(scratch, step + 1, model, optimizer, log)
+    save_reasoner(folder, model, backbone.tokenizer, time.monotonic() - started)
+    pd.DataFrame(curve).set_index("step").to_csv(folder / "curve.csv", lineterminator="\n")

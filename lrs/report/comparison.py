@@ -1,0 +1,147 @@
+"""Arms compared on the same problems: accuracies, paired differences, and what chance alone could have done."""
+
+import numpy as np
+import pandas as pd
+
+from lrs.config import StatisticsSection
+from lrs.core.statistics import (
+    bootstrap_interval,
+    effective_sample_size,
+    holm,
+    mcnemar_exact,
+    minimum_detectable_effect,
+    shares_by,
+    wilson_interval,
+)
+from lrs.method.arms import ARMS
+from lrs.tasks.behaviors import BEHAVIORS
+
+POOLED = "pooled"
+PRIMARY = {"benchmark": POOLED, "decoding": "greedy", "arm": "lrs"}
+
+_APART = ["backbone", "split", "decoding"]  # never compared with one another
+_NAME = ["backbone", "benchmark", "split", "decoding", "arm", "arm_group"]
+_LEVEL = ["n", "seeds", "accuracy", "ci_low", "ci_high"]
+_CONTRAST = ["delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm", "mde"]
+RESULT_COLUMNS = [*_NAME, *_LEVEL, *_CONTRAST, "tokens", "truncated", "steered_fraction"]
+
+
+def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Correctness as 0/1, one row a (benchmark, problem, seed) and one column an arm, `reference` first."""
+    arms = list(outcomes["arm"].unique())
+    if reference not in arms:
+        raise ValueError(f"no outcomes of the reference arm {reference!r}; arms found: {', '.join(arms)}")
+    keys = ["benchmark", "problem_id", "seed"]
+    if outcomes.duplicated([*keys, "arm"]).any():
+        raise ValueError("an arm has more than one outcome for the same (problem, seed)")
+    paired = outcomes.astype({"correct": float}).pivot(index=keys, columns="arm", values="correct")
+    if missing := paired.isna().sum().loc[lambda counts: counts > 0].to_dict():
+        faults = ", ".join(f"{arm} lacks {count} of {len(paired)}" for arm, count in missing.items())
+        raise ValueError(f"arms do not cover the same (problem, seed) set: {faults}")
+    return paired[[reference, *(arm for arm in arms if arm != reference)]]
+
+
+def _by_problem(values: pd.Series) -> pd.Series:
+    """Means over seeds of a value a row of `_pair`."""
+    return values.groupby(level=["benchmark", "problem_id"]).mean()
+
+
+def _bootstrap(by_problem: pd.Series, statistics: StatisticsSection, seed: int) -> tuple[float, float]:
+    """Interval of the mean of what `_by_problem` returns; problems are resampled within their benchmark."""
+    strata = by_problem.index.get_level_values("benchmark").to_numpy()
+    level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
+    return bootstrap_interval(by_problem.to_numpy(), level, resamples, seed, strata)
+
+
+def _contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
+    """The paired comparison of one arm with the reference, over the rows of `_pair`."""
+    difference = arm - base
+    delta = _by_problem(difference)
+    low, high = _bootstrap(delta, statistics, seed)
+    return {
+        "delta": delta.mean(),
+        "delta_low": low,
+        "delta_high": high,
+        "wins": float((difference > 0).sum()),
+        "losses": float((difference < 0).sum()),
+        "p_mcnemar": mcnemar_exact((delta > 0).sum(), (delta < 0).sum()),
+        "mde": minimum_detectable_effect(len(delta), (delta**2).mean(), statistics.confidence_level),
+    }
+
+
+def _summary(rows: pd.DataFrame, correct: pd.Series, statistics: StatisticsSection) -> dict[str, float]:
+    """What one arm did, without regard to the others."""
+    accuracy = _by_problem(correct)
+    seeds = rows["seed"].nunique()
+    strata = accuracy.index.get_level_values("benchmark")
+    size = len(accuracy) if seeds == 1 else effective_sample_size(accuracy.to_numpy(), len(rows), strata)
+    low, high = wilson_interval(accuracy.mean() * size, size, statistics.confidence_level)
+    processed = rows["processed_tokens"].sum()
+    return {
+        "n": len(accuracy),
+        "seeds": seeds,
+        "accuracy": accuracy.mean(),
+        "ci_low": low,
+        "ci_high": high,
+        "tokens": rows["tokens"].mean(),
+        "truncated": (rows["finish_reason"] == "truncated").mean(),
+        "steered_fraction": rows["steered_tokens"].sum() / processed if processed else np.nan,
+    }
+
+
+def behavior_shares(outcomes: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
+    """Share of traces that show each behavior, with Wilson intervals over problems.
+
+    Args:
+        outcomes: one row a backbone x problem x arm x seed, with one count column a behavior.
+
+    Returns:
+        columns backbone, decoding, benchmark, arm, behavior, share, low, high, n (problems).
+    """
+    by = ["backbone", "decoding", "benchmark", "arm", "behavior"]
+    counts = outcomes.melt([*by[:-1], "problem_id"], list(BEHAVIORS), var_name="behavior", value_name="count")
+    return shares_by(counts.assign(shown=counts["count"] > 0), by, "shown", confidence_level)
+
+
+def compare_arms(
+    outcomes: pd.DataFrame, statistics: StatisticsSection, reference: str = "base", seed: int = 0
+) -> pd.DataFrame:
+    """Every arm against `reference` on the same problems and seeds, per benchmark and pooled over benchmarks.
+
+    With several seeds, accuracy is avg@k and wins and losses count (problem, seed) pairs, but every interval and
+    test has the problem as its unit: bootstraps are clustered over seeds, and `p_mcnemar` becomes the exact sign test
+    of the per-problem differences (with one seed, that is exact McNemar on wins and losses). The interval of an
+    accuracy is Wilson's: over problems with one seed, over the effective sample size with several, whose generations
+    hang together by problem.
+    Pooled rows weigh every problem equally; their bootstrap resamples within each benchmark.
+
+    Holm's correction has two families. Primary, and declared beforehand, is `PRIMARY`, a contrast a backbone; every
+    other contrast with `reference`, of every backbone and decoding, per benchmark and pooled, is secondary. The
+    placebo's are in neither.
+
+    Args:
+        outcomes: one row a backbone x problem x arm x seed; backbones, splits and decodings are compared apart.
+        seed: of the bootstrap.
+
+    Returns:
+        columns `RESULT_COLUMNS`; the reference's rows have NaN in delta, wins, losses and the tests.
+
+    Raises:
+        ValueError: `reference` is missing, or the arms do not cover the same (problem, seed) set.
+    """
+    records = []
+    for apart, group in outcomes.groupby(_APART, sort=False):
+        paired = _pair(group, reference)
+        for benchmark in [*group["benchmark"].unique(), POOLED]:
+            rows = group if benchmark == POOLED else group[group["benchmark"] == benchmark]
+            pairs = paired if benchmark == POOLED else paired.xs(benchmark, drop_level=False)
+            for arm in paired.columns:
+                name = dict(zip(_APART, apart, strict=True)) | {"benchmark": benchmark, "arm": arm}
+                name["arm_group"] = ARMS[arm].group if arm in ARMS else "control"
+                summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics)
+                contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
+                records.append(name | summary | contrast)
+    table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
+    primary = (table[list(PRIMARY)] == pd.Series(PRIMARY)).all(axis=1)
+    tested = table["p_mcnemar"].where(table["arm_group"] != "placebo").astype(float)
+    return table.assign(p_holm=tested.groupby(primary).transform(lambda family: holm(family.to_numpy())))

@@ -1,0 +1,64 @@
+"""The paper's own numbers, beside ours: its Table 1, its costs, and how many hours a whole evaluation would take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lrs.core.statistics import mcnemar_exact, wilson_interval
+
+PAPER_TABLE = Path("data/paper/table1.csv")
+PAPER_COSTS = Path("data/paper/efficiency.csv")
+_COSTS = ["tokens_per_problem", "seconds_per_problem", "slowdown", "steered_fraction", "triggers"]
+
+
+def beside_the_paper(paths: pd.DataFrame) -> pd.DataFrame:
+    """Tokens, seconds, slowdown, steered share and triggers a problem: ours, and the paper's (its numbers, not ours).
+
+    Returns:
+        columns source, model, batch, path and the costs; seconds a problem are those of the whole batch over its
+        problems, and slowdown is over the unsteered run of the same source, model and batch.
+    """
+    paper = pd.read_csv(PAPER_COSTS).assign(source="Li et al.", model="ORZ-7B", batch=1)
+    paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path").loc["unsteered", "seconds_per_problem"]
+    ours = paths[~paths["path"].str.startswith("naive")].assign(source="this artifact")
+    ours = ours.assign(slowdown=1 / ours["ratio_to_unsteered"])
+    return pd.concat([paper, ours], ignore_index=True)[["source", "model", "batch", "path", *_COSTS]]
+
+
+def capacity_plan(
+    cells: pd.DataFrame, seconds_per_problem: float, arms: int, seeds: int, devices: Sequence[int]
+) -> pd.DataFrame:
+    """Hours that a whole evaluation takes if problems are dealt out evenly.
+
+    Args:
+        cells: a row a cell of the evaluation, with its number of problems in column n.
+        seconds_per_problem: of one device.
+
+    Returns:
+        columns devices, generations, device_hours, hours (until the last device has finished).
+    """
+    generations = int(cells["n"].sum()) * arms * seeds
+    hours = generations * seconds_per_problem / 3600
+    return pd.DataFrame(
+        [{"devices": d, "generations": generations, "device_hours": hours, "hours": hours / d} for d in devices]
+    )
+
+
+def read_paper_table(path: Path = PAPER_TABLE, confidence_level: float = 0.95) -> pd.DataFrame:
+    """The paper's Table 1 (its numbers, not ours) with what its sample sizes imply.
+
+    Returns:
+        columns backbone, benchmark, n, arm, accuracy (fraction, as printed), successes (the whole number it stands
+        for), ci_low, ci_high (Wilson), and smallest_p: the smallest exact McNemar p-value the difference to `base` can
+        have, which it has if no problem was lost; NaN for `base`.
+    """
+    table = pd.read_csv(path)
+    table["accuracy"] /= 100
+    table["successes"] = (table["accuracy"] * table["n"]).round().astype(int)
+    table["ci_low"], table["ci_high"] = wilson_interval(table["successes"], table["n"], confidence_level)
+    base = table[table["arm"] == "base"].set_index(["backbone", "benchmark"])["successes"]
+    net = table["successes"] - table.set_index(["backbone", "benchmark"]).index.map(base)
+    smallest = [mcnemar_exact(abs(difference), 0) for difference in net]
+    return table.assign(smallest_p=np.where(table["arm"] == "base", np.nan, smallest))

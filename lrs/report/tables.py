@@ -1,0 +1,176 @@
+"""Result tables: how they are captioned, written and read.
+
+Accuracies, deltas and shares are fractions in data frames and csv; percent and points appear only in what people read.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tabulate import LATEX_ESCAPE_RULES, tabulate
+
+from lrs.config import Config
+from lrs.report.comparison import RESULT_COLUMNS, compare_arms
+
+MAIN_COLUMNS = ["profile", "device", *RESULT_COLUMNS]
+
+
+def main_results(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """`compare_arms` with the profile and the device that each backbone ran on in front: columns `MAIN_COLUMNS`.
+
+    Args:
+        outcomes: of all backbones together, as `lrs.saved.load_outcomes` returns them.
+    """
+    table = compare_arms(outcomes, config.statistics, seed=config.seed)
+    device = table["backbone"].map(outcomes.groupby("backbone")["device"].first())
+    return table.assign(profile=config.profile, device=device)[MAIN_COLUMNS]
+
+
+def describe_rows(outcomes: pd.DataFrame, config: Config) -> str:
+    """What a reader has to know of sampled rows and of few_shot's, in sentences; empty where there are neither."""
+    return " ".join(filter(None, [_describe_sampling(config), _describe_shots(outcomes)]))
+
+
+def _describe_sampling(config: Config) -> str:
+    """What stands behind rows of sampled decoding, as a sentence; empty where there are none."""
+    if not (sampling := config.steering.sampling):
+        return ""
+    return (
+        f"Sampled rows: {sampling.samples} samples a problem at temperature {sampling.temperature:g}, of the first "
+        f"{sampling.problems} problems of each benchmark, with the same random numbers in every arm."
+    )
+
+
+def _describe_shots(outcomes: pd.DataFrame) -> str:
+    """How many worked examples `few_shot` shows of each benchmark, as a sentence; empty without that arm.
+
+    Args:
+        outcomes: columns arm, benchmark and shots.
+    """
+    shots = outcomes[outcomes["arm"] == "few_shot"].groupby("benchmark", sort=False)["shots"].max()
+    shown = ", ".join(f"{count or 'none'} of {benchmark}" for benchmark, count in shots.items())
+    same = " (where none fits into the context, few_shot is base)" * bool((shots == 0).any())
+    return f"Worked examples that few_shot shows: {shown}{same}." if shown else ""
+
+
+def caption_for(table: pd.DataFrame, config: Config) -> str:
+    """How the numbers of `main_results` were computed, and whether they mean anything."""
+    warning = "SMOKE RUN, NOT THE PAPER'S NUMBERS: it only shows that every stage runs. " * (config.profile == "smoke")
+    level = f"{config.statistics.confidence_level:.0%}"
+    interval, test = f"{level} Wilson interval", "exact McNemar p"
+    if table["seeds"].max() > 1:
+        interval += " (with several seeds avg@k, over the effective sample size, clustered by problem)"
+        test += " (with several seeds a sign test by problem)"
+    return (
+        f"{warning}Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
+        f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
+        f"pooled); {test}, Holm-adjusted in two families: the pooled greedy contrasts of lrs, which are primary, and "
+        f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}."
+    )
+
+
+_INTERVALS = {"accuracy": ("ci_low", "ci_high"), "delta": ("delta_low", "delta_high"), "auroc": ("low", "high")}
+_PERCENT = {
+    "accuracy": "accuracy %",
+    "delta": "delta, points",
+    "mde": "mde, points",
+    "truncated": "truncated %",
+    "steered_fraction": "steered %",
+}
+_FACTS = ["profile", "device", "backbone", "split", "decoding", "seeds"]  # told in the caption where they are constant
+
+
+def _text(value: object, column: str) -> str:
+    """One cell for people; empty where there is no value."""
+    if value is None or value is pd.NA or value != value:
+        return ""
+    if column in _PERCENT:
+        return f"{100 * value:+.1f}" if column == "delta" else f"{100 * value:.1f}"
+    if column.startswith("p_") or column.endswith("_p"):
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    if column in ("tokens", "wins", "losses"):
+        return f"{value:.0f}"
+    if isinstance(value, float):
+        return f"{value:.3f}" if column == "auroc" else f"{value:.4g}"
+    return str(value)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of strings for people: percent and points, intervals beside their value, `wins/losses` in one column."""
+    text = {column: [_text(value, column) for value in table[column]] for column in table}
+    for column, bounds in _INTERVALS.items():
+        if {column, *bounds} <= set(text):
+            ends = [[_text(value, column) for value in table[bound]] for bound in bounds]
+            rows = zip(text[column], *ends, strict=True)
+            text[column] = [f"{value} [{low}, {high}]" if value else "" for value, low, high in rows]
+            text = {name: cells for name, cells in text.items() if name not in bounds}
+    if {"wins", "losses"} <= set(text):
+        losses = text.pop("losses")
+        text["wins"] = [f"{won}/{lost}" if won else "" for won, lost in zip(text["wins"], losses, strict=True)]
+        text = {"wins/losses" if name == "wins" else name: cells for name, cells in text.items()}
+    return pd.DataFrame(text).rename(columns=_PERCENT)
+
+
+def table_one(table: pd.DataFrame) -> pd.DataFrame:
+    """The layout of the paper's Table 1, for people: a row a backbone, decoding and benchmark, a column an arm.
+
+    Args:
+        table: of `main_results`, or of `read_paper_table`.
+
+    Returns:
+        Percent with its interval, as text, and the number of problems.
+    """
+    rows = [name for name in ("backbone", "split", "decoding", "benchmark", "n") if name in table]
+    bounds = [100 * table[column] for column in ("accuracy", "ci_low", "ci_high")]
+    cells = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in zip(*bounds, strict=True)]
+    wide = table.assign(cell=cells).pivot(index=rows, columns="arm", values="cell")
+    order = pd.MultiIndex.from_frame(table[rows].drop_duplicates())
+    return wide.loc[order, list(table["arm"].unique())].reset_index().rename_axis(columns=None)
+
+
+def _split_facts(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The columns of `_FACTS` that hold one value as a sentence, and the table without them."""
+    constant = [column for column in _FACTS if column in table and table[column].nunique(dropna=False) == 1]
+    facts = [f"{column} {table[column].iloc[0]}" for column in constant]
+    if "n" in table and len(table):
+        low, high = table["n"].min(), table["n"].max()
+        facts.append(f"n {low}" if low == high else f"n {low} to {high}")
+    sentence = "; ".join(facts)
+    return (sentence[:1].upper() + sentence[1:] + "." if facts else ""), table.drop(columns=constant)
+
+
+def _escape_latex(text: str) -> str:
+    return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in text)
+
+
+def write_table(
+    table: pd.DataFrame, folder: Path, name: str, caption: str, suffixes: Sequence[str] = ("csv", "md", "tex")
+) -> list[Path]:
+    """Write `name`.csv (all columns, fractions, six digits), .md and .tex (readable, the caption above) to `folder`.
+
+    Columns such as profile, device and seeds that hold one value move from the readable tables into the caption.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts, rest = _split_facts(table)
+    caption = f"{caption} {facts}".strip()
+    cells = readable(rest)
+    latex = tabulate(cells, headers="keys", tablefmt="latex_booktabs", showindex=False, disable_numparse=True)
+    contents = {
+        "csv": table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+        "md": f"{caption}\n\n{cells.to_markdown(index=False, disable_numparse=True)}\n",
+        "tex": f"\\begin{{table}}\n\\centering\n\\caption{{{_escape_latex(caption)}}}\n{latex}\n\\end{{table}}\n",
+    }
+    paths = [folder / f"{name}.{suffix}" for suffix in suffixes]
+    for path in paths:
+        path.write_text(contents[path.suffix[1:]], encoding="utf-8", newline="\n")
+    return paths
+
+
+def summary_text(table: pd.DataFrame) -> str:
+    """The main table in fixed width for a terminal; split, decoding and backbone appear where they vary."""
+    _, rest = _split_facts(table)
+    wanted = ["backbone", "split", "decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high"]
+    wanted += ["delta", "delta_low", "delta_high", "wins", "losses", "p_holm", "steered_fraction"]
+    cells = readable(rest[[column for column in wanted if column in rest]])
+    return tabulate(cells, headers="keys", tablefmt="plain", showindex=False, disable_numparse=True)

@@ -1,0 +1,108 @@
+"""Saved results: what tables and figures are made from, each format's writer beside its reader. No model, no torch."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lrs.config import Config
+from lrs.core.digests import fingerprint
+from lrs.core.kept import read_kept
+from lrs.core.store import StoreError, write_text
+from lrs.method.setting import Setting
+
+BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
+
+
+def describe_run(config: Config, device: str, folder: Path) -> None:
+    """Write beside the outcomes what every table has to say about where they come from."""
+    about = {"backbone": config.backbone_name, "device": device, "profile": config.profile, "seed": config.seed}
+    write_text(folder / "about.json", json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+
+def load_about(folder: Path) -> dict[str, Any]:
+    """Where outcomes come from: backbone, device, profile and seed."""
+    return json.loads((folder / "about.json").read_text())
+
+
+def load_outcomes(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
+    """The outcomes of some arms, in that order: a row a problem, arm and seed, with the backbone and its device.
+
+    Raises:
+        StoreError: an arm has none, or a part is not as it was written.
+    """
+    about = load_about(folder)
+    outcomes = pd.concat([read_kept(folder / arm).to_pandas() for arm in arms], ignore_index=True)
+    return outcomes.assign(backbone=about["backbone"], device=about["device"])
+
+
+def freeze(table: pd.DataFrame, settings: Sequence[Setting], backbone: str, config: Config, path: Path) -> None:
+    """Write the chosen settings, the whole table behind them, and what they were chosen for.
+
+    Args:
+        table: of candidates, a row a setting, with columns name and chosen.
+        backbone: identity of the model they were chosen for.
+    """
+    chosen = set(table.loc[table["chosen"], "name"])
+    content = {
+        "profile": config.profile,
+        "backbone": backbone,
+        "layer": config.backbone.layer,
+        "chosen": {setting.arm: setting.model_dump() for setting in settings if setting.name in chosen},
+        "candidates": json.loads(table.to_json(orient="records", double_precision=10)),
+    }
+    sealed = content | {"digest": fingerprint(content)}
+    write_text(path, json.dumps(sealed, indent=2, sort_keys=True) + "\n")
+
+
+def load_selection(path: Path, backbone: str) -> dict[str, Setting]:
+    """The frozen setting of each arm.
+
+    Raises:
+        StoreError: nothing was selected yet, or it was for a backbone of another identity, or the file was changed.
+    """
+    content = _read_selection(path)
+    if content["backbone"] != backbone:
+        raise StoreError(f"{path} was made for backbone {content['backbone']}, not {backbone}; rerun `select`")
+    return {arm: Setting(**setting) for arm, setting in content["chosen"].items()}
+
+
+def load_candidates(path: Path) -> pd.DataFrame:
+    """The validation table behind a frozen selection: a row a setting, the chosen ones marked.
+
+    Raises:
+        StoreError: nothing was selected yet, or the file was changed.
+    """
+    return pd.DataFrame(_read_selection(path)["candidates"])
+
+
+def _read_selection(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise StoreError(f"no selection at {path}; run stage `select` first")
+    try:
+        content = json.loads(path.read_text())
+        digest = content.pop("digest")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it and rerun stage `select`") from None
+    if digest != fingerprint(content):
+        raise StoreError(f"{path} is not as it was written; delete it and rerun stage `select`")
+    return content
+
+
+def write_measured(table: pd.DataFrame, name: str, folder: Path = BENCH) -> None:
+    """Write one of the tables of `make bench`: paths, cost_curves or placebo."""
+    write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def read_measured(name: str, folder: Path = BENCH) -> pd.DataFrame:
+    """Read one of the tables of `make bench`: paths, cost_curves or placebo.
+
+    Raises:
+        FileNotFoundError: `make bench` has not been run.
+    """
+    path = folder / f"{name}.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; run `make bench` first")
+    return pd.read_csv(path)

@@ -1,0 +1,1 @@
+"""What is asked: problems, answers, behaviors, prompts, splits."""

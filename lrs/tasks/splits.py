@@ -1,0 +1,56 @@
+"""Splits, which keep training, selection and test apart: a problem's split follows from its id alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lrs.tasks.problems import Problem
+
+SPLIT_SHARES = {"train": 0.70, "reward": 0.10, "validation": 0.05, "test": 0.15}
+
+
+def split_of(identifier: str) -> str:
+    """The split a problem belongs to, by its id alone."""
+    position = int(identifier, 16) / 16**16
+    for split, upper in zip(SPLIT_SHARES, itertools.accumulate(SPLIT_SHARES.values()), strict=True):
+        if position < upper:
+            return split
+    return split
+
+
+def held_out(problem_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which rows belong to the `share` of problems that is held out within a split: all rows of a problem, or none.
+
+    Args:
+        problem_ids: (rows,).
+
+    Returns:
+        (rows,) booleans; at least one problem is held out.
+    """
+    distinct = np.unique(problem_ids)
+    count = max(1, round(share * len(distinct)))
+    return np.isin(problem_ids, np.random.default_rng(seed).permutation(distinct)[:count])
+
+
+def assert_unseen(evaluated: Iterable[Problem], seen: Iterable[str]) -> None:
+    """Refuse to go on when an evaluated problem was seen in training or selection.
+
+    Args:
+        evaluated: the problems about to be evaluated.
+        seen: ids of the problems used so far; those of split `train`, from which the reasoner learned, always are.
+
+    Raises:
+        ValueError: naming how many problems, and one of them.
+    """
+    seen = set(seen)
+    leaked = [problem for problem in evaluated if problem.id in seen or split_of(problem.id) == "train"]
+    if leaked:
+        raise ValueError(
+            f"{len(leaked)} evaluated problems were seen in training or selection, "
+            f"among them {leaked[0].id} ({leaked[0].question!r})"
+        )

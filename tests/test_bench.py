@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from conftest import VOCABULARY, tiny_llama
+from transformers import LlamaConfig
+
+from lrs.bench.paths import measure, paths_of, run_engine, work_ratio
+from lrs.bench.tables import compare_paths, cost_curves, placebo_table
+from lrs.bench.workloads import Shape, Workload, larger_shapes, random_workload, steerings_for
+from lrs.config import load_config
+
+SHAPE = Shape(d_sae=24, k=4, width=16, layers=1, heads=2)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def workload(prompts) -> Workload:
+    return Workload("tiny", tiny_llama().float(), prompts, 24, [2, 7], batch=4)
+
+
+def test_every_path_writes_the_same_tokens_and_steers_the_asked_share(workload):
+    steerings = steerings_for(workload, SHAPE, share=0.4)
+    done = {name: run() for name, (_, run) in paths_of(workload, steerings, len(workload.prompts)).items()}
+    assert {tokens for tokens, _ in done.values()} == {done["unsteered"][0]}
+    assert done["hf_generate"][1] == done["unsteered"][1] == 0
+    processed = done["unsteered"][0] - len(workload.prompts)
+    for variant in ("token", "history"):
+        assert 0.25 < done[f"lrs_{variant}"][1] / processed < 0.55
+    for name, ours in (("naive", "lrs_token"), ("naive_history", "lrs_history")):
+        assert abs(done[name][1] - done[ours][1]) <= 2  # the threshold is a quantile, and may be a reward itself
+
+
+def test_fixed_workloads_end_at_their_budget(workload):
+    assert run_engine(workload.fixed(prompts=3, max_new_tokens=10, batch=2)) == (30, 0)
+    shape = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
+    )
+    drawn = random_workload("random", shape, torch.float32, "cpu", prompts=3, new_tokens=5, batch=3)
+    assert run_engine(drawn) == (15, 0)
+    assert all(16 <= len(prompt) <= 48 for prompt in drawn.prompts)
+
+
+def test_table_of_paths(workload):
+    table = compare_paths(workload, steerings_for(workload, SHAPE), rounds=2, naive_prompts=2).set_index("path")
+    asked = ["device", "model", "batch", "tokens_per_s", "ratio_to_unsteered", "ratio_to_hf_generate", "peak_memory_mb"]
+    assert set(asked) <= set(table.columns)
+    assert table.loc["unsteered", "ratio_to_unsteered"] == 1
+    assert table.loc["hf_generate", "ratio_to_hf_generate"] == 1
+    assert table.loc["naive", "batch"] == 1
+    assert table.loc["naive", "problems"] == 2
+    assert (table["ratio_to_unsteered_low"] <= table["ratio_to_unsteered"]).all()
+    assert (table["ratio_to_unsteered"] <= table["ratio_to_unsteered_high"]).all()
+    assert (table.drop(index="unsteered")["ratio_to_unsteered"] > 0).all()
+    steered = table.loc["lrs_token"]
+    assert steered["triggers"] == pytest.approx(steered["steered_fraction"] * (steered["tokens_per_problem"] - 1))
+    assert list(table.index[table["work_ratio"] > 1]) == ["lrs_token", "lrs_history"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_work_is_the_sizes_of_the_maps_that_a_token_goes_through(workload, share):
+    """Reward of width 16 and one layer of two heads over 24 latents of activations of width 16, one ascent step."""
+    mlp, embed, encode, decode = 2 * 16 * 64, 24 * 16, 16 * 24, 24 * 16
+    mix = {"token": 16 * 16, "history": 2 * 2 * 16 * 16}
+    attend = {"token": 0, "history": 2 * 2 * 16}  # two heads over one token, scores and means
+    of_model = sum(part.weight.numel() for part in workload.model.modules() if isinstance(part, torch.nn.Linear))
+    for variant, steering in steerings_for(workload, SHAPE).items():
+        backward = embed + mix[variant] + mlp + attend[variant]
+        forward = backward + 16  # the head
+        expected = encode + forward + share * (backward + decode + forward)
+        assert work_ratio(workload, steering, share) == pytest.approx(1 + expected / of_model, rel=1e-6)
+
+
+def test_cost_curves_have_a_row_a_point_and_path(workload):
+    grid = {"batch": (1, 3), "length": (4,), "num_steps": (2,), "d_sae": (8,), "width": (8,)}
+    table = cost_curves(workload, 4, 4, SHAPE, grid, rounds=2)
+    assert len(table) == 6 * 3
+    assert set(table["path"]) == {"unsteered", "lrs_token", "lrs_history"}
+    assert (table["low"] <= table["milliseconds"]).all()
+    assert (table["milliseconds"] <= table["high"]).all()
+
+
+def test_a_workload_without_enough_prompts_is_refused(workload):
+    with pytest.raises(ValueError, match="99 prompts are asked for, but tiny has 11"):
+        workload.fixed(99, 4, 99)
+
+
+def test_placebo_counts_what_rounding_does():
+    table = placebo_table(load_config("smoke"), problems_each=2, device="cpu", batches=(4, 3)).set_index("dtype")
+    assert list(table.index) == ["float32", "bfloat16"]
+    assert (table["n"] == 4).all()
+    assert np.allclose(
+        table["other_accuracy"] - table["accuracy"], (table["wins"] - table["losses"]) / table["n"], atol=1e-12
+    )
+
+
+def test_measure_counts_and_sees_memory():
+    taken = measure(lambda: (torch.ones(40 * 2**18).sum().int().item() * 0 + 3, 1), CPU)
+    assert (taken.tokens, taken.steered) == (3, 1)
+    assert taken.seconds > 0
+    assert np.isnan(taken.peak_memory_mb) or taken.peak_memory_mb > 40
+
+
+def test_an_accelerator_gets_the_papers_shapes():
+    assert list(larger_shapes("cpu")) == ["random-28m"]
+    parameters = {name: shape.hidden_size for name, shape in larger_shapes("cuda").items()}
+    assert parameters == {"qwen2.5-1.5b-shape": 1536, "qwen2.5-7b-shape": 3584}

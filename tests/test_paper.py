@@ -1,0 +1,37 @@
+import pandas as pd
+import pytest
+
+from lrs.report import paper as capacity
+
+
+def test_a_missing_bench_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="run `make bench` first"):
+        capacity.read_measured("efficiency")
+
+
+def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch():
+    ours = pd.DataFrame(
+        {
+            "model": ["a", "a", "b", "b", "b"],
+            "path": ["unsteered", "lrs_token", "lrs_token", "unsteered", "naive"],
+            "batch": 2,
+            "tokens_per_problem": 10.0,
+            "seconds_per_problem": [2.0, 3.0, 5.0, 4.0, 9.0],
+            "ratio_to_unsteered": [1.0, 1 / 1.5, 0.8, 1.0, 4 / 9],
+            "steered_fraction": 0.1,
+            "triggers": 1.0,
+        }
+    )
+    table = capacity.beside_the_paper(ours).set_index(["source", "model", "path"])["slowdown"]
+    assert table["Li et al.", "ORZ-7B", "lrs_token"] == pytest.approx(156.2 / 115.3)
+    assert table["this artifact", "a", "lrs_token"] == pytest.approx(1.5)
+    assert table["this artifact", "b", "lrs_token"] == pytest.approx(1.25)
+    assert ("this artifact", "b", "naive") not in table.index
+
+
+def test_capacity_plan_by_hand():
+    plan = capacity.capacity_plan(pd.DataFrame({"n": [30, 70]}), 36.0, arms=5, seeds=2, devices=(1, 8))
+    assert plan["generations"].tolist() == [1000, 1000]
+    assert plan["device_hours"].tolist() == [10.0, 10.0]
+    assert plan["hours"].tolist() == [10.0, 1.25]

@@ -1,0 +1,193 @@
+"""`steer` around `model.generate`: the way other projects use the package."""
+
+import pytest
+import torch
+from conftest import LATENTS, VOCABULARY, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
+from oracle import naive_generate
+
+from lrs.engine.decoding import Request, generate
+from lrs.engine.steer import steer
+from lrs.engine.steerer import Steerer
+from lrs.method.gate import ALWAYS, NEVER, Gate
+
+BUDGET = 20
+ENDS = [2, 7]
+
+
+def left_padded(prompts):
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def write(model, prompts):
+    batch = left_padded(prompts)
+    output = model.generate(**batch, max_new_tokens=BUDGET, do_sample=False, eos_token_id=ENDS, pad_token_id=0)
+    return output[:, batch["input_ids"].shape[1] :].tolist()
+
+
+def steered(model, variant="token", gate=None, step_size=0.8, num_steps=2):
+    parts = tiny_steering(variant, gate)
+    return steer(model, parts.layer, parts.dictionary, parts.reward, parts.gate, num_steps, step_size)
+
+
+def hooks_of(model):
+    return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+def test_left_padded_generate_equals_the_oracle_and_our_decoding(model, prompts, variant):
+    with steered(model, variant):
+        batched = write(model, prompts)
+    ours = generate(
+        model,
+        [Request(prompt) for prompt in prompts],
+        max_new_tokens=BUDGET,
+        batch_size=4,
+        end_ids=ENDS,
+        steering=tiny_steering(variant),
+    )
+    for prompt, tokens, generation in zip(prompts, batched, ours, strict=True):
+        expected = naive_generate(model, prompt, ENDS, BUDGET, tiny_steering(variant)).token_ids
+        assert tokens[: len(expected)] == expected
+        assert generation.token_ids == expected
+
+
+def test_one_context_serves_many_calls(model, prompts):
+    with steered(model, "history"):
+        first, second = write(model, prompts[:3]), write(model, prompts[:5])
+    assert [row[:5] for row in second[:3]] == [row[:5] for row in first]
+
+
+@pytest.mark.parametrize(("num_steps", "step_size", "gate"), [(2, 0.0, ALWAYS), (0, 0.8, ALWAYS), (2, 0.8, NEVER)])
+def test_no_push_is_bit_identical(model, prompts, num_steps, step_size, gate):
+    batch = left_padded(prompts)
+    asked = {"max_new_tokens": 8, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    plain = model.generate(**batch, **asked, eos_token_id=ENDS, pad_token_id=0)
+    with steered(model, gate=gate, step_size=step_size, num_steps=num_steps):
+        same = model.generate(**batch, **asked, eos_token_id=ENDS, pad_token_id=0)
+    assert all(torch.equal(a, b) for a, b in zip(plain.logits, same.logits, strict=True))
+
+
+def test_batch_one_equals_left_padded_batch_to_1e9(model, prompts):
+    asked = {"max_new_tokens": 6, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    with steered(model, "history"):
+        together = model.generate(**left_padded(prompts), **asked, pad_token_id=0, eos_token_id=VOCABULARY + 1)
+        for row, prompt in enumerate(prompts):
+            alone = model.generate(**left_padded([prompt]), **asked, pad_token_id=0, eos_token_id=VOCABULARY + 1)
+            for a, b in zip(alone.logits, together.logits, strict=True):
+                assert torch.allclose(a[0], b[row], atol=1e-9, rtol=0)
+
+
+def test_the_prompt_is_never_steered_and_each_generated_token_is_gated_once(model, monkeypatch):
+    gated = []
+    push = Steerer.push
+
+    def counted(self, hidden):
+        gated.append((len(hidden), self.confidence.tolist()))
+        return push(self, hidden)
+
+    monkeypatch.setattr(Steerer, "push", counted)
+    plain = model(torch.tensor([[5, 6, 7]])).logits
+    with steered(model, gate=ALWAYS):
+        assert torch.equal(model(torch.tensor([[5, 6, 7]]), use_cache=True).logits, plain)
+        assert gated == []
+        model.generate(torch.tensor([[5]]), max_new_tokens=5, do_sample=False, eos_token_id=VOCABULARY + 1)
+    assert len(gated) == 4  # the fifth token is chosen and never processed
+    assert gated[0] == (1, [1.0])  # the gate sees the reward alone at the first
+    assert all(0 < confidence[0] < 1 for _, confidence in gated[1:])
+
+
+def test_confidence_gates_the_token_it_chose(model):
+    """With a reward that never fires, exactly the tokens chosen with low confidence are steered."""
+    steering = tiny_steering("token", Gate(reward_threshold=0.0, confidence_threshold=0.4))
+    prompt, endless = [5, 9, 11], [VOCABULARY + 1]
+    naive = naive_generate(model, prompt, endless, BUDGET, steering)
+    ours = generate(model, [Request(prompt)], max_new_tokens=BUDGET, batch_size=1, end_ids=endless, steering=steering)[
+        0
+    ]
+    low = [confidence < 0.4 for confidence in ours.confidence[:-1]]
+    assert naive.steered == [False, *low[1:]]
+    assert any(low[1:])
+    assert not all(low[1:])
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("gate", [ALWAYS, Gate(1.5, 0.0)])  # all rows ascend; those that are gated do
+def test_inactive_rows_are_left_alone_and_not_counted(variant, gate):
+    hidden = torch.randn(3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    every, some = (Steerer(tiny_steering(variant, gate), rows=3) for _ in range(2))
+    some.active[1] = False
+    for _ in range(3):
+        expected, pushed = every.push(hidden), some.push(hidden)
+        assert torch.equal(pushed[1], hidden[1])
+        assert torch.allclose(pushed[[0, 2]], expected[[0, 2]], atol=1e-12, rtol=0)
+        assert (pushed[[0, 2]] != hidden[[0, 2]]).any(dim=1).all()
+    assert [record.steered_tokens for record in some.records()] == [3, 0, 3]
+    assert some.records()[0].reward_after == pytest.approx(every.records()[0].reward_after, abs=1e-12)
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_hooks_are_gone_afterwards_also_on_error(model, prompts, fail):
+    before, plain = hooks_of(model), write(model, prompts)
+    try:
+        with steered(model):
+            assert sum(hooks_of(model)) == sum(before) + 3
+            write(model, prompts)
+            if fail:
+                raise RuntimeError("inside")
+    except RuntimeError:
+        pass
+    assert hooks_of(model) == before
+    assert write(model, prompts) == plain
+
+
+def test_refusals_name_what_is_wrong(model):
+    dictionary, reward = LinearDictionary(), tiny_reward("token")
+    with (
+        pytest.raises(ValueError, match="layer 9 does not exist; legal: 0 to 2"),
+        steer(model, 9, dictionary, reward, ALWAYS),
+    ):
+        pass
+    with pytest.raises(ValueError, match="use_cache=True"), steer(model, 1, dictionary, reward, ALWAYS):
+        model(torch.tensor([[5]]), use_cache=False)
+    narrow = LinearDictionary()
+    narrow.W_dec = narrow.W_dec[:, :8]
+    with (
+        pytest.raises(ValueError, match="width 8, but the backbone's are 16 wide"),
+        steer(model, 1, narrow, reward, ALWAYS),
+    ):
+        pass
+    few = LinearDictionary()
+    few.W_dec = few.W_dec[:5]
+    with (
+        pytest.raises(ValueError, match=f"has 5 latents, but the reward model reads {LATENTS}"),
+        steer(model, 1, few, reward, ALWAYS),
+    ):
+        pass
+    assert sum(hooks_of(model)) == 0
+
+
+def test_earlier_layers_do_not_notice():
+    model = tiny_llama(layers=3)
+    seen = {}
+
+    def watch(name):
+        def hook(module, inputs, output):
+            seen.setdefault(name, []).append(output.clone())
+
+        return hook
+
+    handles = [layer.register_forward_hook(watch(number)) for number, layer in enumerate(model.model.layers)]
+    ids = torch.tensor([[5, 6]])
+    cache = model(ids, use_cache=True).past_key_values
+    model(torch.tensor([[7]]), past_key_values=cache, use_cache=True)
+    with steered(model, gate=ALWAYS):
+        cache = model(ids, use_cache=True).past_key_values
+        model(torch.tensor([[7]]), past_key_values=cache, use_cache=True)
+    for handle in handles:
+        handle.remove()
+    plain, pushed = 1, 3  # the second and the fourth pass processed token 7
+    assert torch.equal(seen[0][plain], seen[0][pushed])
+    assert not torch.equal(seen[2][plain], seen[2][pushed])
