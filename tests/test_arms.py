@@ -21,7 +21,7 @@ def test_steered_arms_and_what_they_steer_with():
     dictionary = LinearDictionary()
     thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}
     for arm, reward in {"lrs_basic": "token", "lrs": "token", "lrs_history": "history"}.items():
-        steering = steering_for(setting(arm, **thresholds), 3, dictionary, REWARDS)
+        steering = steering_for(ARMS[arm], setting(arm, **thresholds), 3, dictionary, REWARDS)
         assert steering.reward is REWARDS[reward]
         assert steering.dictionary is dictionary
         assert steering.layer == 3
@@ -35,7 +35,7 @@ def test_every_arm_has_a_colour_and_a_name():
 
 
 def test_lrs_basic_steers_every_token():
-    gate = steering_for(setting("lrs_basic"), 1, LinearDictionary(), REWARDS).gate
+    gate = steering_for(ARMS["lrs_basic"], setting("lrs_basic"), 1, LinearDictionary(), REWARDS).gate
     assert gate(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([1.0, 1.0, 1.0])).all()
 
 
@@ -54,14 +54,13 @@ def test_name_tells_the_setting():
 )
 def test_arm_and_setting_must_match(arm, given, told):
     with pytest.raises(ValueError, match=told):
-        check_setting(arm, given)
+        check_setting(ARMS[arm], given)
 
 
 def test_steered_arms_take_their_own_setting_and_others_none():
     for arm in ARMS:
-        check_setting(arm, setting(arm) if arm in STEERED else None)
+        check_setting(ARMS[arm], setting(arm) if arm in STEERED else None)
 
 
-def test_unknown_arm_is_refused():
-    with pytest.raises(KeyError, match="lrs_basics"):
-        steering_for(setting("lrs_basics"), 1, LinearDictionary(), REWARDS)
+def test_arms_go_by_their_names():
+    assert all(name == arm.name for name, arm in ARMS.items())

@@ -1,6 +1,7 @@
 """Arms on problems: from a backbone and saved artifacts to outcome tables."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,12 +10,14 @@ from conftest import DIFFICULTY
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrs.config import SaeSection, SamplingSection, load_config
+from lrs.core.kept import keep
 from lrs.core.store import StoreError
-from lrs.engine.decoding import Generation
+from lrs.engine.requests import Generation
 from lrs.experiment import traces
 from lrs.experiment.evaluation import Artifacts, evaluate, other_geometry, prompting_for
 from lrs.experiment.traces import collect_traces
 from lrs.learning.sae import train_sae
+from lrs.method.arms import ARMS
 from lrs.method.dictionary import save_dictionary
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.method.setting import Setting
@@ -50,10 +53,12 @@ def config(tmp_path, monkeypatch):
 @pytest.fixture
 def artifacts(backbone, config):
     sae = SaeSection(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
-    save_dictionary(train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)[0], config.data / "sae")
+    dictionary, _ = train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)
+    keep(config.data / "sae", "sae", {}, lambda made: save_dictionary(dictionary, made))
     for variant in ("token", "history"):
         torch.manual_seed(0)
-        save_reward(LatentRewardModel(RewardConfig(8, variant, 8, 1, 1)), config.data / "reward" / variant)
+        reward = LatentRewardModel(RewardConfig(8, variant, 8, 1, 1))
+        keep(config.data / "reward" / variant, "reward", {}, partial(save_reward, reward))
     return Artifacts(backbone, config)
 
 
@@ -65,19 +70,19 @@ def problems():
 
 def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     folder = config.data / "outcomes"
-    base = evaluate(backbone, problems, "base", None, None, config, folder / "base")
+    base = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "base")
     assert base["problem_id"].tolist() == [problem.id for problem in problems]
     assert (base["steered_tokens"] == 0).all()
     assert base["push_ratio"].isna().all()
     assert (base["shots"] == 0).all()
     assert (base["processed_tokens"] == base["tokens"] - 1).all()
-    still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, config, folder / "lrs")
+    still = evaluate(backbone, problems, ARMS[MILD.arm], MILD, artifacts, config, folder / "lrs")
     assert still["text"].tolist() == base["text"].tolist()  # a push of length 0
-    pushed = evaluate(backbone, problems, STRONG.arm, STRONG, artifacts, config, folder / "lrs_basic")
+    pushed = evaluate(backbone, problems, ARMS[STRONG.arm], STRONG, artifacts, config, folder / "lrs_basic")
     assert (pushed["steered_tokens"] == pushed["processed_tokens"]).all()
     assert (pushed["push_ratio"] > 0).all()
     assert pushed["text"].tolist() != base["text"].tolist()
-    describe_run(backbone, config, folder)
+    describe_run(config, "cpu", folder)
     joined = load_outcomes(folder, ["base", "lrs_basic"])
     assert set(joined["backbone"] + joined["device"]) == {"pocket-3mcpu"}
     assert joined["arm"].tolist() == ["base"] * 7 + ["lrs_basic"] * 7
@@ -94,18 +99,18 @@ TWICE = ONCE.model_copy(update={"samples": 2})
 def test_arms_share_the_random_numbers_of_their_samples(backbone, config, artifacts, problems):
     """A push of length 0 changes no sample, in another order, beside other problems and in other batches either."""
     folder = config.data / "outcomes"
-    base = evaluate(backbone, problems, "base", None, None, config, folder / "base", TWICE)
+    base = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "base", TWICE)
     assert base["seed"].tolist() == [0] * 7 + [1, 2] * 7
     assert base["decoding"].tolist() == ["greedy"] * 7 + ["sampled"] * 14
     assert (base.groupby("problem_id")["text"].nunique() == 3).all()
-    still = evaluate(backbone, problems, MILD.arm, MILD, artifacts, config, folder / "lrs", TWICE)
+    still = evaluate(backbone, problems, ARMS[MILD.arm], MILD, artifacts, config, folder / "lrs", TWICE)
     assert still["text"].tolist() == base["text"].tolist()
-    placebo = evaluate(backbone, problems[3::-1], "placebo", None, None, config, folder / "placebo", ONCE)
+    placebo = evaluate(backbone, problems[3::-1], ARMS["placebo"], None, None, config, folder / "placebo", ONCE)
     keys = ["problem_id", "seed"]
     joined = placebo.merge(base, on=keys, suffixes=("", "_base"))
     assert len(joined) == len(placebo) == 8
     assert joined["text"].tolist() == joined["text_base"].tolist()
-    greedy = evaluate(backbone, problems, "base", None, None, config, folder / "greedy")
+    greedy = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "greedy")
     assert greedy["text"].tolist() == base.loc[base["seed"] == 0, "text"].tolist()
 
 
@@ -113,7 +118,7 @@ def test_the_first_problems_of_each_benchmark_are_sampled(backbone, config, draw
     tested = {name: [one for one in drawn_problems[name] if one.split == "test"][:3] for name in ("gcd", "chain_sum")}
     asked = [problem for pair in zip(*tested.values(), strict=True) for problem in pair]
     sampling = SamplingSection(problems=2, samples=2, temperature=0.7)
-    outcomes = evaluate(backbone, asked, "base", None, None, config, config.data / "outcomes" / "base", sampling)
+    outcomes = evaluate(backbone, asked, ARMS["base"], None, None, config, config.data / "outcomes" / "base", sampling)
     assert outcomes.loc[outcomes["seed"] == 0, "problem_id"].tolist() == [problem.id for problem in asked]
     sampled = outcomes[outcomes["seed"] > 0].groupby("problem_id")["seed"].apply(list).to_dict()
     assert sampled == {problem.id: [1, 2] for problems in tested.values() for problem in problems[:2]}
@@ -121,7 +126,7 @@ def test_the_first_problems_of_each_benchmark_are_sampled(backbone, config, draw
 
 def test_samples_and_temperature_belong_to_the_plan(backbone, config, problems):
     folder = config.data / "outcomes" / "base"
-    arguments = (backbone, problems, "base", None, None, config, folder)
+    arguments = (backbone, problems, ARMS["base"], None, None, config, folder)
     first = evaluate(*arguments, ONCE)
     plan, kept = (folder / "plan.json").read_text(), (folder / "part-00000.arrow").stat().st_mtime_ns
     assert evaluate(*arguments, ONCE).equals(first)
@@ -137,7 +142,7 @@ def test_arm_without_its_setting_is_refused_before_anything_is_decoded(backbone,
     folder = config.data / "outcomes"
     for arm, setting in (("lrs", None), ("lrs", STRONG), ("base", MILD), ("placebo", STRONG)):
         with pytest.raises(ValueError, match=f"arm '{arm}' "):
-            evaluate(backbone, problems, arm, setting, artifacts, config, folder / arm)
+            evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, folder / arm)
     assert not folder.exists()
 
 
@@ -148,7 +153,7 @@ def test_prompting_arms_ask_in_another_way(backbone, config, problems, monkeypat
     )
     folder = config.data / "outcomes"
     for arm in ("base", "cot", "few_shot"):
-        outcomes = evaluate(backbone, problems[:2], arm, None, None, config, folder / arm)
+        outcomes = evaluate(backbone, problems[:2], ARMS[arm], None, None, config, folder / arm)
         assert outcomes["arm"].tolist() == [arm] * 2
     base, cot, few_shot = ([backbone.tokenizer.decode(r.prompt) for r in part] for part in asked)
     worked = worked_examples("chain_sum", config)
@@ -161,11 +166,11 @@ def test_prompting_arms_ask_in_another_way(backbone, config, problems, monkeypat
 
 def test_another_prompt_is_another_plan(backbone, config, problems):
     folder = config.data / "outcomes" / "cot"
-    evaluate(backbone, problems[:2], "cot", None, None, config, folder)
+    evaluate(backbone, problems[:2], ARMS["cot"], None, None, config, folder)
     plan = (folder / "plan.json").read_text()
     prompting = config.prompting.model_copy(update={"instruction": "check"})
     other = config.model_copy(update={"prompting": prompting})
-    evaluate(backbone, problems[:2], "cot", None, None, other, folder)
+    evaluate(backbone, problems[:2], ARMS["cot"], None, None, other, folder)
     assert (folder / "plan.json").read_text() != plan
 
 
@@ -181,13 +186,13 @@ def test_worked_examples_are_right_and_of_split_train(config, seed):
 
 def test_as_many_worked_examples_as_the_context_holds(config, backbone, problems):
     worked = worked_examples("chain_sum", config)
-    whole = prompting_for("few_shot", backbone, problems, config)
+    whole = prompting_for(ARMS["few_shot"], backbone, problems, config)
     assert whole.examples == {"chain_sum": worked}
     longest = max(len(prompt_ids(problem, backbone.tokenizer, whole)) for problem in problems)
     context = longest + config.decoding.max_new_tokens
     for room, count in ((context, 2), (context - 1, 1), (config.decoding.max_new_tokens, 0)):
         narrow = SimpleNamespace(tokenizer=backbone.tokenizer, context=room)
-        assert prompting_for("few_shot", narrow, problems, config).examples["chain_sum"] == worked[:count]
+        assert prompting_for(ARMS["few_shot"], narrow, problems, config).examples["chain_sum"] == worked[:count]
 
 
 def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(config):
@@ -199,8 +204,8 @@ def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(confi
 
 def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems):
     folder = config.data / "outcomes"
-    base = evaluate(backbone, problems, "base", None, None, config, folder / "base")
-    placebo = evaluate(backbone, problems, "placebo", None, None, config, folder / "placebo")
+    base = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "base")
+    placebo = evaluate(backbone, problems, ARMS["placebo"], None, None, config, folder / "placebo")
     assert other_geometry(config.decoding).batch_size != config.decoding.batch_size
     assert placebo["text"].tolist() == base["text"].tolist()  # rounding changes no choice here
     assert set(placebo["arm"]) == {"placebo"}
@@ -209,30 +214,34 @@ def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems)
 
 def test_steering_raises_the_reward_it_climbs(backbone, config, artifacts, problems):
     small = STRONG.model_copy(update={"step_size": 0.05})
-    outcomes = evaluate(backbone, problems, small.arm, small, artifacts, config, config.data / "outcomes/lrs_basic")
+    outcomes = evaluate(
+        backbone, problems, ARMS[small.arm], small, artifacts, config, config.data / "outcomes/lrs_basic"
+    )
     assert (outcomes["reward_after"] > outcomes["reward_before"]).all()
 
 
 def test_a_killed_evaluation_resumes_and_another_setting_starts_anew(backbone, config, artifacts, problems):
     folder = config.data / "outcomes" / "lrs_basic"
-    whole = evaluate(backbone, problems, STRONG.arm, STRONG, artifacts, config, folder)
+    whole = evaluate(backbone, problems, ARMS[STRONG.arm], STRONG, artifacts, config, folder)
     parts = sorted(folder.glob("*.arrow"))
     assert len(parts) == 3
     before = [part.read_bytes() for part in parts]
     kept = parts[0].stat().st_mtime_ns
     parts[1].unlink()
-    resumed = evaluate(backbone, problems, STRONG.arm, STRONG, artifacts, config, folder)
+    resumed = evaluate(backbone, problems, ARMS[STRONG.arm], STRONG, artifacts, config, folder)
     assert resumed.equals(whole)
     assert [part.read_bytes() for part in parts] == before
     assert parts[0].stat().st_mtime_ns == kept
-    evaluate(backbone, problems, STRONG.arm, STRONG.model_copy(update={"step_size": 9.0}), artifacts, config, folder)
+    evaluate(
+        backbone, problems, ARMS[STRONG.arm], STRONG.model_copy(update={"step_size": 9.0}), artifacts, config, folder
+    )
     assert parts[0].stat().st_mtime_ns != kept
 
 
 def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):
     other = Backbone("other", backbone.model, backbone.tokenizer, "other-identity")
     with pytest.raises(StoreError, match="was made for layer 3 of backbone tiny-identity, not for layer 3 of other"):
-        Artifacts(other, config)
+        _ = Artifacts(other, config).dictionary
 
 
 def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems):
@@ -247,7 +256,7 @@ def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems)
 
 
 def test_about_says_where_numbers_come_from(backbone, config):
-    describe_run(backbone, config, config.data / "outcomes")
+    describe_run(config, "cpu", config.data / "outcomes")
     about = {"backbone": "pocket-3m", "device": "cpu", "profile": "smoke", "seed": 0}
     assert load_about(config.data / "outcomes") == about
     assert json.loads((config.data / "outcomes/about.json").read_text())["seed"] == 0

@@ -32,14 +32,14 @@ def write_notebook(root: Path, *cells: str) -> Path:
 
 def execute(root: Path, *cells: str, **parameters: object) -> Path:
     source, target = root / "build" / "notebooks" / "x.ipynb", root / "executed" / "x.ipynb"
-    clean_notebook(write_notebook(root, *cells), source)
+    clean_notebook(write_notebook(root, *cells), source, root)
     execute_notebook(source, target, parameters, root)
     return target
 
 
 def test_cleaning_leaves_what_the_author_wrote(tmp_path: Path):
     target = tmp_path / "clean.ipynb"
-    clean_notebook(write_notebook(tmp_path, "1 + 1"), target)
+    clean_notebook(write_notebook(tmp_path, "1 + 1"), target, tmp_path)
     notebook = json.loads(target.read_text())
     assert [cell["id"] for cell in notebook["cells"]] == ["cell-001", "cell-002", "cell-003"]
     assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {"tags": ["parameters"]}, {}]
@@ -51,8 +51,8 @@ def test_cleaning_leaves_what_the_author_wrote(tmp_path: Path):
 
 def test_cleaning_again_changes_nothing(tmp_path: Path):
     first, second = tmp_path / "first.ipynb", tmp_path / "second.ipynb"
-    clean_notebook(write_notebook(tmp_path, "1 + 1"), first)
-    clean_notebook(first, second)
+    clean_notebook(write_notebook(tmp_path, "1 + 1"), first, tmp_path)
+    clean_notebook(first, second, tmp_path)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -132,4 +132,4 @@ def test_unknown_parameter_is_an_error(tmp_path: Path):
 def test_what_is_not_a_notebook_is_named(tmp_path: Path):
     (tmp_path / "x.ipynb").write_text("{")
     with pytest.raises(NotebookError, match=r"x\.ipynb is not a notebook"):
-        clean_notebook(tmp_path / "x.ipynb", tmp_path / "y.ipynb")
+        clean_notebook(tmp_path / "x.ipynb", tmp_path / "y.ipynb", tmp_path)

@@ -1,13 +1,16 @@
 import pandas as pd
 import pytest
 
-from lrs.report import paper as capacity
+from lrs.report import paper
+from lrs.saved import read_measured, write_measured
 
 
-def test_a_missing_bench_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_measured_tables_round_trip_and_a_missing_bench_is_named(tmp_path):
+    table = pd.DataFrame({"path": ["naive", "lrs_token"], "batch": [1, 128], "seconds": [0.25, 1 / 3]})
+    write_measured(table, "paths", tmp_path)
+    pd.testing.assert_frame_equal(read_measured("paths", tmp_path), table, rtol=1e-5)
     with pytest.raises(FileNotFoundError, match="run `make bench` first"):
-        capacity.read_measured("efficiency")
+        read_measured("placebo", tmp_path)
 
 
 def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch():
@@ -23,7 +26,7 @@ def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch()
             "triggers": 1.0,
         }
     )
-    table = capacity.beside_the_paper(ours).set_index(["source", "model", "path"])["slowdown"]
+    table = paper.beside_the_paper(ours).set_index(["source", "model", "path"])["slowdown"]
     assert table["Li et al.", "ORZ-7B", "lrs_token"] == pytest.approx(156.2 / 115.3)
     assert table["this artifact", "a", "lrs_token"] == pytest.approx(1.5)
     assert table["this artifact", "b", "lrs_token"] == pytest.approx(1.25)
@@ -31,7 +34,7 @@ def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch()
 
 
 def test_capacity_plan_by_hand():
-    plan = capacity.capacity_plan(pd.DataFrame({"n": [30, 70]}), 36.0, arms=5, seeds=2, devices=(1, 8))
+    plan = paper.capacity_plan(pd.DataFrame({"n": [30, 70]}), 36.0, arms=5, seeds=2, devices=(1, 8))
     assert plan["generations"].tolist() == [1000, 1000]
     assert plan["device_hours"].tolist() == [10.0, 10.0]
     assert plan["hours"].tolist() == [10.0, 1.25]

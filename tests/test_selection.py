@@ -13,7 +13,7 @@ from oracle import naive_generate
 
 from lrs.config import SelectSection, StatisticsSection, load_config
 from lrs.core.store import StoreError
-from lrs.experiment.selection import candidate_row, candidates, choose, gate_signals, paired_standard_error
+from lrs.experiment.selection import candidate_row, candidates, choose_settings, gate_signals, paired_standard_error
 from lrs.method.gate import NEVER
 from lrs.method.setting import Setting
 from lrs.saved import freeze, load_candidates, load_selection
@@ -128,7 +128,7 @@ def choice(settings):
         candidate_row(Setting(arm=arm, num_steps=1, step_size=1.0), outcomes[name], base, STATISTICS) | {"name": name}
         for name, (arm, _, _) in settings.items()
     )
-    chosen = choose(table, outcomes)
+    chosen = choose_settings(table, outcomes)
     assert (chosen["mildness"] == chosen["steered_fraction"] * chosen["push_ratio"]).all()
     return chosen.loc[chosen["chosen"], "name"].tolist()
 
@@ -165,14 +165,33 @@ def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backb
     table = pd.DataFrame(candidate_row(setting, base, base, STATISTICS) for setting in settings)
     table = table.assign(chosen=table["name"].isin([setting.name for setting in chosen]))
     path = tmp_path / "selection.json"
-    freeze(table, settings, tiny_backbone, load_config("smoke"), path)
-    assert load_selection(path, tiny_backbone) == {setting.arm: setting for setting in chosen}
+    freeze(table, settings, tiny_backbone.identity, load_config("smoke"), path)
+    assert load_selection(path, tiny_backbone.identity) == {setting.arm: setting for setting in chosen}
     pd.testing.assert_frame_equal(load_candidates(path)[list(table.columns)], table, check_dtype=False)
 
     first = path.read_bytes()
-    freeze(table, settings, tiny_backbone, load_config("smoke"), path)
+    freeze(table, settings, tiny_backbone.identity, load_config("smoke"), path)
     assert path.read_bytes() == first
     with pytest.raises(StoreError, match="was made for backbone tiny-0, not other; rerun `select`"):
-        load_selection(path, SimpleNamespace(identity="other"))
+        load_selection(path, "other")
     with pytest.raises(StoreError, match=r"no selection at .*; run stage `select` first"):
-        load_selection(tmp_path / "absent.json", tiny_backbone)
+        load_selection(tmp_path / "absent.json", tiny_backbone.identity)
+
+
+def test_a_changed_selection_is_refused(tmp_path):
+    setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
+    table = pd.DataFrame({"name": [setting.name], "chosen": [True]})
+    path = tmp_path / "selection.json"
+    freeze(table, [setting], "tiny", load_config("smoke"), path)
+    written = path.read_text()
+    for changed in (
+        written.replace('"step_size": 1.0', '"step_size": 2.0'),
+        written.replace("tiny", "tiniest"),
+        "{}",
+        "[",
+    ):
+        assert changed != written
+        path.write_text(changed)
+        for read in (lambda: load_selection(path, "tiny"), lambda: load_candidates(path)):
+            with pytest.raises(StoreError, match="delete it and rerun stage `select`"):
+                read()

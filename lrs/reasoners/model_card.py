@@ -28,7 +28,7 @@ _SETTING = ["benchmark", "prompt", "temperature"]
 _STYLES = ["right_if_checked", "right_if_unchecked"]
 
 
-def measure(
+def answers_to(
     backbone: Backbone, problems: list[Problem], config: Config, temperature: float, instruction: str = ""
 ) -> pd.DataFrame:
     """A row a problem: its question, and the columns of `outcome_row`."""
@@ -49,7 +49,7 @@ def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.Da
             problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
             for prompt, temperature in _MEASURED:
                 told = instruction if prompt == "instructed" else ""
-                table = measure(backbone, problems, config, temperature, told)
+                table = answers_to(backbone, problems, config, temperature, told)
                 wrong, checked = table[~table["correct"]], table[VERIFICATION] > 0
                 if len(wrong) < len(table):
                     examples.setdefault(benchmark, _example(table[table["correct"]]))

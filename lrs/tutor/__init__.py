@@ -32,11 +32,10 @@ class TutorTrace:
 
 
 def _solver(problem: Problem) -> ModuleType:
-    tutor = BENCHMARKS[problem.benchmark].tutor
-    if tutor is None:
-        legal = [name for name, benchmark in BENCHMARKS.items() if benchmark.tutor]
-        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {', '.join(legal)}")
-    return _SOLVERS[tutor]
+    tutors = {name: benchmark.tutor for name, benchmark in BENCHMARKS.items() if benchmark.tutor}
+    if problem.benchmark not in tutors:
+        raise ValueError(f"no tutor for benchmark {problem.benchmark!r}; there is one for {sorted(tutors)}")
+    return _SOLVERS[tutors[problem.benchmark]]
 
 
 def draw_style(problem: Problem, rng: Random) -> Style:
