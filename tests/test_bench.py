@@ -8,6 +8,7 @@ from lrs.bench.paths import measure, paths_of, run_engine, work_ratio
 from lrs.bench.tables import compare_paths, cost_curves, placebo_table
 from lrs.bench.workloads import Shape, Workload, larger_shapes, random_workload, steerings_for
 from lrs.config import load_config
+from lrs.engine.policy import Policy
 
 SHAPE = Shape(d_sae=24, k=4, width=16, layers=1, heads=2)
 CPU = torch.device("cpu")
@@ -15,14 +16,21 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def workload(prompts) -> Workload:
-    return Workload("tiny", tiny_llama().float(), prompts, 24, [2, 7], batch=4)
+    return Workload(
+        "tiny", tiny_llama().float(), prompts, 24, [2, 7], batch=4, policy=Policy(band=5, selects_rows=True)
+    )
 
 
 def test_every_path_writes_the_same_tokens_and_steers_the_asked_share(workload):
     steerings = steerings_for(workload, SHAPE, share=0.4)
-    done = {name: run() for name, (_, run) in paths_of(workload, steerings, len(workload.prompts)).items()}
+    done = {
+        name: run() for name, (_, run) in paths_of(workload, steerings, len(workload.prompts), without=True).items()
+    }
     assert {tokens for tokens, _ in done.values()} == {done["unsteered"][0]}
     assert done["hf_generate"][1] == done["unsteered"][1] == 0
+    for name in ("lrs_token", "lrs_history"):
+        for left_out in ("_no_bands", "_all_rows"):
+            assert abs(done[f"{name}{left_out}"][1] - done[name][1]) <= 2
     processed = done["unsteered"][0] - len(workload.prompts)
     for variant in ("token", "history"):
         assert 0.25 < done[f"lrs_{variant}"][1] / processed < 0.55

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import conftest
 import numpy as np
 import pytest
@@ -12,16 +14,23 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lrs.engine import cache as slot_cache
-from lrs.engine import decoding, lengths
+from lrs.engine import decoding
 from lrs.engine.batch import Batch
-from lrs.engine.decoding import Request, generate
-from lrs.engine.sampling import choose, uniforms
-from lrs.engine.steerer import Steerer
+from lrs.engine.decoding import generate
+from lrs.engine.graphs import cuda_recorder
+from lrs.engine.policy import Policy
+from lrs.engine.requests import Request
+from lrs.engine.sampling import choose_tokens, uniforms
 from lrs.method.gate import NEVER, Gate
 
 BUDGET = 24
 ENDS = [2, 7]
 MANY = {"max_new_tokens": 10, "end_ids": [7]}
+POLICIES = {
+    "cpu": Policy(band=5, selects_rows=True),
+    "accelerator": Policy(width_multiple=8, recorder=lambda device: tape.record),
+    "gpu": Policy(width_multiple=8, recorder=cuda_recorder),
+}
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -34,15 +43,25 @@ def way(request):
     """Every test runs all ways: bands of rows and gated rows alone, as on a CPU; on whole batches and, after the first
     steps of a shape, from a recording of its tensor operations, as on a GPU; and, with `-m gpu`, on one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lengths, "_BAND", 5 if request.param == "cpu" else 10**6)
-        if request.param == "accelerator":
-            patch.setattr(Steerer, "_selects", property(lambda _: False, lambda *_: None), raising=False)
-            patch.setattr(decoding, "_recorder", lambda model: tape.record)
-            patch.setitem(lengths._WIDTH_MULTIPLE, "cpu", 8)
         if request.param == "gpu":
             patch.setattr(conftest, "DEVICE", "cuda")
-            patch.setitem(lengths._WIDTH_MULTIPLE, "cuda", 8)
         yield request.param
+
+
+@pytest.fixture(scope="module")
+def policy(way):
+    return POLICIES[way]
+
+
+@pytest.fixture(scope="module")
+def run(policy):
+    """`generate` in that way."""
+
+    def run(model, requests, batch_size=4, steering=None, ends=ENDS, workers=1, **options):
+        asked = {"max_new_tokens": BUDGET, "policy": replace(policy, workers=workers)} | options
+        return generate(model, requests, batch_size=batch_size, end_ids=ends, steering=steering, **asked)
+
+    return run
 
 
 def requests_for(prompts, sampled=False):
@@ -52,11 +71,6 @@ def requests_for(prompts, sampled=False):
 def admitted(prompts):
     """Requests that are admitted in this order, if the prompts are of one length: the last one first."""
     return requests_for(prompts[::-1])
-
-
-def run(model, requests, batch_size=4, steering=None, ends=ENDS, **options):
-    asked = {"max_new_tokens": BUDGET, "batch_size": batch_size, "end_ids": ends, "steering": steering}
-    return generate(model, requests, **asked, **options)
 
 
 def run_with_logits(model, requests, **asked):
@@ -72,8 +86,8 @@ def run_with_logits(model, requests, **asked):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Batch, "append", watched)
-        patch.setattr(decoding, "_recorder", lambda model: None)  # a replay would not be watched
-        written = generate(model, requests, **asked)
+        watchable = replace(asked.pop("policy"), recorder=None)  # a replay would not be watched
+        written = generate(model, requests, policy=watchable, **asked)
     return written, [torch.stack(of[: len(g.token_ids)]) for of, g in zip(seen, written, strict=True)]
 
 
@@ -86,7 +100,7 @@ def other_architectures():
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
-def test_greedy_equals_transformers_generate(architecture, prompts):
+def test_greedy_equals_transformers_generate(run, architecture, prompts):
     models = {"llama": tiny_llama(), **dict(zip(("qwen2", "gpt2"), other_architectures(), strict=True))}
     model = models[architecture].double().eval().to(conftest.DEVICE)
     for prompt, ours in zip(prompts, run(model, requests_for(prompts)), strict=True):
@@ -102,7 +116,7 @@ def test_greedy_equals_transformers_generate(architecture, prompts):
 
 @pytest.mark.parametrize("variant", [None, "token", "history"])
 @pytest.mark.parametrize("sampled", [False, True])
-def test_batch_size_order_row_replacement_and_workers_do_not_matter(model, prompts, variant, sampled):
+def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, model, prompts, variant, sampled):
     requests = requests_for(prompts, sampled)
     steering = tiny_steering(variant) if variant else None
     alone = run(model, requests, batch_size=1, steering=steering)
@@ -124,19 +138,24 @@ def test_batch_size_order_row_replacement_and_workers_do_not_matter(model, promp
 
 
 @pytest.fixture(scope="module")
-def early_and_late(way):
+def early_and_late(policy):
     """Prompts of 4 tokens that `MANY` answers within 8 tokens, and others that it does not answer."""
     prompts = torch.randint(3, VOCABULARY, (200, 4), generator=torch.Generator().manual_seed(2)).tolist()
-    pairs = list(zip(prompts, generate(tiny_llama(), requests_for(prompts), batch_size=64, **MANY), strict=True))
+    pairs = list(
+        zip(prompts, generate(tiny_llama(), requests_for(prompts), batch_size=64, policy=policy, **MANY), strict=True)
+    )
     late = [prompt for prompt, generation in pairs if generation.finish_reason == "truncated"]
     return [prompt for prompt, generation in pairs if len(generation.token_ids) <= 8], late
 
 
 @pytest.mark.parametrize("variant", [None, "token", "history"])
-def test_many_rows_in_bands_equal_one_row(model, early_and_late, way, variant, monkeypatch):
+def test_many_rows_in_bands_equal_one_row(policy, model, early_and_late, way, variant, monkeypatch):
     """Of 24 rows two are refilled at once; one ends early again, and the other, later than the rest, waits alone."""
     early, late = early_and_late
-    asked = MANY | {"steering": tiny_steering(variant, Gate(0.5, 0.0), step_size=0.01) if variant else None}
+    asked = MANY | {
+        "policy": policy,
+        "steering": tiny_steering(variant, Gate(0.5, 0.0), step_size=0.01) if variant else None,
+    }
     bands, attention, finished = [], ALL_ATTENTION_FUNCTIONS[slot_cache._ATTENTION], []
 
     def watched(*states, **kwargs):
@@ -156,9 +175,9 @@ def test_many_rows_in_bands_equal_one_row(model, early_and_late, way, variant, m
         assert [g.steering.steered_tokens for g in many] == [g.steering.steered_tokens for g in one]
 
 
-def test_on_a_gpu_most_tokens_are_replayed(model, prompts, way, monkeypatch):
+def test_on_a_gpu_most_tokens_are_replayed(policy, model, prompts, way, monkeypatch):
     steps, step = [], decoding._decode_token
-    monkeypatch.setattr(decoding, "_decode_token", lambda *state: (steps.append(1), step(*state)))
+    monkeypatch.setattr(decoding, "_decode_token", lambda *state: steps.append(1) or step(*state))
     generate(
         model,
         requests_for(prompts[:4]),
@@ -166,17 +185,18 @@ def test_on_a_gpu_most_tokens_are_replayed(model, prompts, way, monkeypatch):
         batch_size=4,
         end_ids=[VOCABULARY],
         steering=tiny_steering(),
+        policy=policy,
     )
     widths = (max(map(len, prompts[:4])) + 64) // 8 + 1
     assert len(steps) == 64 if way == "cpu" else len(steps) <= 2 * widths < 32
 
 
-def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late, monkeypatch):
+def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_and_late, monkeypatch):
     """The last of 24 rows ends early and waits for company; then 19 prompts are left for 24 free rows."""
     early, late = early_and_late
-    monkeypatch.setattr(lengths, "_BAND", 48)  # so wide that rows stay in their places
+    wide = replace(policy, band=policy.band and 48)  # so wide that rows stay in their places
     finished, requests = [], admitted([*late[:23], early[0], *late[23:42]])
-    many = generate(model, requests, batch_size=24, on_finished=finished.append, **MANY)
+    many = generate(model, requests, batch_size=24, on_finished=finished.append, policy=wide, **MANY)
     assert finished == [1, 23, 0, 19]
     assert [g.finish_reason for g in many].count("truncated") == 42
 
@@ -193,7 +213,7 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(model, early_and_late,
 )
 @settings(max_examples=15, deadline=None)
 def test_steered_equals_the_oracle(
-    seed, sizes, batch_size, variant, reward_threshold, confidence_threshold, num_steps, ends
+    run, seed, sizes, batch_size, variant, reward_threshold, confidence_threshold, num_steps, ends
 ):
     model = tiny_llama(seed)
     steering = tiny_steering(variant, Gate(reward_threshold, confidence_threshold), num_steps)
@@ -209,14 +229,14 @@ def test_steered_equals_the_oracle(
             assert ours.steering.reward_before == pytest.approx(np.mean(fired), abs=1e-9)
 
 
-def test_steering_changes_something(model, prompts):
+def test_steering_changes_something(run, model, prompts):
     base, steered = run(model, requests_for(prompts)), run(model, requests_for(prompts), steering=tiny_steering())
     assert any(a.token_ids != b.token_ids for a, b in zip(base, steered, strict=True))
 
 
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("how", ["alpha 0", "closed gate"])
-def test_no_push_is_bit_identical_to_unsteered(model, prompts, variant, how):
+def test_no_push_is_bit_identical_to_unsteered(run, model, prompts, variant, how):
     steering = tiny_steering(variant, step_size=0.0) if how == "alpha 0" else tiny_steering(variant, NEVER)
     base = run(model, requests_for(prompts))
     same = run(model, requests_for(prompts), steering=steering)
@@ -225,7 +245,7 @@ def test_no_push_is_bit_identical_to_unsteered(model, prompts, variant, how):
         assert got.confidence == expected.confidence
 
 
-def test_sampling_is_keyed_by_problem_seed_and_position(model, prompts):
+def test_sampling_is_keyed_by_problem_seed_and_position(run, model, prompts):
     first = run(model, requests_for(prompts, sampled=True))
     again = run(model, requests_for(prompts, sampled=True)[:3])
     assert [g.token_ids for g in again] == [g.token_ids for g in first[:3]]
@@ -250,13 +270,13 @@ def test_choose_is_the_inverse_cdf_in_vocabulary_order(seed, temperature):
             expected = token
     mode = torch.tensor([int(logits.argmax())])
     given = torch.tensor(logits)[None], torch.tensor([temperature, 0.0]).double(), torch.tensor([uniform]).double()
-    got = choose(given[0], given[1][:1], given[2], mode)
+    got = choose_tokens(given[0], given[1][:1], given[2], mode)
     assert got.item() == expected
-    greedy = choose(given[0], given[1][1:], given[2], mode)
+    greedy = choose_tokens(given[0], given[1][1:], given[2], mode)
     assert greedy.item() == mode.item()
 
 
-def test_finish_reasons_and_confidence(model, prompts):
+def test_finish_reasons_and_confidence(run, model, prompts):
     for generation in run(model, requests_for(prompts)):
         answered = generation.token_ids[-1] in ENDS
         assert generation.finish_reason == ("answered" if answered else "truncated")
@@ -266,7 +286,7 @@ def test_finish_reasons_and_confidence(model, prompts):
         assert all(0 < value <= 1 for value in generation.confidence)
 
 
-def test_refuses_what_it_cannot_decode(model):
+def test_refuses_what_it_cannot_decode(run, model):
     with pytest.raises(ValueError, match="a prompt is empty"):
         run(model, [Request([])])
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -276,9 +296,9 @@ def test_refuses_what_it_cannot_decode(model):
         run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
 
 
-def test_a_model_that_keeps_its_attention_is_refused(model, way, monkeypatch):
-    if way == "gpu":
-        pytest.skip("asks for none there")
+def test_a_model_that_keeps_its_attention_is_refused(run, model, way, monkeypatch):
+    if way != "cpu":
+        pytest.skip("nothing is asked of its attention there")
     monkeypatch.setattr(model, "set_attn_implementation", lambda _: None)
     with pytest.raises(ValueError, match="LlamaForCausalLM keeps its attention; load it with"):
         run(model, [Request([3, 4])])
@@ -288,7 +308,7 @@ def test_a_model_that_keeps_its_attention_is_refused(model, way, monkeypatch):
 @needs_gpu
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("sampled", [False, True])
-def test_a_gpu_writes_what_a_cpu_does(way, prompts, variant, sampled, monkeypatch):
+def test_a_gpu_writes_what_a_cpu_does(run, way, prompts, variant, sampled, monkeypatch):
     """On the CPU the engine equals the oracle; in float64 a GPU must give the same tokens and rewards."""
     if way != "gpu":
         pytest.skip("the way does not matter")

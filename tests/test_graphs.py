@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from lrs.engine.batch import Batch
 from lrs.engine.decoding import _decode_token, _forward, _read_prompts
 from lrs.engine.graphs import Replayed
+from lrs.engine.policy import Policy
 from lrs.engine.requests import Request
 from lrs.engine.steerer import hooked
 from lrs.method.ascent import Ascent
@@ -133,7 +134,7 @@ def test_a_token_never_waits_for_a_device(dtype, variant, gate, temperature):
     sae = TopKSAE(TopKSAEConfig(d_in=WIDTH, d_sae=reward.config.d_sae, k=4)).to("meta")
     steering = Steering(1, SaeDictionary(sae, 0.7, "tiny", 1), reward, gate, Ascent(2, 0.8)) if variant else None
     requests = [Request([5, 6, 7], temperature=temperature), Request([8])]
-    batch = Batch(model, 2, requests, 16, [VOCABULARY], steering)
+    batch = Batch(model, 2, requests, 16, [VOCABULARY], steering, Policy())
     forward = partial(_forward, model, batch.cache, {}, False)
     guard = OnTheDevice()
     with torch.no_grad(), hooked(model, 1, batch.steerer) if steering else nullcontext():
@@ -142,4 +143,4 @@ def test_a_token_never_waits_for_a_device(dtype, variant, gate, temperature):
             for _ in range(3):
                 _decode_token(forward, batch)
     assert guard.count > 300
-    assert batch.cache.lengths.on_host.tolist() == [6, 4]
+    assert batch.cache.history.on_host.tolist() == [6, 4]

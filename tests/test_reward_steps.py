@@ -6,6 +6,7 @@ from conftest import LATENTS, tiny_reward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrs.engine.policy import Policy
 from lrs.engine.reward_steps import RewardSteps
 
 VARIANTS = ("token", "history")
@@ -15,15 +16,15 @@ def latents_of(rows, length, seed=0):
     return torch.randn(rows, length, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def begin(model, latents, lengths, capacity=4):
+def begin(model, latents, lengths, capacity=4, band=48):
     """Rows that have read their first `lengths` tokens; shorter ones are begun anew on the way."""
-    steps = RewardSteps(model, len(latents), capacity)
+    steps = RewardSteps(model, len(latents), capacity, Policy(band=band))
     for t in range(max(lengths)):
-        steps.clear([row for row, length in enumerate(lengths) if max(lengths) - t == length])
+        steps.history.clear([row for row, length in enumerate(lengths) if max(lengths) - t == length])
         at = [max(t - max(lengths) + length, 0) for length in lengths]
-        steps.logit(latents[range(len(latents)), at])
-        steps.advance()
-    steps.clear([row for row, length in enumerate(lengths) if length == 0])
+        steps.score(latents[range(len(latents)), at], steps.newest())
+        steps.history.advance()
+    steps.history.clear([row for row, length in enumerate(lengths) if length == 0])
     return steps
 
 
@@ -40,8 +41,8 @@ def test_step_by_step_equals_the_full_causal_pass(variant, rows, length, seed):
     model, latents = tiny_reward(variant), latents_of(rows, length, seed)
     steps, stepped = RewardSteps(model, rows, capacity=4), []  # grows as needed
     for t in range(length):
-        stepped.append(steps.logit(latents[:, t]))
-        steps.advance()
+        stepped.append(steps.score(latents[:, t], steps.newest()).logit)
+        steps.history.advance()
     assert torch.allclose(torch.stack(stepped, dim=1), model(latents), atol=1e-12)
 
 
@@ -56,47 +57,52 @@ def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, groupe
     model, latents = tiny_reward(variant), latents_of(len(lengths), max(lengths) + 1, seed)
     steps = begin(model, latents, lengths)
     if grouped:  # bands of rows of like length, whatever their order
-        steps.regroup()
+        steps.history.regroup()
     newest = latents[range(len(lengths)), lengths]
-    logit, gradient = steps.logit(newest), steps.gradient()
+    scored = steps.score(newest, steps.newest())
+    logit, gradient = scored.logit, steps.gradient(scored)
     for row, length in enumerate(lengths):
         expected = by_autograd(model, latents[row, :length], newest[row])
         assert torch.allclose(logit[row], expected[0], atol=1e-12)
         assert torch.allclose(gradient[row], expected[1], atol=1e-12)
-    assert torch.allclose(steps.gradient_at(newest), gradient, atol=1e-12)
+    assert torch.equal(steps.gradient(scored), gradient)  # it can be asked for again
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("rows", [[], [1], [0, 2, 3]])
 @pytest.mark.parametrize("band", [2, 100])
-def test_selected_rows_are_scored_alike_and_adopted(variant, rows, band, monkeypatch):
-    monkeypatch.setattr("lrs.engine.lengths._BAND", band)
+def test_selected_rows_are_scored_alike_and_adopted(variant, rows, band):
     model, latents, lengths = tiny_reward(variant), latents_of(4, 9), [5, 0, 7, 3]
-    steps, expected = begin(model, latents, lengths), begin(model, latents, lengths)
-    steps.regroup()
+    steps, expected = (begin(model, latents, lengths, band=band) for _ in range(2))
+    steps.history.regroup()
     newest = latents[range(4), lengths]
     changed = newest.clone()
     changed[rows] += 0.3
     rows = torch.tensor(rows, dtype=torch.long)
-    steps.logit(newest)
+    scored = steps.score(newest, steps.newest())  # it leaves the newest token behind, provisionally
     some = steps.select(rows)
-    assert torch.allclose(some.gradient(), expected.gradient_at(newest)[rows], atol=1e-12)
-    assert torch.allclose(some.logit(changed[rows]), expected.logit(changed)[rows], atol=1e-12)
-    steps.adopt(rows, some)
-    steps.advance()
-    expected.advance()
-    assert torch.allclose(steps.logit(newest), expected.logit(newest), atol=1e-12)
+    scored = scored.select(rows, some.history)
+    wanted = expected.score(newest, expected.newest())
+    assert torch.allclose(some.gradient(scored), expected.gradient(wanted)[rows], atol=1e-12)
+    found, wanted = some.score(changed[rows], scored.newest), expected.score(changed, wanted.newest)
+    assert torch.allclose(found.logit, wanted.logit[rows], atol=1e-12)
+    steps.history.adopt(rows, some.history)
+    steps.history.advance()
+    expected.history.advance()
+    assert torch.allclose(
+        steps.score(newest, steps.newest()).logit, expected.score(newest, expected.newest()).logit, atol=1e-12
+    )
 
 
 def test_scoring_leaves_the_history_alone_and_rows_are_independent():
     model, latents = tiny_reward("history"), latents_of(3, 5)
     steps = begin(model, latents, [2, 2, 2])
-    first = steps.logit(latents[:, 2])
-    steps.logit(latents[:, 4])
-    assert torch.equal(first, steps.logit(latents[:, 2]))
-    steps.clear([1])
-    renewed = steps.logit(latents[:, 2])
+    first = steps.score(latents[:, 2], steps.newest()).logit
+    steps.score(latents[:, 4], steps.newest())
+    assert torch.equal(first, steps.score(latents[:, 2], steps.newest()).logit)
+    steps.history.clear([1])
+    renewed = steps.score(latents[:, 2], steps.newest()).logit
     assert torch.allclose(renewed[[0, 2]], first[[0, 2]])
     assert torch.allclose(renewed[1], model(latents[1:2, 2:3])[0, 0])
-    steps.keep([2, 1])
-    assert torch.allclose(steps.logit(latents[[2, 1], 2]), renewed[[2, 1]])
+    steps.history.keep([2, 1])
+    assert torch.allclose(steps.score(latents[[2, 1], 2], steps.newest()).logit, renewed[[2, 1]])

@@ -5,7 +5,10 @@ import torch
 from conftest import LATENTS, VOCABULARY, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
 from oracle import naive_generate
 
-from lrs.engine.decoding import Request, generate
+from lrs.engine.decoding import generate
+from lrs.engine.policy import Policy
+from lrs.engine.requests import Request
+from lrs.engine.rows import Rows
 from lrs.engine.steer import steer
 from lrs.engine.steerer import Steerer
 from lrs.method.gate import ALWAYS, NEVER, Gate
@@ -85,7 +88,7 @@ def test_the_prompt_is_never_steered_and_each_generated_token_is_gated_once(mode
     push = Steerer.push
 
     def counted(self, hidden):
-        gated.append((len(hidden), self.confidence.tolist()))
+        gated.append((len(hidden), self.rows.newest_confidence.tolist()))
         return push(self, hidden)
 
     monkeypatch.setattr(Steerer, "push", counted)
@@ -115,10 +118,15 @@ def test_confidence_gates_the_token_it_chose(model):
 
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("gate", [ALWAYS, Gate(1.5, 0.0)])  # all rows ascend; those that are gated do
-def test_inactive_rows_are_left_alone_and_not_counted(variant, gate):
+@pytest.mark.parametrize("selecting", [False, True])
+def test_rows_that_are_done_are_left_alone_and_not_counted(variant, gate, selecting):
     hidden = torch.randn(3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    every, some = (Steerer(tiny_steering(variant, gate), rows=3) for _ in range(2))
-    some.active[1] = False
+    policies = (Policy(selects_rows=True), Policy())
+    steerers = [
+        Steerer(tiny_steering(variant, gate), Rows.begin(3, hidden.device, hidden.dtype), policy=p) for p in policies
+    ]
+    every, some = steerers if selecting else steerers[::-1]
+    some.rows.done[1] = True
     for _ in range(3):
         expected, pushed = every.push(hidden), some.push(hidden)
         assert torch.equal(pushed[1], hidden[1])

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from lrs.engine.workers import CAN_COPY, in_processes
+from lrs.engine.policy import CAN_COPY
+from lrs.engine.workers import in_processes
 
 pytestmark = pytest.mark.skipif(not CAN_COPY, reason="processes are copied on Linux only")
 

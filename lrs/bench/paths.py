@@ -13,7 +13,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrs.bench.naive import naive_generate
-from lrs.bench.workloads import Workload
+from lrs.bench.workloads import Workload, alone
+from lrs.engine.rows import Rows
 from lrs.engine.steerer import Steerer
 from lrs.method.gate import ALWAYS, NEVER
 from lrs.method.steering import Steering
@@ -65,14 +66,26 @@ def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
     return sum(len(tokens) for tokens, _ in written), sum(steered for _, steered in written)
 
 
-def paths_of(workload: Workload, steerings: dict[str, Steering], naive_prompts: int) -> dict[str, tuple[Workload, Run]]:
-    """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it."""
-    few = replace(workload.spread(naive_prompts), batch=1, workers=1)
+def paths_of(
+    workload: Workload, steerings: dict[str, Steering], naive_prompts: int, without: bool = False
+) -> dict[str, tuple[Workload, Run]]:
+    """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it.
+
+    Args:
+        without: whether our loop also runs without each of the things that its policy does for speed.
+    """
+    ours = {"unsteered": None, "lrs_token": steerings["token"], "lrs_history": steerings["history"]}
+    variants = {name: (workload, steering) for name, steering in ours.items()}
+    if without and workload.policy.band is not None:
+        no_bands = replace(workload, policy=replace(workload.policy, band=None))
+        variants |= {f"{name}_no_bands": (no_bands, steering) for name, steering in ours.items()}
+    if without and workload.policy.selects_rows:
+        all_rows = replace(workload, policy=replace(workload.policy, selects_rows=False))
+        variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in ours.items() if steering}
+    few = replace(workload.spread(naive_prompts), batch=1, policy=alone(workload.policy))
     return {
         "hf_generate": (workload, lambda: _run_hf(workload)),
-        "unsteered": (workload, lambda: run_engine(workload)),
-        "lrs_token": (workload, lambda: run_engine(workload, steerings["token"])),
-        "lrs_history": (workload, lambda: run_engine(workload, steerings["history"])),
+        **{name: (some, partial(run_engine, some, steering)) for name, (some, steering) in variants.items()},
         "naive": (few, lambda: _run_naive(few, steerings["token"])),
         "naive_history": (few, lambda: _run_naive(few, steerings["history"])),
     }
@@ -91,7 +104,8 @@ def work_ratio(workload: Workload, steering: Steering, share: float) -> float:
     newest = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     hidden = torch.ones(1, model.config.hidden_size, dtype=model.dtype, device=model.device)
     of_model = _multiplications(lambda: model(newest, use_cache=False))
-    gates = (Steerer(replace(steering, gate=gate), rows=1) for gate in (NEVER, ALWAYS))
+    rows = partial(Rows.begin, 1, model.device, steering.reward.dtype)
+    gates = (Steerer(replace(steering, gate=gate), rows(), policy=workload.policy) for gate in (NEVER, ALWAYS))
     closed, opened = (_multiplications(partial(steerer.push, hidden)) for steerer in gates)
     return 1 + (closed + share * (opened - closed)) / of_model
 

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from lrs.bench.paths import Measured, measure, paths_of, run_engine, work_ratio
-from lrs.bench.workloads import Shape, Workload, larger_shapes, random_workload, reasoner_workload, steerings_for
+from lrs.bench.workloads import Shape, Workload, alone, larger_shapes, random_workload, reasoner_workload, steerings_for
 from lrs.config import Config
 from lrs.core.progress import Progress
+from lrs.engine.policy import policy_for
 from lrs.method.steering import Steering
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device, resolve_device
@@ -29,8 +30,13 @@ _GRID = {
 }
 
 
-def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: int, naive_prompts: int) -> pd.DataFrame:
+def compare_paths(
+    workload: Workload, steerings: dict[str, Steering], rounds: int, naive_prompts: int, without: bool = False
+) -> pd.DataFrame:
     """Every path on a workload, `rounds` times in turn, after a warm-up in one process, which shows its memory.
+
+    Args:
+        without: see `paths_of`.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
@@ -40,9 +46,11 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
         steered_fraction, triggers (steered tokens a problem), work_ratio (see there; of our steered paths), rounds.
     """
     device = workload.model.device
-    paths = paths_of(workload, steerings, naive_prompts)
-    alone = replace(workload.spread(workload.batch), workers=1)
-    memory = {name: measure(run, device).peak_memory_mb for name, (_, run) in paths_of(alone, steerings, 1).items()}
+    paths = paths_of(workload, steerings, naive_prompts, without)
+    one = replace(workload.spread(workload.batch), policy=alone(workload.policy))
+    memory = {
+        name: measure(run, device).peak_memory_mb for name, (_, run) in paths_of(one, steerings, 1, without).items()
+    }
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
     with Progress(f"bench: {workload.name}, batch {workload.batch}", rounds * len(paths), "runs") as progress:
         for _ in range(rounds):
@@ -61,7 +69,7 @@ def compare_paths(workload: Workload, steerings: dict[str, Steering], rounds: in
             row |= {f"ratio_to_{reference}_low": ratios.min(), f"ratio_to_{reference}_high": ratios.max()}
         row["workload"] = f"{workload.name}, batch {workload.batch}"
         row["peak_memory_mb"] = memory[name]
-        row |= {"workers": run.workers, "problems": problems, "tokens_per_problem": some.tokens / problems}
+        row |= {"workers": run.policy.workers, "problems": problems, "tokens_per_problem": some.tokens / problems}
         row["seconds_per_problem"] = np.median([one.seconds for one in runs[name]]) / problems
         row["steered_fraction"] = some.steered / (some.tokens - problems)  # the last token is never processed
         row |= {"triggers": some.steered / problems, "rounds": rounds}
@@ -158,7 +166,7 @@ def write_all(config: Config, folder: Path = BENCH) -> None:
     backbone = load_backbone(config.backbone.path, device, config.dtype)
     shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
     reasoner, _ = reasoner_workload(backbone, config, problems_each=128, batch=128)
-    comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=5, naive_prompts=8)]
+    comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=5, naive_prompts=8, without=True)]
     write_measured(cost_curves(reasoner, 64, 32, shape, _GRID, rounds=3), "cost_curves", folder)
     for name, model_shape in larger_shapes(device).items():
         accelerated = backbone.device.type != "cpu"
@@ -166,7 +174,12 @@ def write_all(config: Config, folder: Path = BENCH) -> None:
         batches = (32, 1) if accelerated else (128,)
         largest = random_workload(name, model_shape, dtype, device, max(batches), tokens, max(batches))
         for batch in batches:
-            workload = replace(largest, prompts=largest.prompts[:batch], batch=batch, workers=config.decoding.workers)
+            workload = replace(
+                largest,
+                prompts=largest.prompts[:batch],
+                batch=batch,
+                policy=policy_for(largest.model, config.decoding.workers),
+            )
             comparisons.append(compare_paths(workload, steerings_for(workload, shape), rounds=3, naive_prompts=3))
         del largest, workload  # the next one needs the room
     write_measured(pd.concat(comparisons), "paths", folder)

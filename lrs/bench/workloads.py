@@ -14,7 +14,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config
 
 from lrs.config import Config
-from lrs.engine.decoding import Generation, Request, generate
+from lrs.engine.decoding import generate
+from lrs.engine.policy import Policy, policy_for
+from lrs.engine.requests import Generation, Request
 from lrs.learning.sae import input_scale_for
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import SaeDictionary
@@ -40,7 +42,7 @@ class Workload:
     max_new_tokens: int
     end_ids: list[int]
     batch: int
-    workers: int = 1  # processes that share a batch, on a CPU
+    policy: Policy
 
     def write(self, steering: Steering | None = None) -> list[Generation]:
         """Let our decoding loop write it."""
@@ -49,7 +51,7 @@ class Workload:
             [Request(prompt) for prompt in self.prompts],
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch,
-            workers=self.workers,
+            policy=self.policy,
             end_ids=self.end_ids,
             steering=steering,
         )
@@ -69,8 +71,13 @@ class Workload:
         if prompts > len(self.prompts):
             raise ValueError(f"{prompts} prompts are asked for, but {self.name} has {len(self.prompts)}")
         never = [self.model.config.vocab_size]
-        some = replace(self, prompts=self.prompts[:prompts], batch=batch, workers=1)
+        some = replace(self, prompts=self.prompts[:prompts], batch=batch, policy=alone(self.policy))
         return replace(some, max_new_tokens=max_new_tokens, end_ids=never)
+
+
+def alone(policy: Policy) -> Policy:
+    """The same in one process."""
+    return replace(policy, workers=1)
 
 
 class Shape(NamedTuple):
@@ -95,8 +102,9 @@ def reasoner_workload(
     ]
     prompts = [prompt_ids(problem, backbone.tokenizer) for problem in problems]
     ends = [backbone.tokenizer.eos_token_id]
-    budget, workers = config.decoding.max_new_tokens, config.decoding.workers
-    return Workload(backbone.name, backbone.model, prompts, budget, ends, batch, workers), problems
+    policy = policy_for(backbone.model, config.decoding.workers)
+    budget = config.decoding.max_new_tokens
+    return Workload(backbone.name, backbone.model, prompts, budget, ends, batch, policy), problems
 
 
 def random_workload(
@@ -108,7 +116,7 @@ def random_workload(
         model = AutoModelForCausalLM.from_config(shape, dtype=dtype).eval().requires_grad_(False)
     rng = np.random.default_rng(0)
     drawn = [rng.integers(0, shape.vocab_size, rng.integers(16, 49)).tolist() for _ in range(prompts)]
-    return Workload(name, model, drawn, new_tokens, [shape.vocab_size], batch)
+    return Workload(name, model, drawn, new_tokens, [shape.vocab_size], batch, policy_for(model))
 
 
 def larger_shapes(device: str) -> dict[str, PretrainedConfig]:

@@ -1,14 +1,17 @@
-"""The rows that are decoded side by side: what has been written in each, and who leaves and moves when."""
+"""The rows that are decoded side by side: what has been written in each, and who comes, moves and leaves when."""
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.engine.cache import SlotCache
+from lrs.engine.policy import Policy
 from lrs.engine.requests import Generation, Request
-from lrs.engine.sampling import choose, uniforms
+from lrs.engine.rows import Rows
+from lrs.engine.sampling import choose_tokens, uniforms
 from lrs.engine.steerer import Steerer
 from lrs.method.gate import confidence_of
 from lrs.method.steering import Steering
@@ -19,34 +22,36 @@ _WORTH_COMPACTING = 0.75  # of the rows still at work, once no prompt waits
 
 
 class Batch:
-    """A row a generation: tensors, the cache, the steerer if there is one, and the numbers of the requests.
+    """A row a generation.
 
     Attributes:
-        done: (rows,) which rows have ended; they go on to no effect until they are collected.
+        numbers: of the request in each row; None of a free one.
+        rows: what is known of each.
+        histories: what attention has kept of each: the cache's, and the reward's if there is one.
+        steerer: None where nothing is steered.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
-        rows: int,
+        count: int,
         requests: Sequence[Request],
         max_new_tokens: int,
         end_ids: Sequence[int],
         steering: Steering | None,
+        policy: Policy,
     ):
         device, room = model.device, max_new_tokens + TOKENS_BETWEEN_CHECKS
         longest = max((len(request.prompt) for request in requests), default=0)
         sampled = any(request.temperature > 0 for request in requests)
+        precise = steering.reward.dtype if steering else torch.float32
         self.max_new_tokens, self.end_ids = max_new_tokens, set(end_ids)
-        self.numbers: list[int | None] = [None] * rows
-        self.cache = SlotCache(model.config.num_hidden_layers, rows, longest + room, device, model.dtype)
-        self.steerer = Steerer(steering, rows, room) if steering else None
-        self.tokens = torch.zeros(rows, room, dtype=torch.long, device=device)
-        self.confidence = torch.zeros(rows, room, device=device)
-        self.count = torch.zeros(rows, dtype=torch.long, device=device)
-        self.temperature = torch.zeros(rows, dtype=torch.float64, device=device)
-        self.uniform = torch.zeros(rows, room if sampled else 0, dtype=torch.float64, device=device)
-        self.done = torch.ones(rows, dtype=torch.bool, device=device)
+        self.numbers: list[int | None] = [None] * count
+        self.rows = Rows.begin(count, device, precise, room, sampled)
+        self.rows.done[:] = True
+        self.cache = SlotCache(model.config.num_hidden_layers, count, longest + room, device, model.dtype, policy)
+        self.steerer = Steerer(steering, self.rows, room, policy) if steering else None
+        self.histories = [self.cache.history, *([self.steerer.reward.history] if self.steerer else [])]
         self._ends = torch.tensor(list(end_ids), device=device)
 
     def __len__(self) -> int:
@@ -65,79 +70,78 @@ class Batch:
     @property
     def shape(self) -> tuple[int, ...]:
         """What a recording of the next token would hold for: rows, and the columns that attention reads."""
-        return len(self), self.cache.lengths.next_width, self.steerer.reward.next_width if self.steerer else 0
+        return len(self), *(history.next_width for history in self.histories if history.states)
 
     def admit(self, placement: dict[int, tuple[int, Request]]) -> None:
         """Give free rows to requests (row to number and request), whose prompts have yet to be read."""
-        self.done[list(placement)] = False
+        self.rows.done[list(placement)] = False
         for row, (number, request) in placement.items():
             self.numbers[row] = number
-            self.temperature[row] = request.temperature
-            if room := self.uniform.shape[1]:
+            self.rows.temperature[row] = request.temperature
+            if room := self.rows.uniform.shape[1]:
                 drawn = torch.from_numpy(uniforms(request.problem_id, request.seed, room))
-                self.uniform[row] = drawn.to(self.uniform.device)
+                self.rows.uniform[row] = drawn.to(self.rows.uniform.device)
 
-    def append(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Choose the next token of some rows from (rows, vocabulary) logits; the confidence of the choice."""
-        count = self.count[rows].clamp(max=self.tokens.shape[1] - 1)
+    def append(self, logits: Float[Tensor, "some vocabulary"], some: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
+        """Choose the next token of some rows; the confidence of the choice."""
+        rows = self.rows
+        count = rows.count[some].clamp(max=rows.tokens.shape[1] - 1)
         highest, token = logits.max(dim=-1)
-        if self.uniform.shape[1]:
-            token = choose(logits, self.temperature[rows], self.uniform[rows, count], token)
+        if rows.uniform.shape[1]:
+            token = choose_tokens(logits, rows.temperature[some], rows.uniform[some, count], token)
         confidence = confidence_of(logits, highest)
-        self.tokens[rows, count] = token
-        self.confidence[rows, count] = confidence.to(self.confidence.dtype)
-        self.count[rows] = count + 1
-        self.done[rows] |= (token[:, None] == self._ends).any(dim=1) | (count + 1 >= self.max_new_tokens)
+        rows.tokens[some, count] = token
+        rows.confidence[some, count] = confidence.to(rows.confidence.dtype)
+        rows.count[some] = count + 1
+        rows.done[some] |= (token[:, None] == self._ends).any(dim=1) | (count + 1 >= self.max_new_tokens)
         return confidence
 
-    def count_on_host(self) -> None:
-        """Let the host know of a token more in every row, which the device has counted already."""
-        self.cache.lengths.count_on_host()
-        if self.steerer:
-            self.steerer.reward.count_on_host()
+    def make_room(self, more: bool) -> bool:
+        """Empty free rows, drop them if they are many and no prompt waits, and bring rows of like length together.
 
-    def release(self) -> None:
-        """Empty the free rows, which go on to no effect, so that however long they wait they outgrow nothing."""
-        if free := self.free:
-            self.cache.lengths.clear(free)
-            self.count[free] = 0
-            if self.steerer:
-                self.steerer.reset(free)
+        A free row goes on to no effect; emptied, it outgrows nothing however long it waits.
 
-    def rearrange(self, more: bool) -> bool:
-        """Drop free rows if many are and no prompt waits; on a CPU, bring rows of like length together.
+        Args:
+            more: whether prompts wait.
 
         Returns:
-            Whether any row was moved or dropped.
+            Whether any row was moved or dropped, and tensors are others now.
         """
-        rows = list(range(len(self)))
-        if not more and len(self.free) > (1 - _WORTH_COMPACTING) * len(rows):
-            rows = [row for row in rows if self.numbers[row] is not None]
-        if self.done.device.type == "cpu":
-            rows = self.cache.lengths.order(rows)
-        if rows == list(range(len(self))):
+        if free := self.free:
+            self.rows.clear(free)
+            for history in self.histories:
+                history.clear(free)
+        places = list(range(len(self)))
+        if not more and len(free) > (1 - _WORTH_COMPACTING) * len(self):
+            places = [row for row in places if self.numbers[row] is not None]
+        places = self.cache.history.order(places)
+        if places == list(range(len(self))):
             return False
-        self.cache.keep(rows)
+        self.numbers = [self.numbers[row] for row in places]
+        self.rows = self.rows.select(places)
+        for history in self.histories:
+            history.keep(places)
         if self.steerer:
-            self.steerer.keep(rows)
-        for name in ("tokens", "confidence", "count", "temperature", "uniform", "done"):
-            setattr(self, name, getattr(self, name)[rows])
-        self.numbers = [self.numbers[row] for row in rows]
+            self.steerer.rows = self.rows
         return True
 
     def regroup(self) -> None:
         """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
-        self.cache.lengths.regroup()
-        if self.steerer:
-            self.steerer.reward.regroup()
+        for history in self.histories:
+            history.regroup()
+
+    def count_on_host(self) -> None:
+        """Let the host know of a token more in every row, which the device has counted already."""
+        for history in self.histories:
+            history.count_on_host()
 
     def collect(self) -> dict[int, Generation]:
         """Take out what has ended, by number of the request: the one place where the host waits for the device."""
-        done = self.done.tolist()
+        done = self.rows.done.tolist()
         ended = [row for row, number in enumerate(self.numbers) if number is not None and done[row]]
         if not ended:
             return {}
-        tokens, confidence = self.tokens[ended].tolist(), self.confidence[ended].tolist()
+        tokens, confidence = self.rows.tokens[ended].tolist(), self.rows.confidence[ended].tolist()
         records = self.steerer.records() if self.steerer else [None] * len(self)
         taken = {}
         for row, written, confident in zip(ended, tokens, confidence, strict=True):

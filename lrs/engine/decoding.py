@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 
 from lrs.engine.batch import TOKENS_BETWEEN_CHECKS, Batch
 from lrs.engine.cache import SlotCache, banded
-from lrs.engine.graphs import Replayed, Step, cuda_recorder
+from lrs.engine.graphs import Replayed
+from lrs.engine.policy import Policy, policy_for
 from lrs.engine.requests import Generation, Request
 from lrs.engine.steerer import hooked
-from lrs.engine.workers import CAN_COPY, Report, in_processes
+from lrs.engine.workers import Report, in_processes
 from lrs.method.steering import Steering
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # ids, attention mask, position ids: logits of the last token
@@ -33,7 +34,7 @@ def generate(
     batch_size: int,
     end_ids: Sequence[int],
     steering: Steering | None = None,
-    workers: int = 1,
+    policy: Policy | None = None,
     on_finished: Report = lambda count: None,
 ) -> list[Generation]:
     """Continue every prompt until an end token or `max_new_tokens`.
@@ -45,7 +46,7 @@ def generate(
         batch_size: the most rows side by side, those of all workers together.
         end_ids: tokens that end a generation (they are part of it).
         steering: what to steer with, if anything.
-        workers: processes of one thread that share the rows, on a CPU; an accelerator needs no more than one.
+        policy: how the device is asked; None: as `policy_for` says, in one process.
         on_finished: told how many more generations have finished, now and then.
 
     Returns:
@@ -55,9 +56,10 @@ def generate(
         ValueError: the model has layers that do not attend to everything before, or an empty prompt.
     """
     _check(model, requests)
+    policy = policy or policy_for(model)
     by_length = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
-    workers = min(workers, batch_size, len(requests)) if model.device.type == "cpu" and CAN_COPY else 1
-    loop = partial(_loop, model, requests, max_new_tokens, end_ids, steering)
+    workers = min(policy.workers, batch_size, len(requests))
+    loop = partial(_loop, model, requests, max_new_tokens, end_ids, steering, policy)
     if workers < 2:
         written = loop((by_length, batch_size), on_finished)
     else:  # each takes prompts of every length
@@ -72,6 +74,7 @@ def _loop(
     max_new_tokens: int,
     end_ids: Sequence[int],
     steering: Steering | None,
+    policy: Policy,
     share: tuple[Sequence[int], int],
     on_finished: Report,
 ) -> dict[int, Generation]:
@@ -81,24 +84,28 @@ def _loop(
         Generations by the numbers of their requests.
     """
     waiting = [(number, requests[number]) for number in share[0]]
-    rows = min(share[1], len(waiting))
-    batch = Batch(model, rows, [request for _, request in waiting], max_new_tokens, end_ids, steering)
+    count = min(share[1], len(waiting))
+    batch = Batch(model, count, [request for _, request in waiting], max_new_tokens, end_ids, steering, policy)
     written: dict[int, Generation] = {}
     with (
         hooked(model, steering.layer, batch.steerer) if steering else nullcontext(),
-        banded(model) as takes_bands,
+        banded(model, policy) as takes_bands,
     ):
         forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
-        step = Replayed(partial(_decode_token, forward, batch), batch.count_on_host, _recorder(model))
+        record = policy.recorder(model.device) if policy.recorder else None
+        step = Replayed(partial(_decode_token, forward, batch), batch.count_on_host, record)
         while waiting or len(batch.free) < len(batch):
-            batch.release()
-            if batch.rearrange(more=bool(waiting)):
+            # 1. Make room: free rows are emptied, rows of like length become neighbors.
+            if batch.make_room(more=bool(waiting)):
                 step.forget()
+            # 2. Read prompts into free rows, once it is worth a pass, and choose their first tokens.
             if waiting and batch.worth_refilling:
                 _read_prompts(forward, batch, {row: waiting.pop() for row in batch.free[: len(waiting)]})
+            # 3. Write a few tokens in every row. Nothing here waits for the device.
             batch.regroup()
             for _ in range(TOKENS_BETWEEN_CHECKS):
                 step(batch.shape)
+            # 4. Collect what has ended.
             finished = batch.collect()
             written |= finished
             on_finished(len(finished))
@@ -118,15 +125,9 @@ def _options(model: PreTrainedModel) -> dict[str, Any]:
     return {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
 
 
-def _recorder(model: PreTrainedModel) -> Callable[[Step], Step] | None:
-    """How token steps of this model are recorded; None where they cannot be, as with a rope that looks at lengths."""
-    dynamic = "dynamic" in str(getattr(model.config, "rope_parameters", ""))
-    return cuda_recorder(model.device) if model.device.type == "cuda" and not dynamic else None
-
-
 def _read_prompts(forward: Forward, batch: Batch, placement: dict[int, tuple[int, Request]]) -> None:
     """Read the prompts of `placement` (row to number and request), padded on the left, and choose the first tokens."""
-    device, rows = batch.tokens.device, list(placement)
+    device, rows = batch.rows.tokens.device, list(placement)
     length = max(len(request.prompt) for _, request in placement.values())
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -143,15 +144,14 @@ def _read_prompts(forward: Forward, batch: Batch, placement: dict[int, tuple[int
 
 def _decode_token(forward: Forward, batch: Batch) -> None:
     """Process each row's newest token and choose the next; rows that are done go on, unsteered and to no effect."""
-    rows, steerer = batch.cache.lengths.rows, batch.steerer
-    newest = batch.tokens[rows, batch.count - 1]
+    every = batch.cache.history.rows
+    newest = batch.rows.tokens[every, batch.rows.count - 1]
     attention = batch.cache.decode()
-    if steerer:
-        steerer.enabled = True
-        torch.logical_not(batch.done, out=steerer.active)
-    confidence = batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), rows)
-    if steerer:
-        steerer.confidence.copy_(confidence)
+    if batch.steerer:
+        batch.steerer.enabled = True
+    confidence = batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), every)
+    if batch.steerer:
+        batch.rows.newest_confidence.copy_(confidence)
 
 
 def _forward(

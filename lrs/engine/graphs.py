@@ -5,11 +5,12 @@ from collections.abc import Callable, Hashable
 import torch
 
 Step = Callable[[], None]
+Record = Callable[[Step], Step]  # what a step does, as something that does it again without Python
 
 _MOST_SHAPES = 64  # a recording takes memory; long generations of many lengths see more shapes than are worth it
 
 
-def cuda_recorder(device: torch.device) -> Callable[[Step], Step]:
+def cuda_recorder(device: torch.device) -> Record:
     """What records a step of a GPU as a CUDA graph, without doing it, and returns the way to do it.
 
     The step must not wait for the GPU. All recordings share their memory.
@@ -35,7 +36,7 @@ class Replayed:
     which warms libraries up; the second is recorded. After 64 shapes all are forgotten.
     """
 
-    def __init__(self, step: Step, count: Step, record: Callable[[Step], Step] | None):
+    def __init__(self, step: Step, count: Step, record: Record | None):
         self._step, self._count, self._record = step, count, record
         self._replays: dict[Hashable, Step | None] = {}
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from lrs.engine.steerer import SteeringRecord
-
 
 @dataclass(frozen=True)
 class Request:
@@ -13,6 +11,16 @@ class Request:
     problem_id: str = ""
     seed: int = 0
     temperature: float = 0.0
+
+
+@dataclass(frozen=True)
+class SteeringRecord:
+    """What steering did to one generation; means are over steered tokens, NaN where there were none."""
+
+    steered_tokens: int
+    reward_before: float
+    reward_after: float
+    push_ratio: float  # ||dh|| / ||h||
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -13,14 +14,19 @@ def uniforms(problem_id: str, seed: int, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
-def choose(logits: Tensor, temperature: Tensor, uniform: Tensor, mode: Tensor) -> Tensor:
+def choose_tokens(
+    logits: Float[Tensor, "rows vocabulary"],
+    temperature: Float[Tensor, " rows"],
+    uniform: Float[Tensor, " rows"],
+    mode: Int[Tensor, " rows"],
+) -> Int[Tensor, " rows"]:
     """The next token of each row: the mode where temperature is 0, else the inverse CDF in vocabulary order.
 
     Args:
-        logits: (rows, vocabulary), untempered.
-        temperature: (rows,), at least 0.
-        uniform: (rows,) in [0, 1).
-        mode: (rows,) tokens of the highest logits.
+        logits: untempered.
+        temperature: at least 0.
+        uniform: in [0, 1).
+        mode: tokens of the highest logits.
     """
     tempered = logits.double() / torch.where(temperature > 0, temperature, 1.0)[:, None]
     cumulative = tempered.softmax(dim=-1).cumsum(dim=-1)

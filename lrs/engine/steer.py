@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from lrs.engine.policy import policy_for
+from lrs.engine.rows import Rows
 from lrs.engine.steerer import Steerer, hooked
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary
@@ -36,7 +39,8 @@ def steer(
     """
     steering = Steering(layer, dictionary, reward, gate, Ascent(num_steps, step_size))
     check_fit(steering, model.config.hidden_size)
-    steerer = Steerer(steering)
+    begin_rows = partial(Rows.begin, device=model.device, dtype=reward.dtype)
+    steerer = Steerer(steering, begin_rows(0), policy=policy_for(model))
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kwargs.get("use_cache") is False:
@@ -45,11 +49,11 @@ def steer(
         steerer.enabled = cache is not None and cache.get_seq_length() > 0
         if not steerer.enabled:
             inputs = (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
-            steerer.begin(rows=len(next(given for given in inputs if given is not None)))
+            steerer.begin(begin_rows(len(next(given for given in inputs if given is not None))))
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
         if steerer.enabled:
-            steerer.confidence = confidence_of(output.logits[:, -1])
+            steerer.rows.newest_confidence = confidence_of(output.logits[:, -1])
 
     with hooked(model, layer, steerer):
         handles = [

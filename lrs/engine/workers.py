@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -13,9 +12,6 @@ import torch
 
 Share, Result = TypeVar("Share"), TypeVar("Result")
 Report = Callable[[int], None]
-
-# Elsewhere a copied process may not use the system's libraries.
-CAN_COPY = sys.platform == "linux"
 
 
 def in_processes(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lrs.core.closure import code_of
 from lrs.core.kept import digest_of, keep_parts
-from lrs.engine.steerer import SteeringRecord
+from lrs.engine.requests import SteeringRecord
 from lrs.experiment.traces import Job, jobs_for, outcome_row, plan_of, write_generations
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary

@@ -13,6 +13,7 @@ from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import Plan, keep, keep_parts
 from lrs.engine.decoding import generate
+from lrs.engine.policy import policy_for
 from lrs.engine.requests import Generation, Request
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone
@@ -69,7 +70,7 @@ def write_generations(
         requests,
         max_new_tokens=config.decoding.max_new_tokens,
         batch_size=config.decoding.batch_size,
-        workers=config.decoding.workers,
+        policy=policy_for(backbone.model, config.decoding.workers),
         end_ids=[backbone.tokenizer.eos_token_id],
         steering=steering,
         on_finished=on_finished,

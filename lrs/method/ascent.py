@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 _SMALLEST_NORM = 1e-12  # below it a gradient has no direction and the step is zero
@@ -16,40 +17,50 @@ class Ascent:
     step_size: float
 
 
-def unit(gradient: Tensor) -> Tensor:
+def unit(gradient: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_sae"]:
     """The gradient's direction along the last dimension; zero where it has none."""
     return gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
 
 
-def ascend(latent: Tensor, gradient: Tensor, gradient_at: Callable[[Tensor], Tensor], ascent: Ascent) -> Tensor:
+def ascend(
+    latent: Float[Tensor, "rows d_sae"],
+    gradient: Float[Tensor, "rows d_sae"],
+    gradient_at: Callable[[Tensor], Tensor],
+    ascent: Ascent,
+) -> Float[Tensor, "rows d_sae"]:
     """Repeat K times z <- z + alpha * g / ||g|| with g the gradient of the reward logit at z.
 
     Args:
-        latent: (batch, d_sae).
-        gradient: at `latent`, of the same shape.
+        latent: where the ascent begins.
+        gradient: there.
         gradient_at: gives it at other latents, for the steps after the first.
         ascent: number and length of the steps.
 
     Returns:
-        The latents after the last step, (batch, d_sae).
+        The latents after the last step.
     """
     for step in range(ascent.num_steps):
         latent = latent + ascent.step_size * unit(gradient_at(latent) if step else gradient)
     return latent
 
 
-def write_back(latent: Tensor, moved: Tensor, decoder: Tensor, input_scale: float) -> Tensor:
+def write_back(
+    latent: Float[Tensor, "rows d_sae"],
+    moved: Float[Tensor, "rows d_sae"],
+    decoder: Float[Tensor, "d_sae d_model"],
+    input_scale: float,
+) -> Float[Tensor, "rows d_model"]:
     """What to add to the residual stream: the decoded difference, with the input normalisation undone.
 
     Only the difference is decoded, so the dictionary's reconstruction error never enters the model.
 
     Args:
-        latent: (batch, d_sae), before the ascent.
-        moved: (batch, d_sae), after it.
-        decoder: W_dec, (d_sae, d_model).
+        latent: before the ascent.
+        moved: after it.
+        decoder: W_dec.
         input_scale: what activations were multiplied by before they were encoded.
 
     Returns:
-        (batch, d_model), in units of the residual stream.
+        In units of the residual stream.
     """
     return (moved - latent) @ decoder / input_scale

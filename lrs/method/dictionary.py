@@ -7,14 +7,16 @@ does not keep: the scale of its input, and which backbone and layer it reads.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lrs.core.store import StoreError, write_text
 
 
+@runtime_checkable
 class Dictionary(Protocol):
     """An encoder of activations, and a linear decoder for differences of latents.
 
@@ -26,8 +28,8 @@ class Dictionary(Protocol):
     W_dec: Tensor
     input_scale: float
 
-    def encode(self, activation: Tensor) -> Tensor:
-        """Latents of activations as they are in the residual stream: (..., d_in) to (..., d_sae).
+    def encode(self, activation: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
+        """Latents of activations as they are in the residual stream.
 
         It must not wait for the device: on a GPU it becomes part of a CUDA graph.
         """
@@ -50,12 +52,12 @@ class SaeDictionary:
             self.W_dec = self.sae.decode(identity) - self.sae.decode(torch.zeros_like(identity))
 
     @torch.no_grad()
-    def encode(self, activation: Tensor) -> Tensor:
+    def encode(self, activation: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
         return self.sae.encode(activation.to(self.sae.dtype) * self.input_scale)
 
     @torch.no_grad()
-    def reconstruct(self, activation: Tensor) -> Tensor:
-        """The activation as the latents tell it: (..., d_in) to (..., d_in)."""
+    def reconstruct(self, activation: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_in"]:
+        """The activation as the latents tell it."""
         return self.sae.decode(self.encode(activation)) / self.input_scale
 
 

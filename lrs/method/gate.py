@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -17,16 +18,13 @@ class Gate:
     reward_threshold: float
     confidence_threshold: float
 
-    def __call__(self, reward: Tensor, confidence: Tensor) -> Tensor:
+    def __call__(self, reward: Float[Tensor, " rows"], confidence: Float[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
         """Which rows to steer.
 
         Args:
-            reward: (batch,) probabilities that the final answer will be correct.
-            confidence: (batch,) probability of the chosen distribution's mode; 1 for the first generated token,
-                at which the gate sees the reward alone.
-
-        Returns:
-            (batch,) booleans.
+            reward: probabilities that the final answer will be correct.
+            confidence: probability of the chosen distribution's mode; 1 for the first generated token, at which the
+                gate sees the reward alone.
         """
         return (reward < self.reward_threshold) | (confidence < self.confidence_threshold)
 
@@ -35,8 +33,10 @@ ALWAYS = Gate(reward_threshold=2.0, confidence_threshold=0.0)  # LRS-Basic: ever
 NEVER = Gate(reward_threshold=0.0, confidence_threshold=0.0)
 
 
-def confidence_of(logits: Tensor, highest: Tensor | None = None) -> Tensor:
-    """Probability of the most likely token under untempered logits (..., vocabulary): shape (...).
+def confidence_of(
+    logits: Float[Tensor, "*rows vocabulary"], highest: Float[Tensor, "*rows"] | None = None
+) -> Float[Tensor, "*rows"]:
+    """Probability of the most likely token under untempered logits.
 
     Half precision is too coarse for the sum over the vocabulary: what is not float64 is taken as float32.
     `highest`, if it is known already, is the maximum over the vocabulary.

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -41,8 +42,8 @@ class _Block(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        """(batch, length, width) to the same; each token attends to those up to it if `causal`, else to itself."""
+    def forward(self, x: Float[Tensor, "traces length width"], causal: bool) -> Float[Tensor, "traces length width"]:
+        """Each token attends to those up to it if `causal`, else to itself."""
         batch, length, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -68,14 +69,14 @@ class LatentRewardModel(nn.Module):
         """Of the weights, and so of latents and logits."""
         return self.head.weight.dtype
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length"]:
         """Reward logits of whole traces.
 
         Args:
-            latents: (batch, length, d_sae); padding, if any, on the right.
+            latents: padding, if any, on the right.
 
         Returns:
-            (batch, length) logits; with `history`, those at t depend on latents up to t only.
+            Logits; with `history`, those at t depend on latents up to t only.
         """
         causal = self.config.variant == "history"
         x = self.embed(self.norm_input(latents))
@@ -86,8 +87,8 @@ class LatentRewardModel(nn.Module):
         return self.head(self.norm_output(x)).squeeze(-1)
 
 
-def sinusoids(positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    """Sinusoidal position embeddings: (...) to (..., width)."""
+def sinusoids(positions: Int[Tensor, "*places"], width: int, dtype: torch.dtype) -> Float[Tensor, "*places width"]:
+    """Sinusoidal position embeddings."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=positions.device, dtype=dtype) / half)
     angles = positions[..., None].to(dtype) * frequencies

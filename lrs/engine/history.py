@@ -1,34 +1,36 @@
-"""How many tokens lie in each row of a batch: known on the device, and on the host, which need not wait to know."""
+"""What attention has kept of a batch: the states of every row, and how many there are.
+
+Lengths are known on the device, and on the host, which need not wait to know.
+"""
 
 from collections.abc import Sequence
 from copy import copy
 from itertools import pairwise
-from typing import Self
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+from lrs.engine.policy import Policy
 
 Band = tuple[slice, int]  # neighbouring rows, and how many columns their longest sequence needs
 
-# On a CPU attention waits for memory: rows of like length are kept together, and read no further than they need.
-# On an accelerator one wide read costs less than several narrow ones.
-_BAND = 48  # tokens
-_WIDTH_MULTIPLE = {"cuda": 128}  # columns; on a GPU each width is a recording of its own, so there are few
 
-
-class Lengths:
-    """Lengths of `rows` sequences of up to `capacity` tokens each, all zero at first.
+class History:
+    """States of `rows` sequences of up to `capacity` tokens each, none at first.
 
     Attributes:
+        states: (rows, capacity, ...) each; whoever keeps something a token appends it here.
         capacity: no row may grow beyond it.
-        on_device: (rows,) integers.
+        on_device: (rows,) lengths.
         on_host: the same.
         rows: (rows,) 0, 1, ..., on the device.
     """
 
-    def __init__(self, rows: int, capacity: int, device: torch.device):
-        self.capacity = capacity
+    def __init__(self, rows: int, capacity: int, device: torch.device, policy: Policy):
+        self.states: list[Tensor] = []
+        self.capacity, self.policy = capacity, policy
         self.on_device = torch.zeros(rows, dtype=torch.long, device=device)
         self.on_host = np.zeros(rows, dtype=int)
         self.rows = torch.arange(rows, device=device)
@@ -45,7 +47,7 @@ class Lengths:
     @property
     def next_width(self) -> int:
         """How many columns attention reads at the next token."""
-        multiple = _WIDTH_MULTIPLE.get(self.on_device.device.type, 1)
+        multiple = self.policy.width_multiple
         return min(-(-(self.longest + 1) // multiple) * multiple, self.capacity)
 
     @property
@@ -55,7 +57,7 @@ class Lengths:
             return [(self._runs[0], self.next_width)]
         return [(run, int(self.on_host[run].max()) + 1) for run in self._runs]
 
-    def begin(self, rows: list[int], lengths: Tensor) -> None:
+    def begin(self, rows: list[int], lengths: Int[Tensor, " some"]) -> None:
         """Begin new sequences in `rows`, of `lengths` (on the host)."""
         self.on_host[rows] = lengths.numpy()
         self.on_device[torch.tensor(rows, device=self.on_device.device)] = lengths.to(self.on_device.device)
@@ -74,54 +76,66 @@ class Lengths:
         """Let the host know of a token more in every row, which the device has counted already."""
         self.on_host += 1
 
+    def grow(self) -> None:
+        """Make room for twice as many tokens."""
+        self.states = [torch.cat([state, torch.zeros_like(state)], dim=1) for state in self.states]
+        self.capacity *= 2
+
     def regroup(self) -> None:
         """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
-        bands = self.on_host // _BAND if self.on_device.device.type == "cpu" else np.zeros_like(self.on_host)
+        band = self.policy.band
+        bands = np.zeros_like(self.on_host) if band is None else self.on_host // band
         changes = np.flatnonzero(np.diff(bands)) + 1
         self._runs = [slice(start, end) for start, end in pairwise([0, *changes.tolist(), len(self)])]
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
-        self.on_device, self.on_host, self.rows = self.on_device[rows], self.on_host[rows], self.rows[: len(rows)]
-        self._runs = [slice(0, len(rows))]
-
-    def select(self, rows: Tensor) -> Self:
-        """A copy of some rows, in one run; for use on a CPU."""
-        some = copy(self)
-        some.on_device, some.on_host = self.on_device.index_select(0, rows), self.on_host[rows.numpy()]
-        some.rows, some._runs = self.rows[: len(rows)], [slice(0, len(rows))]
-        return some
 
     def order(self, rows: Sequence[int]) -> list[int]:
         """An order of these rows in which those of like length are neighbours, the longest first.
 
         Rows whose place is right already stay where they are, so that few have to be moved.
         """
-        band = self.on_host // _BAND
+        if self.policy.band is None:
+            return list(rows)
+        band = self.on_host // self.policy.band
         wanted = sorted((int(band[row]) for row in rows), reverse=True)  # the band of each place
         staying = {row for row in rows if row < len(wanted) and band[row] == wanted[row]}
         others = iter(sorted(set(rows) - staying, key=lambda row: (-band[row], row)))
         return [place if place in staying else next(others) for place in range(len(wanted))]
 
-    def move(self, states: Tensor, rows: Sequence[int]) -> Tensor:
-        """`states[rows]`, made in place; only rows that move are touched. To be called before `keep(rows)`.
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
+        self.states = [self._moved(state, rows) for state in self.states]
+        self.on_device, self.on_host, self.rows = self.on_device[rows], self.on_host[rows], self.rows[: len(rows)]
+        self._runs = [slice(0, len(rows))]
 
-        Args:
-            states: (rows, capacity, ...); what lies beyond a row's length is not moved.
-        """
+    def _moved(self, state: Shaped[Tensor, "rows capacity *rest"], rows: Sequence[int]) -> Shaped[Tensor, "..."]:
+        """`state[rows]`, made in place; only rows that move are touched, as far as their sequences reach."""
         to = [place for place, row in enumerate(rows) if place != row]
         if to:
             come = [rows[place] for place in to]
             width = int(self.on_host[come].max())
-            states[to, :width] = states[come, :width]
-        return states[: len(rows)]
+            state[to, :width] = state[come, :width]
+        return state[: len(rows)]
+
+    def select(self, rows: Int[Tensor, " some"]) -> "History":
+        """A copy of some rows, in one run; for use on a CPU."""
+        some = copy(self)
+        some.on_device, some.on_host = self.on_device.index_select(0, rows), self.on_host[rows.numpy()]
+        some.rows, some._runs = self.rows[: len(rows)], [slice(0, len(rows))]
+        some.capacity = some.longest + 1
+        some.states = [state[:, : some.capacity].index_select(0, rows) for state in self.states]
+        return some
+
+    def adopt(self, rows: Int[Tensor, " some"], some: "History") -> None:
+        """Take over the newest states of the rows selected before."""
+        for ours, theirs in zip(self.states, some.states, strict=True):
+            ours[rows, some.on_device] = theirs[some.rows, some.on_device]
 
 
-def newest_mask(lengths: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask, (rows, width), of each row's newest token: it sees itself and `lengths`, (rows,), before."""
+def newest_mask(lengths: Int[Tensor, " rows"], width: int, dtype: torch.dtype) -> Float[Tensor, "rows width"]:
+    """Additive mask of each row's newest token: it sees itself and the `lengths` before it."""
     return additive(torch.arange(width, device=lengths.device) > lengths[:, None], dtype)
 
 
-def additive(forbidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to attention scores, of the same shape: the lowest number where it is forbidden to attend, else 0."""
+def additive(forbidden: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """What to add to attention scores: the lowest number where it is forbidden to attend, else 0."""
     return torch.zeros_like(forbidden, dtype=dtype).masked_fill_(forbidden, torch.finfo(dtype).min)
