@@ -20,9 +20,10 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_DATASETS_OFFLINE ?= 1
 export DVC_NO_ANALYTICS := 1
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full summary check accept bench reasoner notebook test test-slow lint clean-build
+.PHONY: help setup repro smoke full summary check accept bench reasoner notebook docs test test-slow lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -49,10 +50,10 @@ bench: setup  ## measure speed and memory of every way to steer
 summary: setup  ## print the main table and list the figures
 	@python -m lrs summary
 
-check: setup  ## compare the tables with data/expected
+check: setup  ## compare outputs and accuracies with data/expected
 	@python -m lrs check
 
-accept: setup  ## make this run's tables the expected ones
+accept: setup  ## make this run the expected one, and write the results pages
 	@python -m lrs accept
 
 reasoner: setup  ## train a built-in reasoner (REASONER=pocket-1m for another)
@@ -60,6 +61,9 @@ reasoner: setup  ## train a built-in reasoner (REASONER=pocket-1m for another)
 
 notebook: setup  ## open the notebooks in Jupyter
 	PYTHONPATH=$(CURDIR) jupyter lab --notebook-dir=$(CURDIR)
+
+docs: setup  ## make the site, build/site/index.html; a broken link fails
+	@mkdocs build
 
 test: setup  ## fast tests
 	@$(PYTEST)
@@ -71,5 +75,5 @@ lint: setup  ## style of modules, tests and notebooks
 	@ruff check .
 	@ruff format --check .
 
-clean-build:  ## remove copies of profiles and scratch space (not a reasoner's checkpoints)
-	rm -rf build/profiles build/scratch build/failed
+clean-build:  ## remove copies of profiles, scratch space and the site (not a reasoner's checkpoints)
+	rm -rf build/profiles build/scratch build/failed build/docs build/site

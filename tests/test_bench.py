@@ -83,8 +83,9 @@ def test_cost_curves_have_a_row_a_point_and_path(workload):
     table = cost_curves(workload, 4, 4, SHAPE, grid, rounds=2)
     assert len(table) == 6 * 3
     assert set(table["path"]) == {"unsteered", "lrs_token", "lrs_history"}
-    assert (table["low"] <= table["milliseconds"]).all()
-    assert (table["milliseconds"] <= table["high"]).all()
+    assert (table["ratio_low"] <= table["ratio"]).all()
+    assert (table["ratio"] <= table["ratio_high"]).all()
+    assert (table.loc[table["path"] == "unsteered", ["ratio_low", "ratio", "ratio_high"]] == 1).all(axis=None)
 
 
 def test_a_workload_without_enough_prompts_is_refused(workload):

@@ -1,17 +1,32 @@
 """Every figure draws from synthetic data, inside its canvas, and saves to the same bytes each time."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from lrs.config import StatisticsSection
-from lrs.core.statistics import calibration_bins
-from lrs.figures import bench as efficiency
-from lrs.figures import reasoner, results, reward, sae, select, traces
-from lrs.figures.style import ARM_COLORS, BEHAVIOR_COLORS, arm_color, arm_label, save_figure
+from lrs.config import StatisticsSection, load_config
+from lrs.core.statistics import auroc, calibration_bins
+from lrs.figures import bench, reasoner, results, reward, sae, select, style, traces
+from lrs.figures.style import (
+    ARM_COLORS,
+    BEHAVIOR_COLORS,
+    LIGHT,
+    PATH_COLORS,
+    REWARD_COLORS,
+    SMOKE_MARK,
+    arm_color,
+    arm_label,
+    count_range,
+    save_figure,
+    show,
+)
 from lrs.report.comparison import behavior_shares, compare_arms
 from lrs.report.paper import read_paper_table
 from lrs.tasks.behaviors import BEHAVIORS
@@ -23,7 +38,7 @@ TWO = ("countdown", "chain_sum")
 SIX = (*TWO, "gcd", "basic_arithmetic", "prime_factorization", "number_sorting")
 
 
-def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=40, benchmarks=TWO):
+def outcomes_frame(seeds, arms=("base", "cot", "lrs_basic", "lrs", "random"), problems=40, benchmarks=TWO):
     """Random outcomes of each arm; seed 0 is greedy."""
     rng = np.random.default_rng(0)
     keys = pd.MultiIndex.from_product(
@@ -42,23 +57,23 @@ def outcomes_frame(seeds, arms=("base", "lrs_basic", "lrs", "random"), problems=
     return frame.assign(problem_id=frame["benchmark"] + frame["problem_id"].astype(str))
 
 
+@cache
 def main_table(seeds, benchmarks=TWO):
     return compare_arms(
         outcomes_frame(seeds, benchmarks=benchmarks), StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
     )
 
 
-def reward_curves():
+def reward_scores():
+    """Traces of 75 problems, four each, and what two rewards, of which the second knows more, say of them."""
     rng = np.random.default_rng(0)
-    labels = rng.random(300) < 0.6
-    return [
-        (name, labels, 1 / (1 + np.exp(rng.normal(size=300) - k * labels)))
+    keys = pd.DataFrame(
+        {"problem_id": np.arange(300) // 4, "seed": np.arange(300) % 4, "correct": rng.random(300) < 0.6}
+    )
+    return {
+        name: keys.assign(mean=1 / (1 + np.exp(rng.normal(size=300) - k * keys["correct"])))
         for name, k in (("token", 1), ("history", 2))
-    ]
-
-
-def reward_bins():
-    return {name: calibration_bins(labels, scores) for name, labels, scores in reward_curves()}
+    }
 
 
 def positions_frame():
@@ -86,7 +101,12 @@ def grid_frame(gated=True):
     frame = pd.DataFrame(rows, columns=["arm", "step_size", "reward_quantile"])
     frame["delta"] = np.linspace(-0.02, 0.02, len(frame))
     return frame.assign(
-        num_steps=1, delta_low=frame["delta"] - 0.01, delta_high=frame["delta"] + 0.01, chosen=frame["step_size"] == 1.0
+        num_steps=1,
+        accuracy=0.5 + frame["delta"],
+        delta_low=frame["delta"] - 0.01,
+        delta_high=frame["delta"] + 0.01,
+        mildness=0.05 * frame["step_size"],
+        chosen=frame["step_size"] == 1.0,
     )
 
 
@@ -95,14 +115,18 @@ def sae_history():
     return pd.DataFrame({"step": step, "reconstruction_loss": 1 / (1 + step), "dead_fraction": step / 5000})
 
 
-def efficiency_frame():
+def costs_frame():
     paths = ("hf_generate", "unsteered", "lrs_token", "lrs_history", "naive", "naive_history")
     rows = [(name, path) for name in ("pocket-3m, batch 128", "random-28m, batch 128") for path in paths]
     frame = pd.DataFrame(rows, columns=["workload", "path"])
     frame["ratio_to_unsteered"] = np.tile([0.1, 1, 0.9, 0.7, 0.05, 0.03], 2)
     low, high = 0.9 * frame["ratio_to_unsteered"], 1.1 * frame["ratio_to_unsteered"]
     return frame.assign(
+        device="cpu",
+        model=frame["workload"].str.split(",").str[0],
         batch=128,
+        problems=384,
+        rounds=5,
         tokens_per_s=3000 * frame["ratio_to_unsteered"],
         ratio_to_unsteered_low=low,
         ratio_to_unsteered_high=high,
@@ -114,7 +138,9 @@ def cost_frame():
     points = [(quantity, value) for quantity, values in grid.items() for value in values]
     rows = [(*point, path, 10 + value**0.5) for *point, value in ((*p, p[1]) for p in points) for path in PATHS]
     frame = pd.DataFrame(rows, columns=["quantity", "value", "path", "milliseconds"])
-    return frame.assign(low=0.9 * frame["milliseconds"], high=1.1 * frame["milliseconds"])
+    frame["milliseconds"] *= frame["path"].map({"unsteered": 1, "lrs_token": 1.5, "lrs_history": 2})
+    ratio = frame["path"].map({"unsteered": 1.0, "lrs_token": 1.5, "lrs_history": 2.0})
+    return frame.assign(device="cpu", model="pocket-3m", ratio=ratio, ratio_low=0.9 * ratio, ratio_high=1.1 * ratio)
 
 
 def learning_curve():
@@ -126,41 +152,48 @@ def learning_curve():
 
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
-    "loss": lambda: reasoner.loss_figure(pd.DataFrame({"tokens": range(1, 90), "loss": np.geomspace(5, 0.1, 89)})),
-    "learning_six": lambda: reasoner.learning_figure(learning_curve()),
-    "speed": lambda: efficiency.speed_figure(efficiency_frame()),
-    "cost_curves": lambda: efficiency.cost_curves_figure(cost_frame()),
-    "behavior_rates": lambda: traces.behavior_rates(outcomes_frame((0, 1, 2), arms=("base",))),
-    "behavior_rates_greedy": lambda: traces.behavior_rates(outcomes_frame((0,), arms=("base",))),
-    "length": lambda: traces.length_figure(outcomes_frame((0, 1), arms=("base",)), max_new_tokens=256),
-    "accuracy_by_decoding": lambda: traces.accuracy_by_decoding(outcomes_frame((0, 1), arms=("base",))),
-    "sae_training": lambda: sae.training_figure(sae_history()),
-    "sae_training_variance": lambda: sae.training_figure(sae_history().assign(explained_variance=0.8)),
-    "density": lambda: sae.density_figure(np.array([0.0, 0.0, 0.001, 0.02, 0.5, 1.0])),
-    "density_all_dead": lambda: sae.density_figure(np.zeros(4)),
-    "roc": lambda: reward.roc_figure(reward_curves()),
-    "calibration": lambda: reward.calibration_figure(reward_bins()),
-    "auroc_by_position": lambda: reward.auroc_by_position_figure(positions_frame()),
-    "reward_training": lambda: reward.training_figure(reward_history()),
-    "grid": lambda: select.grid_figure(grid_frame()),
-    "grid_ungated": lambda: select.grid_figure(grid_frame(gated=False)),
-    "accuracy": lambda: results.accuracy_figure(main_table((0, 1))),
-    "accuracy_greedy": lambda: results.accuracy_figure(main_table((0,))),
-    "delta": lambda: results.delta_figure(main_table((0, 1))),
-    "delta_greedy": lambda: results.delta_figure(main_table((0,))),
-    "behaviors": lambda: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95)),
-    "behaviors_greedy": lambda: results.behaviors_figure(behavior_shares(outcomes_frame((0,)), 0.95)),
-    "accuracy_six": lambda: results.accuracy_figure(main_table((0, 1, 2), SIX)),
-    "delta_six": lambda: results.delta_figure(main_table((0, 1, 2), SIX)),
-    "behaviors_six": lambda: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1, 2), benchmarks=SIX), 0.95)),
-    "behavior_rates_six": lambda: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX)),
-    "behavior_rates_four": lambda: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX[:4])),
-    "length_six": lambda: traces.length_figure(outcomes_frame((0, 1), ("base",), benchmarks=SIX), 256),
-    "paper": lambda: results.paper_figure(read_paper_table()),
+    "loss": lambda **how: reasoner.loss_figure(
+        pd.DataFrame({"tokens": range(1, 90), "loss": np.geomspace(5, 0.1, 89)}), **how
+    ),
+    "learning_six": lambda **how: reasoner.learning_figure(learning_curve(), **how),
+    "speed": lambda **how: bench.speed_figure(costs_frame(), **how),
+    "cost_curves": lambda **how: bench.cost_curves_figure(cost_frame(), **how),
+    "behavior_rates": lambda **how: traces.behavior_rates(outcomes_frame((0, 1, 2), arms=("base",)), **how),
+    "behavior_rates_greedy": lambda **how: traces.behavior_rates(outcomes_frame((0,), arms=("base",)), **how),
+    "length": lambda **how: traces.length_figure(outcomes_frame((0, 1), arms=("base",)), max_new_tokens=256, **how),
+    "accuracy_by_decoding": lambda **how: traces.accuracy_by_decoding(outcomes_frame((0, 1), arms=("base",)), **how),
+    "sae_training": lambda **how: sae.sae_training_figure(sae_history(), **how),
+    "sae_training_variance": lambda **how: sae.sae_training_figure(sae_history().assign(explained_variance=0.8), **how),
+    "density": lambda **how: sae.density_figure(np.array([0.0, 0.0, 0.001, 0.02, 0.5, 1.0]), **how),
+    "density_all_dead": lambda **how: sae.density_figure(np.zeros(4), **how),
+    "roc": lambda **how: reward.roc_figure(reward_scores(), **how),
+    "calibration": lambda **how: reward.calibration_figure(reward_scores(), **how),
+    "auroc_by_position": lambda **how: reward.auroc_by_position_figure(positions_frame(), **how),
+    "reward_training": lambda **how: reward.reward_training_figure(reward_history(), **how),
+    "grid": lambda **how: select.grid_figure(grid_frame(), **how),
+    "grid_rule": lambda **how: select.grid_figure(grid_frame().assign(standard_error=0.01, n=300), **how),
+    "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), **how),
+    "grid_ungated_rule": lambda **how: select.grid_figure(
+        grid_frame(gated=False).assign(standard_error=0.01, n=300), **how
+    ),
+    "delta": lambda **how: results.delta_figure(main_table((0, 1)), **how),
+    "delta_greedy": lambda **how: results.delta_figure(main_table((0,)), **how),
+    "behaviors": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95), **how),
+    "behaviors_greedy": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0,)), 0.95), **how),
+    "delta_six": lambda **how: results.delta_figure(main_table((0, 1, 2), SIX), **how),
+    "behaviors_six": lambda **how: results.behaviors_figure(
+        behavior_shares(outcomes_frame((0, 1, 2), benchmarks=SIX), 0.95), **how
+    ),
+    "behavior_rates_six": lambda **how: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX), **how),
+    "behavior_rates_four": lambda **how: traces.behavior_rates(
+        outcomes_frame((0, 1), ("base",), benchmarks=SIX[:4]), **how
+    ),
+    "length_six": lambda **how: traces.length_figure(outcomes_frame((0, 1), ("base",), benchmarks=SIX), 256, **how),
+    "paper": lambda **how: results.paper_figure(read_paper_table(), **how),
 }
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "accuracy"))])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "delta"))])
 def test_panels_do_not_run_into_one_another(name):
     figure = FIGURES[name]()
     boxes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
@@ -203,10 +236,31 @@ def test_files_are_byte_identical_saved_again_and_drawn_anew(name, tmp_path):
     assert b"matplotlib" not in first[0].read_bytes().lower()
 
 
-def test_titles_tell_how_many_problems_were_decoded_greedily_and_sampled():
-    mixed, greedy = FIGURES["accuracy_six"](), FIGURES["accuracy_greedy"]()
-    assert {axis.get_title() for axis in mixed.axes} > {"countdown (n 40/10)", "pooled (n 240/60)"}
-    assert {axis.get_title() for axis in greedy.axes} > {"countdown (n 40)"}
+def test_a_saved_picture_is_small_and_shows_what_was_drawn(tmp_path):
+    figure = FIGURES["cost_curves"](about=load_config("smoke"))
+    png, _ = save_figure(figure, tmp_path, "cost_curves")
+    with plt.rc_context(style.STYLE):
+        figure.savefig(tmp_path / "full.png")
+    assert png.stat().st_size < 0.5 * (tmp_path / "full.png").stat().st_size
+    saved, drawn = (plt.imread(path)[..., :3] for path in (png, tmp_path / "full.png"))
+    np.testing.assert_allclose(saved, drawn, atol=8 / 255)
+
+
+def texts_of(figure):
+    """All that is written on a figure, outside its axes and beside them."""
+    return [text.get_text() for owner in (figure, *figure.axes) for text in owner.texts]
+
+
+def foot_of(figure):
+    (foot,) = [text for text in figure.texts if text.get_gid() == "foot"]
+    return foot
+
+
+def colors_of(figure):
+    """The colours of all lines and areas of a figure, without those of grids and frames."""
+    lines = [line.get_color() for axis in figure.axes for line in axis.lines]
+    areas = [tuple(color) for axis in figure.axes for area in axis.collections for color in area.get_facecolor()]
+    return {to_hex(color) for color in lines + areas}
 
 
 def test_colours_are_one_an_arm_and_a_behavior():
@@ -215,6 +269,196 @@ def test_colours_are_one_an_arm_and_a_behavior():
     assert len(set(BEHAVIOR_COLORS.values())) == len(BEHAVIORS)
     assert arm_color("random_direction") not in ARM_COLORS.values()
     assert arm_label("random_direction") == "random direction"
+
+
+@pytest.mark.parametrize("name", ["roc", "calibration", "auroc_by_position", "reward_training", "cost_curves", "speed"])
+def test_token_and_history_have_the_colours_of_their_arms(name):
+    colors = colors_of(FIGURES[name]())
+    assert {to_hex(ARM_COLORS["lrs"]), to_hex(ARM_COLORS["lrs_history"])} <= colors
+    assert not {to_hex(ARM_COLORS[arm]) for arm in ("lrs_basic", "few_shot", "cot")} & colors
+
+
+def test_what_is_not_steered_is_black():
+    assert PATH_COLORS["unsteered"] == ARM_COLORS["base"]
+    assert to_hex(ARM_COLORS["base"]) in colors_of(FIGURES["accuracy_by_decoding"]())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_foot_tells_where_the_numbers_come_from_below_all_else(name):
+    figure = FIGURES[name](about=load_config("full", "pocket-1m"))
+    foot = foot_of(figure)
+    told = foot.get_text().replace("\n", " ")
+    assert told == " · ".join(filter(None, ["pocket-1m · profile full · seed 0", figure.counted]))
+    boxes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
+    assert foot.get_window_extent().y1 <= min(box.y0 for box in boxes)
+    assert foot.get_window_extent().x1 <= figure.bbox.x1
+    (label,) = [text for text in figure.findobj(Text) if text.get_text() == figure.get_supxlabel() != ""] or [None]
+    if label:
+        assert foot.get_window_extent().y1 <= label.get_window_extent().y0
+        assert label.get_window_extent().y1 <= min(box.y0 for box in boxes)
+
+
+def test_the_foot_is_in_the_saved_file(tmp_path):
+    with_foot, without = (FIGURES["roc"](about=about) for about in (load_config("cpu"), ""))
+    pixels = plt.imread(save_figure(with_foot, tmp_path, "roc")[0])[..., 0]
+    assert (pixels[-int(0.15 * 200) :] < 0.9).any()  # the last 0.15 inches
+    assert foot_of(with_foot).get_text().startswith("pocket-3m · profile cpu · seed 0 · n 300 traces")
+    assert foot_of(without).get_text().startswith("n 300 traces of 75 problems")
+
+
+@pytest.mark.parametrize("name", ["roc", "delta", "density", "behaviors_six"])
+def test_figures_of_smoke_carry_a_mark_and_no_others_do(name, tmp_path):
+    smoke, cpu = (FIGURES[name](about=load_config(profile)) for profile in ("smoke", "cpu"))
+    assert SMOKE_MARK in texts_of(smoke)
+    assert SMOKE_MARK not in texts_of(cpu)
+    assert "profile smoke" in foot_of(smoke).get_text()
+    (mark,) = [text for text in smoke.texts if text.get_text() == SMOKE_MARK]
+    extent = mark.get_window_extent()
+    assert 0.6 * smoke.bbox.width < extent.width < smoke.bbox.width
+    assert extent.height < smoke.bbox.height
+
+
+def test_counts_are_those_of_the_table():
+    assert count_range([500, 500], "problems") == "n 500 problems"
+    assert count_range([30, 1500], "problems") == "n 30 to 1,500 problems"
+    expected = {
+        "delta_greedy": "greedy n 40 a benchmark, 80 pooled",
+        "delta_six": "greedy n 40 a benchmark, 240 pooled · sampled n 10 a benchmark, 60 pooled, 2 samples each",
+        "behaviors": "greedy n 40 a benchmark · sampled n 10 a benchmark",
+        "behavior_rates": "n 120 traces of 80 problems",
+        "roc": "n 300 traces of 75 problems",
+        "calibration": "n 300 traces of 75 problems",
+        "grid_rule": "n 300 validation problems · small numbers: step size",
+        "density": "n 6 latents",
+        "speed": "measured on cpu · model pocket-3m, random-28m · n 384 problems a path · n 5 rounds",
+    }
+    assert {name: FIGURES[name]().counted for name in expected} == expected
+
+
+def test_pooled_comes_first_and_prompting_has_a_scale_of_its_own():
+    table = main_table((0,), SIX).copy()
+    table.loc[table["arm"] == "cot", ["delta", "delta_low", "delta_high"]] = -0.9, -0.95, -0.85
+    steering, prompting = results.delta_figure(table).axes
+    assert (steering.get_title(), prompting.get_title()) == ("steering", "prompting")
+    heights = {text.get_text(): text.xy[1] for text in steering.texts if text.get_text() in ("pooled", *SIX)}
+    assert sorted(heights, key=heights.get) == ["pooled", *SIX]
+    low, high = steering.get_ylim()
+    assert low > high  # so the least height is on top
+    gaps = np.diff(list(map(heights.get, ["pooled", *SIX])))
+    assert gaps[0] > gaps[1]
+    np.testing.assert_allclose(gaps[1:], gaps[1])
+    assert steering.get_xlim()[0] > -0.8
+    assert prompting.get_xlim()[0] < -0.9
+    assert {label.get_text() for label in prompting.get_yticklabels()} == {"CoT"}
+
+
+def test_forest_plot_draws_each_difference_beside_its_arm_with_wins_and_losses():
+    table = main_table((0, 1, 2), SIX)
+    steering, prompting = results.delta_figure(table).axes
+    row = table.query("benchmark == 'gcd' and arm == 'lrs' and decoding == 'sampled'").iloc[0]
+    lines = [line for line in steering.lines if line.get_color() == ARM_COLORS["lrs"] and len(line.get_xdata()) == 1]
+    (dot,) = [line for line in lines if line.get_xdata()[0] == row["delta"] and line.get_markerfacecolor() == "white"]
+    ticks = dict(zip(steering.get_yticks(), [label.get_text() for label in steering.get_yticklabels()], strict=True))
+    place = min(ticks, key=lambda y: abs(y - dot.get_ydata()[0]))
+    assert ticks[place] == "LRS"
+    said = [text.get_text() for text in steering.texts if text.xy[1] == place]
+    assert said[1] == f"{row['wins']:.0f}/{row['losses']:.0f}"
+    assert len(prompting.lines) == 1 + 7 * 2  # zero, and a dot a benchmark (and pooled) and decoding
+
+
+def test_a_table_without_prompting_has_one_panel():
+    table = main_table((0,))
+    assert len(results.delta_figure(table[table["arm"] != "cot"]).axes) == 1
+
+
+def test_calibration_counts_are_those_of_the_bins():
+    scores = reward_scores()
+    strip = reward.calibration_figure(scores).axes[1]
+    areas = {to_hex(area.get_facecolor()[0]): area.get_paths()[0] for area in strip.collections}
+    for variant, table in scores.items():
+        outline = areas[to_hex(REWARD_COLORS[variant])]
+        bins = calibration_bins(table["correct"], table["mean"])
+        assert bins["n"].sum() == 300
+        for place in bins.itertuples():
+            assert outline.contains_point((place.predicted, place.n - 0.5))
+            assert not outline.contains_point((place.predicted, place.n + 0.5))
+
+
+def test_roc_points_are_the_rates_at_every_threshold():
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(0, 2, 60), rng.integers(0, 12, 60) / 12  # with ties
+    false_positive, true_positive = reward.roc_points(labels, scores)
+    for threshold, *rates in zip([2.0, *np.unique(scores)[::-1]], false_positive, true_positive, strict=True):
+        taken = scores >= threshold
+        assert rates == pytest.approx([taken[labels == 0].mean(), taken[labels == 1].mean()])
+    assert np.trapezoid(true_positive, false_positive) == pytest.approx(auroc(labels, scores))
+
+
+def legend_numbers(figure):
+    """AUROC and its interval, by variant, as the legend of the ROC tells them."""
+    lines = [text.get_text().split(maxsplit=1) for text in figure.axes[0].get_legend().get_texts()]
+    return {
+        name: [float(number) for number in numbers.replace(",", "").strip().replace("[", "").rstrip("]").split()]
+        for name, numbers in lines
+    }
+
+
+def test_roc_interval_is_bootstrapped_over_problems_not_traces():
+    scores = reward_scores()
+    thrice = {name: pd.concat([table] * 3, ignore_index=True) for name, table in scores.items()}
+    for name, (area, low, high) in legend_numbers(reward.roc_figure(scores)).items():
+        assert area == pytest.approx(auroc(scores[name]["correct"], scores[name]["mean"]), abs=0.005)
+        assert 0.01 < area - low < 0.1
+        assert 0.01 < high - area < 0.1
+        assert legend_numbers(reward.roc_figure(thrice))[name] == [area, low, high]
+
+
+def test_roc_needs_both_classes():
+    with pytest.raises(ValueError, match="both classes"):
+        reward.roc_figure({"token": reward_scores()["token"].assign(correct=True)})
+
+
+def test_training_rings_the_best_epoch_of_each_variant_once():
+    history = pd.concat([part.set_index("epoch", drop=False) for _, part in reward_history().groupby("variant")])
+    for axis in reward.reward_training_figure(history).axes:
+        (rings,) = axis.collections
+        assert rings.get_offsets()[:, 0].tolist() == [3, 3]
+
+
+def test_cost_curves_are_ratios_to_unsteered():
+    axis = FIGURES["cost_curves"]().axes[0]
+    heights = {}
+    for line in axis.lines:
+        heights.setdefault(line.get_color(), []).extend(line.get_ydata())
+    for path, ratio in (("unsteered", 1), ("lrs_token", 1.5), ("lrs_history", 2)):
+        np.testing.assert_allclose(heights[PATH_COLORS[path]], ratio)
+    spans = [segment[:, 1] for area in axis.collections for segment in area.get_segments()]
+    np.testing.assert_allclose(sorted(map(tuple, spans))[-1], [1.8, 2.2])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1\n11", "8\n13", "128\n21"]
+
+
+def test_the_grid_shows_the_rule_of_the_choice():
+    grid = grid_frame(gated=False).assign(standard_error=[0.03, 0.01, 0.0])
+    (axis,) = select.grid_figure(grid).axes
+    (best,) = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert set(best.get_ydata()) == {0.02}
+    bars = [
+        segment for area in axis.collections for segment in area.get_segments() if to_hex(area.get_color()[0]) == LIGHT
+    ]
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], [[-0.01, 0.02], [0.01, 0.02], [0.02, 0.02]])
+    np.testing.assert_allclose([bar[0, 0] for bar in bars], grid["mildness"])
+    (ring,) = [line for line in axis.lines if line.get_markersize() == 10]
+    assert (ring.get_xdata().item(), ring.get_ydata().item()) == (0.05, 0.0)
+    assert [text.get_text() for text in axis.texts] == ["0.5", "1", "2"]
+
+
+def test_show_saves_and_displays(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(style, "display", shown.append)
+    figure = FIGURES["density"]()
+    show(figure, tmp_path / "pocket-3m", "density")
+    assert shown == [figure]
+    assert sorted(path.name for path in (tmp_path / "pocket-3m").iterdir()) == ["density.pdf", "density.png"]
 
 
 def test_a_figure_leaves_the_notebooks_settings_alone():

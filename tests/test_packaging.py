@@ -1,12 +1,16 @@
 """One set of pins: pyproject.toml names the packages, requirements.lock holds versions, environment.yml reads it."""
 
+import ast
+import json
 import re
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -18,7 +22,61 @@ def canonical(name: str) -> str:
 
 
 PINS = {canonical(line.split("==")[0]): line.split("==")[1] for line in LINES}
-DIRECT = [canonical(name) for name in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+NAMED = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+DIRECT = [canonical(name) for names in NAMED.values() for name in names]
+# Named without being imported, and why.
+NOT_IMPORTED = {
+    "beartype": "holds tensors to the shapes that jaxtyping states, in tests",
+    "dvc": "runs the stages",
+    "ipykernel": "is what notebooks run in",
+    "jupyter": "`make notebook`",
+    "math-verify": "waits for the benchmarks of the hub",
+    "mkdocs-material": "the site's theme",
+    "mkdocstrings-python": "the site's API pages, named in mkdocs.yml",
+    "pytest-timeout": "the option `timeout` of pytest",
+    "ruff": "`make lint`",
+}
+UNPINNED = {"setuptools"}  # comes with the environment
+
+
+def sources(*folders: str) -> list[str]:
+    """Code of modules, and of the cells of notebooks."""
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    cells = [
+        cell["source"]
+        for folder in folders
+        for path in (ROOT / folder).glob("*.ipynb")
+        for cell in json.loads(path.read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    return [*(path.read_text() for path in files), *("".join(cell) for cell in cells)]
+
+
+def imported(*folders: str) -> set[str]:
+    """Distributions that are imported there, by their canonical names."""
+    owners = packages_distributions()
+    names = set()
+    for source in sources(*folders):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return {canonical(owner) for name in names - sys.stdlib_module_names for owner in owners.get(name, [])}
+
+
+def required() -> set[str]:
+    """Every distribution that the direct ones need, themselves included."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    waiting = {(name, frozenset[str]()) for name in DIRECT}
+    while waiting:
+        name, extras = waiting.pop()
+        found.add((name, extras))
+        for line in distribution(name).requires or []:
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+                waiting |= {(canonical(needed.name), frozenset(needed.extras))} - found
+    return {name for name, _ in found}
 
 
 def test_lock_has_only_exact_public_pins():
@@ -33,6 +91,11 @@ def test_lock_has_no_accelerator_packages():
     assert [name for name in PINS if re.match(r"nvidia|cuda|cupy|triton|pytorch-triton", name)] == []
 
 
+def test_lock_holds_what_is_needed_and_nothing_else():
+    accelerators = {name for name in required() if re.match(r"nvidia|cuda|triton", name)}
+    assert required() - accelerators - UNPINNED == set(PINS)
+
+
 def test_direct_dependencies_carry_no_versions_of_their_own():
     assert [name for name in DIRECT if not re.fullmatch(r"[a-z0-9-]+", name)] == []
 
@@ -40,6 +103,17 @@ def test_direct_dependencies_carry_no_versions_of_their_own():
 @pytest.mark.parametrize("name", DIRECT)
 def test_direct_dependency_is_locked_and_installed(name: str):
     assert PINS[name] == version(name).split("+")[0]
+
+
+def test_every_direct_dependency_is_imported_or_has_its_reason():
+    unused = set(DIRECT) - imported("lrs", "tests", "notebooks", "docs")
+    assert unused == set(NOT_IMPORTED)
+
+
+def test_the_package_imports_nothing_that_it_does_not_name():
+    """What arrives by chance, as a dependency of a dependency, may leave again."""
+    named = {canonical(name) for name in NAMED[""]}
+    assert imported("lrs", "notebooks") - {"lrs"} <= named
 
 
 def test_conda_environment_takes_its_pins_from_the_lock():

@@ -1,29 +1,28 @@
-"""The README's ten lines run as they stand, on the reasoner and untrained artifacts of the right shapes.
-
-Its tables are of the expected results, and of what `make bench` has measured.
-"""
+"""The README: its ten lines run as they stand, its answer is that of the accepted tables, and it is short."""
 
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
-from lrs.config import SaeSection, load_config
+from lrs.config import SaeSection
 from lrs.learning.sae import train_sae
 from lrs.method.dictionary import save_dictionary
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.models.backbones import load_backbone
+from lrs.report import expected
+from lrs.report.answer import put_block, readme_block
 
 ROOT = Path(__file__).parents[1]
 REASONER = "data/reasoners/pocket-3m"
-README = ROOT / "README.md"
+TEXT = (ROOT / "README.md").read_text()
+MOST_LINES = 80
 
 
 @pytest.fixture
 def example() -> str:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     return next(block for block in blocks if "lrs.steer(" in block)
 
 
@@ -42,50 +41,18 @@ def test_the_example_takes_at_most_ten_lines_and_runs(example, tmp_path, monkeyp
     assert "<think>" in capsys.readouterr().out
 
 
-def points(row: pd.Series, column: str = "delta") -> str:
-    ends = (row[f"{column}_low"], row[f"{column}_high"])
-    return f"{100 * row[column]:+.1f} [{100 * ends[0]:+.1f}, {100 * ends[1]:+.1f}]"
+def test_the_answer_is_that_of_the_accepted_tables(monkeypatch):
+    """`make accept` writes it, and `python -m lrs pages` after an edit of how it is said."""
+    monkeypatch.chdir(ROOT)
+    assert put_block(TEXT, readme_block(expected.EXPECTED)) == TEXT
 
 
-def p_value(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.2g}"
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= MOST_LINES
 
 
-def pooled(profile: str) -> pd.DataFrame:
-    table = pd.read_csv(ROOT / f"data/expected/{profile}/main_results.csv")
-    return table[table["benchmark"] == "pooled"].set_index(["backbone", "decoding", "arm"]).sort_index()
-
-
-def test_the_table_of_profile_cpu_is_the_expected_one():
-    rows, text = pooled("cpu").loc["pocket-3m", "greedy"], README.read_text()
-    assert f"against base at {100 * rows.loc['base', 'accuracy']:.1f}%" in " ".join(text.split())
-    for arm in ("lrs", "lrs_basic", "lrs_history", "cot", "few_shot"):
-        row = rows.loc[arm]
-        cells = f"| {points(row)} | {row['wins']:.0f}/{row['losses']:.0f} | {p_value(row['p_mcnemar'])} |"
-        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{arm}`") and "[" in line)
-        assert line.endswith(cells)
-
-
-def test_the_table_of_profile_full_is_the_expected_one():
-    table, text = pooled("full"), README.read_text()
-    for name in load_config("full").backbones:
-        rows, sampled = table.loc[name, "greedy"], table.loc[name, "sampled"]
-        lrs = rows.loc["lrs"]
-        cells = [name, f"{100 * rows.loc['base', 'accuracy']:.1f}", points(lrs)]
-        cells += [f"{lrs['wins']:.0f}/{lrs['losses']:.0f}", p_value(lrs["p_holm"]), points(sampled.loc["lrs"])]
-        prompted = [(rows, "cot"), (sampled, "cot"), (rows, "few_shot"), (sampled, "few_shot")]
-        cells += [f"{100 * table.loc[arm, 'delta']:+.1f}" for table, arm in prompted]
-        assert f"| {' | '.join(cells)} |" in text
-
-
-def test_the_table_of_costs_is_the_measured_one():
-    table = pd.read_csv(ROOT / "data/efficiency/efficiency.csv").set_index(["path", "model"])
-    lines = README.read_text().splitlines()
-    for path in table.index.unique("path"):
-        cells = []
-        for model in ("pocket-3m", "random-28m"):
-            row = table.loc[path, model]
-            time, low, high = (1 / row[f"ratio_to_unsteered{end}"] for end in ("", "_high", "_low"))
-            cells += [f"{row['tokens_per_s']:,.0f}", f"{time:.2f} [{low:.2f}, {high:.2f}]"]
-        (line,) = (line for line in lines if line.startswith(f"| {path} |"))
-        assert line.endswith(f"| {' | '.join(cells)} |")
+def test_what_it_links_to_exists():
+    """The site's build holds every page to this; this is the one that people meet first."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", TEXT)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

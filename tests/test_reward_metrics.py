@@ -63,7 +63,7 @@ def test_auroc_by_position_rises_where_the_reward_gets_to_know():
             values = [0.5 + 0.2 * (correct - 0.5) * (2 * (i + 0.5) >= length) for i in range(length)]
             traces.append((f"p{problem}", seed, correct, values))
     table = auroc_by_position("history", table_of(traces), bins=2, resamples=50)
-    assert list(table.columns) == ["variant", "position", "auroc", "low", "high"]
+    assert list(table.columns) == ["variant", "position", "n", "auroc", "low", "high"]
     assert table["variant"].tolist() == ["history"] * 2
     assert table["position"].tolist() == [0.25, 0.75]
     assert table["auroc"].tolist() == [0.5, 1.0]

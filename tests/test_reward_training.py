@@ -77,7 +77,7 @@ def test_loss_is_the_balanced_cross_entropy_of_every_real_token():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_learns_what_can_be_learned(trained, variant):
     history = trained[variant].history
-    assert list(history.columns) == ["epoch", "train_loss", "auroc"]
+    assert list(history.columns) == ["epoch", "train_loss", "auroc", "n"]
     assert history["epoch"].tolist() == list(range(1, len(history) + 1))
     assert history["auroc"].max() > 0.9
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]

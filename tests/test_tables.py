@@ -1,7 +1,6 @@
 """Tables on outcomes small enough to count by hand, and the paper's own table."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,6 @@ import pytest
 
 from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import mcnemar_exact, wilson_interval
-from lrs.report import expected
 from lrs.report.comparison import RESULT_COLUMNS, behavior_shares, compare_arms
 from lrs.report.paper import read_paper_table
 from lrs.report.tables import (
@@ -291,47 +289,6 @@ def test_paper_table_says_what_thirty_problems_mean():
     assert (cell.loc["lrs", "ci_low"], cell.loc["lrs", "ci_high"]) == wilson_interval(8, 30)
     # Every printed accuracy is a whole number of problems, up to the printing.
     assert (paper["accuracy"] - paper["successes"] / paper["n"]).abs().max() < 0.001
-
-
-@pytest.fixture
-def project(main_table, tmp_path, monkeypatch):
-    """An empty project with the main table of one profile in place."""
-    monkeypatch.chdir(tmp_path)
-    write_table(main_table, expected.FIGURES / "cpu", "main_results", "caption")
-    return tmp_path
-
-
-def test_accepted_tables_pass_the_check(project):
-    assert expected.check("cpu") == ["data/expected/cpu/main_results.csv does not exist"]
-    for name in (expected.FIGURES / "cpu/pocket/delta.png", expected.EXPECTED / "cpu/stale.png"):
-        name.parent.mkdir(parents=True, exist_ok=True)
-        name.write_text("picture")
-    accepted = [str(path) for path in expected.accept("cpu")]
-    assert accepted == [
-        f"data/expected/cpu/{name}" for name in ("main_results.csv", "main_results.md", "pocket/delta.png")
-    ]
-    assert sorted(path.name for path in expected.EXPECTED.rglob("*.*")) == sorted(Path(name).name for name in accepted)
-    assert expected.check("cpu") == []
-
-
-def test_check_names_each_fault(project):
-    expected.accept("cpu")
-    path = expected.FIGURES / "cpu" / "main_results.csv"
-    table = pd.read_csv(path)
-    table.loc[0, "accuracy"] = 0.99
-    table.loc[1, "arm"] = "cot"
-    table.to_csv(path, index=False)
-    faults = expected.check("cpu")
-    assert len(faults) == 3
-    assert any("pocket countdown test greedy base: accuracy 0.990 outside the expected [" in fault for fault in faults)
-    assert "pocket countdown test greedy lrs: missing row" in faults
-    assert "pocket countdown test greedy cot: unexpected row" in faults
-
-
-def test_accepting_nothing_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="run the profile"):
-        expected.accept("cpu")
 
 
 def test_tables_survive_json(main_table):

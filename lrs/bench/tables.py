@@ -92,7 +92,8 @@ def cost_curves(
         grid: values of batch, length (new tokens), num_steps, d_sae and width.
 
     Returns:
-        columns device, model, quantity, value, path, milliseconds (median over rounds), low, high.
+        columns device, model, quantity, value, path, milliseconds (median over rounds), and ratio, ratio_low and
+        ratio_high: the median and the range of the time over unsteered's of the same round.
     """
     rows = []
     with one_thread(), Progress("bench: cost curves", sum(map(len, grid.values())), "points") as progress:
@@ -109,7 +110,9 @@ def cost_curves(
                 where = {"device": describe_device(fixed.model.device), "model": fixed.name}
                 where |= {"quantity": quantity, "value": value}
                 for path, taken in times.items():
-                    row = {"path": path, "milliseconds": taken.median(), "low": taken.min(), "high": taken.max()}
+                    ratio = taken / times["unsteered"]
+                    row = {"path": path, "milliseconds": taken.median(), "ratio": ratio.median()}
+                    row |= {"ratio_low": ratio.min(), "ratio_high": ratio.max()}
                     rows.append(where | row)
                 progress.advance(note=f"{quantity} {value}")
     return pd.DataFrame(rows)

@@ -4,6 +4,8 @@ Shares, accuracies and effects are fractions in [0, 1] (or differences of such),
 generations belong to one problem, they are not independent; the unit of every interval is the problem.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm, rankdata
@@ -161,6 +163,18 @@ def within_group_auroc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarra
     # Mann-Whitney: the rank sum of the positives, less what they would have against themselves.
     concordant = sums["ranks"] - sums["positives"] * (sums["positives"] + 1) / 2
     return float(concordant.sum() / pairs.sum())
+
+
+def resample_groups(groups: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of a bootstrap over groups, `resamples` times: all rows of as many groups as there are, with replacement.
+
+    Args:
+        groups: (n,) labels, the problem of each row, say.
+    """
+    members = list(pd.Series(np.arange(len(groups))).groupby(np.asarray(groups)).indices.values())
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
 
 
 def calibration_bins(

@@ -109,6 +109,7 @@ def candidate_row(
         "num_steps": setting.num_steps,
         "step_size": setting.step_size,
         "reward_quantile": setting.reward_quantile,
+        "n": len(paired),
         "accuracy": outcomes.groupby("benchmark")["correct"].mean().mean(),
         "delta": difference.groupby(paired["benchmark"]).mean().mean(),
         "delta_low": low,
@@ -136,15 +137,17 @@ def choose_settings(table: pd.DataFrame, outcomes: dict[str, pd.DataFrame]) -> p
     Args:
         table: of `candidate_row`s.
         outcomes: the validation outcomes by the setting's name.
+
+    Returns:
+        The table with mildness; behind, the distance to the arm's best accuracy, and standard_error, that of this
+        distance; and chosen.
     """
     table = table.assign(mildness=table["steered_fraction"] * table["push_ratio"], chosen=False)
     for _, rows in table.groupby("arm", sort=False):
         best = rows.loc[rows["accuracy"].idxmax()]
-        close = [
-            index
-            for index, row in rows.iterrows()
-            if best["accuracy"] - row["accuracy"]
-            <= paired_standard_error(outcomes[best["name"]], outcomes[row["name"]]) + 1e-12
-        ]
-        table.loc[rows.loc[close, "mildness"].idxmin(), "chosen"] = True
+        table.loc[rows.index, "behind"] = best["accuracy"] - rows["accuracy"]
+        errors = [paired_standard_error(outcomes[best["name"]], outcomes[name]) for name in rows["name"]]
+        table.loc[rows.index, "standard_error"] = errors
+        close = table["behind"] <= table["standard_error"] + 1e-12
+        table.loc[rows.loc[close[rows.index], "mildness"].idxmin(), "chosen"] = True
     return table

@@ -1,41 +1,13 @@
 """Figures of 08_bench: what every way to decode and steer costs."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lrs.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LIGHT,
-    PAGE,
-    VERMILLION,
-    categories,
-    draw_intervals,
-    legend_above,
-    marker_handle,
-    panels,
-    styled,
-)
+from lrs.figures.parts import beside, categories, dodge, draw_intervals, legend_above, marker_handle, panels
+from lrs.figures.style import LIGHT, PAGE, PATH_COLORS, PATH_LABELS, count_range, styled
 
-_COLORS = {
-    "hf_generate": GREY,
-    "unsteered": BLACK,
-    "lrs_token": BLUE,
-    "lrs_history": GREEN,
-    "naive": VERMILLION,
-    "naive_history": VERMILLION,
-}
-_LABELS = {
-    "hf_generate": "transformers generate",
-    "unsteered": "our loop, unsteered",
-    "lrs_token": "LRS",
-    "lrs_history": "LRS (history)",
-    "naive": "published loop",
-    "naive_history": "published loop, whole history",
-}
 _QUANTITIES = {
     "batch": "rows side by side",
     "length": "new tokens",
@@ -45,57 +17,75 @@ _QUANTITIES = {
 }
 
 
+def _device(table: pd.DataFrame) -> str:
+    """What it was measured on, in words."""
+    return f"measured on {', '.join(table['device'].unique())} · model {', '.join(table['model'].unique())}"
+
+
+def _log_ticks(axes: Axes, places: list[float], labels: list[str] | None = None) -> None:
+    """A logarithmic horizontal axis with these ticks and no others."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if labels:
+        axes.xaxis.set_ticklabels(labels)
+    else:
+        axes.xaxis.set_major_formatter("{x:g}")
+
+
 @styled
 def speed_figure(costs: pd.DataFrame) -> Figure:
     """Tokens per second over those of our unsteered loop, a panel a workload; bars are the range over rounds.
 
     Args:
-        costs: columns workload, path, tokens_per_s, ratio_to_unsteered and its _low and _high.
+        costs: columns device, model, workload, path, problems, rounds, tokens_per_s, ratio_to_unsteered and its _low
+            and _high.
     """
-    workloads, paths = list(costs["workload"].unique()), list(_LABELS)
+    workloads, paths = list(costs["workload"].unique()), [path for path in PATH_LABELS if path in set(costs["path"])]
     figure, axes = panels(1, len(workloads), PAGE, 0.9 + 0.24 * len(paths), sharey=True)
     for axis, workload in zip(axes[0], workloads, strict=True):
-        rows = costs[costs["workload"] == workload]
         axis.axvline(1, color=LIGHT, linewidth=1, zorder=0)
-        for row in rows.itertuples():
+        for row in costs[costs["workload"] == workload].itertuples():
             place = paths.index(row.path)
             ends = [row.ratio_to_unsteered_low], [row.ratio_to_unsteered_high]
-            draw_intervals(axis, [row.ratio_to_unsteered], [place], *ends, _COLORS[row.path])
-            text, where = f"{row.tokens_per_s:,.0f}", axis.get_yaxis_transform()
-            axis.text(1.02, place, text, transform=where, va="center", fontsize=7, color=GREY)
-        axis.text(1.02, -0.8, "tokens/s", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
-        axis.set(xscale="log", title=workload, xlabel="speed over unsteered")
-        axis.xaxis.set_major_locator(FixedLocator([0.01, 0.03, 0.1, 0.3, 1, 3]))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_locator(NullLocator())
-    categories(axes, [_LABELS[path] for path in paths])
+            draw_intervals(axis, [row.ratio_to_unsteered], [place], *ends, PATH_COLORS[row.path])
+            beside(axis, place, f"{row.tokens_per_s:,.0f}")
+        beside(axis, -0.8, "tokens/s")
+        axis.set(title=workload, xlabel="speed over unsteered")
+        _log_ticks(axis, [0.01, 0.03, 0.1, 0.3, 1, 3])
+    categories(axes, [PATH_LABELS[path] for path in paths])
+    problems, rounds = count_range(costs["problems"], "problems a path"), count_range(costs["rounds"], "rounds")
+    figure.counted = f"{_device(costs)} · {problems} · {rounds}"
     return figure
 
 
 @styled
 def cost_curves_figure(curves: pd.DataFrame) -> Figure:
-    """Milliseconds that a token of every row takes against one quantity at a time; bars are the range over rounds.
+    """Time a token over that of our unsteered loop, against one quantity at a time; bars are the range over rounds.
+
+    Below each value is how many milliseconds unsteered takes for a token of every row.
 
     Args:
-        curves: columns quantity, value, path, milliseconds, low, high.
+        curves: what `lrs.bench.tables.cost_curves` returns.
     """
+    unsteered = curves[curves["path"] == "unsteered"].set_index(["quantity", "value"])["milliseconds"]
     quantities, paths = list(curves["quantity"].unique()), list(curves["path"].unique())
-    figure, axes = panels(2, -(-len(quantities) // 2), PAGE, 4.2, sharey=True)
+    figure, axes = panels(2, -(-len(quantities) // 2), PAGE, 4.4, sharey=True)
     for axis, quantity in zip(axes.flat, quantities, strict=False):
-        part = curves[curves["quantity"] == quantity]
-        for path in paths:
-            points = part[part["path"] == path].sort_values("value")
-            x, y = points["value"], points["milliseconds"]
-            axis.plot(x, y, color=_COLORS[path], linewidth=0.9)
-            draw_intervals(axis, x, y, points["low"], points["high"], _COLORS[path], vertical=True)
-        axis.set(xscale="log", xlabel=_QUANTITIES[quantity])
-        axis.xaxis.set_major_locator(FixedLocator(sorted(part["value"].unique())))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_locator(NullLocator())
-    axes[0, 0].set_ylim(0, 1.05 * curves["high"].max())
+        times = unsteered[quantity].sort_index()
+        apart = (times.index.max() / times.index.min()) ** 0.02  # so that no path hides another
+        for index, path in enumerate(paths):
+            points = curves[(curves["quantity"] == quantity) & (curves["path"] == path)].sort_values("value")
+            x, y = points["value"] * apart ** dodge(index, len(paths), len(paths)), points["ratio"]
+            axis.plot(x, y, color=PATH_COLORS[path], linewidth=0.9)
+            ends = points["ratio_low"], points["ratio_high"]
+            draw_intervals(axis, x, y, *ends, PATH_COLORS[path], vertical=True, size=3.5)
+        _log_ticks(axis, list(times.index), [f"{value:g}\n{taken:.2g}" for value, taken in times.items()])
+        axis.set_xlabel(_QUANTITIES[quantity])
     for axis in axes[:, 0]:
-        axis.set_ylabel("ms a token of every row")
+        axis.set_ylabel("time a token over unsteered")
     for axis in axes.flat[len(quantities) :]:
         axis.set_visible(False)
-    legend_above(figure, [marker_handle(_LABELS[path], _COLORS[path]) for path in paths])
+    legend_above(figure, [marker_handle(PATH_LABELS[path], PATH_COLORS[path]) for path in paths])
+    figure.counted = f"{_device(curves)} · below each value: milliseconds that unsteered takes for a token of every row"
     return figure

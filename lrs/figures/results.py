@@ -1,95 +1,106 @@
 """Figures of 05_steering and 09_paper: what steering does to accuracy and to behavior."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from lrs.figures.style import (
-    BEHAVIOR_LABELS,
-    DECODINGS,
-    GREY,
-    LIGHT,
-    PAGE,
-    arm_color,
-    arm_label,
+from lrs.figures.parts import (
+    beside,
     categories,
     decoding_handles,
+    decodings_in,
     dodge,
     draw_intervals,
     legend_above,
     marker_handle,
     panels,
     percent_axis,
-    styled,
     wrapped,
 )
+from lrs.figures.style import (
+    BEHAVIOR_LABELS,
+    DECODINGS,
+    LIGHT,
+    PAGE,
+    arm_color,
+    arm_label,
+    count_range,
+    styled,
+)
+from lrs.report.comparison import POOLED
 from lrs.tasks.behaviors import BEHAVIORS
 
-_ROW = 0.2  # inches a line of a forest plot
+_ROW = 0.17  # inches a line of a forest plot
+_HEAD, _GAP = 1.2, 0.8  # lines for the name of a block; more of them below the pooled one, which stands apart
 
 
-@styled
-def accuracy_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy of every arm with its interval, a panel a benchmark; open markers are sampled decoding.
+def _count(table: pd.DataFrame) -> str:
+    """How many problems each decoding has in a table with columns decoding, n and perhaps benchmark and seeds."""
+    told = []
+    for decoding in decodings_in(table["decoding"]):
+        part = table[table["decoding"] == decoding]
+        pooled = part["benchmark"] == POOLED
+        text = f"{decoding} {count_range(part.loc[~pooled, 'n'], 'a benchmark')}"
+        text += f", {part.loc[pooled, 'n'].iloc[0]:,} pooled" if pooled.any() else ""
+        samples = part["seeds"].max() if "seeds" in part else 1
+        told.append(f"{text}, {samples} samples each" if samples > 1 else text)
+    return " · ".join(told)
 
-    A title with two numbers of problems gives that of greedy decoding first.
 
-    Args:
-        table: what `lrs.report.tables.main_results` returns.
-    """
-    benchmarks, arms = list(table["benchmark"].unique()), list(table["arm"].unique())
-    decodings = [decoding for decoding in DECODINGS if decoding in set(table["decoding"])]
-    height = 0.5 + _ROW * len(arms) * (0.6 + 0.4 * len(decodings))
-    figure, axes = wrapped(1, len(benchmarks), 0.4, height, sharey=True)
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        part = table[table["benchmark"] == benchmark]
-        for row in part.itertuples():
-            y = arms.index(row.arm) + dodge(decodings.index(row.decoding), len(decodings))
-            color, filled = arm_color(row.arm), row.decoding == "greedy"
-            draw_intervals(axis, [row.accuracy], [y], [row.ci_low], [row.ci_high], color, filled)
-        counts = part.groupby("decoding", sort=False)["n"].first()
-        axis.set_title(f"{benchmark} (n {'/'.join(f'{count:,}' for count in counts.unique())})")
-        percent_axis(axis, "accuracy (%)")
-    categories(axes, [arm_label(arm) for arm in arms])
-    legend_above(figure, decoding_handles(decodings))
-    return figure
+def _draw_side(axes: Axes, part: pd.DataFrame, tops: dict[str, float], decodings: list[str]) -> None:
+    """Some arms of the forest plot: a line an arm below the `tops` of each block."""
+    arms = list(part["arm"].unique())
+    axes.axvline(0, color=LIGHT, linewidth=1, zorder=0)
+    for row in part.itertuples():
+        index = decodings.index(row.decoding)
+        line = tops[row.benchmark] + _HEAD + arms.index(row.arm)
+        y = line + dodge(index, len(decodings), 0.7)
+        filled = row.decoding == "greedy"
+        draw_intervals(axes, [row.delta], [y], [row.delta_low], [row.delta_high], arm_color(row.arm), filled, size=3.5)
+        beside(axes, line, f"{row.wins:.0f}/{row.losses:.0f}", 4 + 38 * index)
+    beside(axes, -1.0, "wins/losses")
+    for index, decoding in enumerate(decodings):
+        beside(axes, 0.2, decoding, 4 + 38 * index)
+    places = [(top + _HEAD + index, arm_label(arm)) for top in tops.values() for index, arm in enumerate(arms)]
+    axes.set_yticks(*map(list, zip(*places, strict=True)))
+    axes.tick_params(axis="y", length=0)
+    percent_axis(axes, "")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 @styled
 def delta_figure(table: pd.DataFrame) -> Figure:
-    """Forest plot: difference to base with bootstrap intervals, a block a benchmark; wins/losses on the right.
+    """Forest plot: difference to base with bootstrap intervals, a block a benchmark, pooled first; wins/losses beside.
+
+    Arms that only ask in another way have a panel with a scale of its own: their losses can be ten times what steering
+    does. Open markers are sampled decoding.
 
     Args:
-        table: what `lrs.report.tables.main_results` returns; the rows of base, which have no delta, are left out.
+        table: of one backbone, what `lrs.report.tables.main_results` returns; the rows of base, which have no delta,
+            are left out.
     """
     table = table.dropna(subset=["delta"])
-    decodings = [decoding for decoding in DECODINGS if decoding in set(table["decoding"])]
-    lines = table[["benchmark", "arm"]].drop_duplicates().reset_index(drop=True)
-    blocks = lines["benchmark"].ne(lines["benchmark"].shift()).cumsum() - 1
-    lines["y"] = lines.index + 1.2 * blocks + 1.0  # a line for the benchmark's name above each block
-    figure, axes = panels(
-        1,
-        len(decodings),
-        PAGE if len(decodings) > 1 else 0.62 * PAGE,
-        0.6 + _ROW * lines["y"].max(),
-        sharex=True,
-        sharey=True,
-    )
-    for axis, decoding in zip(axes[0], decodings, strict=True):
-        axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
-        for row in table[table["decoding"] == decoding].merge(lines).itertuples():
-            draw_intervals(axis, [row.delta], [row.y], [row.delta_low], [row.delta_high], arm_color(row.arm))
-            count = f"{row.wins:.0f}/{row.losses:.0f}"
-            axis.text(1.02, row.y, count, transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
-        axis.text(1.02, 0.0, "wins/losses", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
-        percent_axis(axis, "accuracy minus base (points)")
-        if len(decodings) > 1:
-            axis.set_title(decoding)
-        axis.tick_params(axis="y", length=0)
-    heads = lines.groupby("benchmark", sort=False)["y"].min() - 1.0
-    axes[0, 0].set_yticks([*lines["y"], *heads], [*map(arm_label, lines["arm"]), *heads.index])
-    for label in axes[0, 0].get_yticklabels()[len(lines) :]:
-        label.set_fontweight("bold")
-    axes[0, 0].set_ylim(lines["y"].max() + 0.7, -0.7)
+    decodings = decodings_in(table["decoding"])
+    asking = table["arm_group"] == "prompting"
+    halves = {"steering": table[~asking], "prompting": table[asking]}
+    sides = {title: part for title, part in halves.items() if len(part)}
+    benchmarks = sorted(table["benchmark"].unique(), key=lambda name: name != POOLED)  # stable: the rest as they come
+    block = _HEAD + 0.3 + max(part["arm"].nunique() for part in sides.values())
+    tops = {name: index * block + _GAP * (index > 0) for index, name in enumerate(benchmarks)}
+    height = tops[benchmarks[-1]] + block
+    figure, axes = panels(1, len(sides), PAGE, 0.7 + _ROW * height, width_ratios=(3, 2)[: len(sides)])
+    for axis, (title, part) in zip(axes[0], sides.items(), strict=True):
+        _draw_side(axis, part, tops, decodings)
+        axis.axhspan(-0.5, block - 0.5, color=LIGHT, alpha=0.2, linewidth=0, zorder=-1)
+        axis.set(title=title, ylim=(height - 0.5, -0.5))
+    first = axes[0, 0]
+    for name, top in tops.items():
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 0), "textcoords": "offset points"}
+        first.annotate(name, (0, top + 0.2), **place, ha="right", va="center", weight="bold", annotation_clip=False)
+    figure.supxlabel("accuracy minus base (points)", size="medium")
+    legend_above(figure, decoding_handles(decodings))
+    figure.counted = _count(table)
     return figure
 
 
@@ -102,19 +113,20 @@ def behaviors_figure(shares: pd.DataFrame) -> Figure:
     """
     benchmarks, arms = list(shares["benchmark"].unique()), list(shares["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(shares["decoding"])]
-    height = 0.2 + len(BEHAVIORS) * (0.16 + 0.08 * len(arms))
+    height = 0.3 + len(BEHAVIORS) * (0.08 + 0.06 * len(arms))
     figure, axes = wrapped(len(decodings), len(benchmarks), 0.5, height, sharex=True, sharey=True)
     for axis_row, decoding in zip(axes, decodings, strict=True):
         for axis, benchmark in zip(axis_row, benchmarks, strict=True):
             part = shares[(shares["benchmark"] == benchmark) & (shares["decoding"] == decoding)]
             for place in part.itertuples():
-                y = BEHAVIORS.index(place.behavior) + dodge(arms.index(place.arm), len(arms), 0.75)
-                draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm))
+                y = BEHAVIORS.index(place.behavior) + dodge(arms.index(place.arm), len(arms), 0.8)
+                draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm), size=2.8)
             axis.set_title(f"{benchmark}, {decoding}")
     percent_axis(axes[0, 0], "")
     figure.supxlabel("traces showing it (%)", size="medium")
     categories(axes, [BEHAVIOR_LABELS[behavior] for behavior in BEHAVIORS])
-    legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms], columns=min(6, len(arms)))
+    legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms])
+    figure.counted = _count(shares)
     return figure
 
 
@@ -137,11 +149,12 @@ def paper_figure(paper: pd.DataFrame) -> Figure:
             y = place + dodge(arms.index(row.arm), len(arms), 0.5)
             draw_intervals(axis, [row.accuracy], [y], [row.ci_low], [row.ci_high], arm_color(row.arm))
             if row.arm == "lrs":
-                p = "<0.001" if row.smallest_p < 0.001 else f"{row.smallest_p:.3f}"
-                axis.text(1.02, place, p, transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
-        axis.text(1.02, -0.75, "smallest p", transform=axis.get_yaxis_transform(), va="center", fontsize=7, color=GREY)
+                beside(axis, place, "<0.001" if row.smallest_p < 0.001 else f"{row.smallest_p:.3f}")
+        beside(axis, -0.75, "smallest p")
         axis.set_title(f"{backbone}, as the paper reports it")
         percent_axis(axis, "accuracy (%)")
     categories(axes, [f"{name} (n {n})" for name, n in names.items()])
     legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms])
+    whose = "numbers of Li et al. (arXiv 2606.00726), not ours · Wilson intervals, ours"
+    figure.counted = f"{whose} · {count_range(names, 'problems')}"
     return figure

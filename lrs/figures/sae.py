@@ -2,13 +2,16 @@
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from lrs.figures.style import BLUE, COLUMN, GREY, ORANGE, PAGE, panels, percent_axis, styled
+from lrs.figures.parts import panels, percent_axis
+from lrs.figures.style import BLACK, COLUMN, GREY, PAGE, styled
 
 
 @styled
-def training_figure(history: pd.DataFrame) -> Figure:
+def sae_training_figure(history: pd.DataFrame) -> Figure:
     """Reconstruction loss and share of dead latents over training steps, and explained variance if recorded.
 
     Args:
@@ -18,18 +21,19 @@ def training_figure(history: pd.DataFrame) -> Figure:
     has_variance = "explained_variance" in history
     figure, axes = panels(1, 2 + has_variance, PAGE if has_variance else 0.75 * PAGE, 2.0)
     loss, *others = axes[0]
-    loss.plot(history["step"], history["reconstruction_loss"], color=BLUE)
+    loss.plot(history["step"], history["reconstruction_loss"], color=BLACK)
     loss.set_yscale("log")
     loss.set_ylabel("reconstruction loss (MSE)")
     if has_variance:
-        others[0].plot(history["step"], history["explained_variance"], color=BLUE)
+        others[0].plot(history["step"], history["explained_variance"], color=BLACK)
         percent_axis(others[0], "variance explained (%)", vertical=True)
         others[0].set_ylim(top=1.0)
-    others[-1].plot(history["step"], history["dead_fraction"], color=ORANGE)
+    others[-1].plot(history["step"], history["dead_fraction"], color=BLACK)
     others[-1].set_ylim(bottom=0.0)
     percent_axis(others[-1], "dead latents (%)", vertical=True)
     for axis in axes[0]:
         axis.set_xlabel("step")
+    figure.counted = f"n {history['step'].max():,} steps"
     return figure
 
 
@@ -44,13 +48,14 @@ def density_figure(density: np.ndarray) -> Figure:
     alive = density[density > 0]
     figure, axes = panels(1, 1, COLUMN, 2.1)
     axis = axes[0, 0]
-    lowest = np.floor(np.log10(alive.min())) if alive.size else -6.0
-    axis.hist(alive, bins=np.logspace(min(lowest, -1.0), 0, 41), color=BLUE)
+    lowest = min(np.floor(np.log10(alive.min())) if alive.size else -6.0, -1.0)
     axis.set_xscale("log")
-    axis.set_xlabel("share of tokens on which a latent fires")
-    axis.set_ylabel("latents")
+    sns.histplot(x=alive, bins=np.linspace(lowest, 0, 41), color=GREY, alpha=1, linewidth=0.3, ax=axis)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.set(xlabel="share of tokens on which a latent fires", ylabel="latents", xlim=(10**lowest, 1))
     dead = density.size - alive.size
     figure.legend(
         handles=[], title=f"{dead} of {density.size} latents never fire", loc="outside upper right", title_fontsize=7.5
     ).get_title().set_color(GREY)
+    figure.counted = f"n {density.size:,} latents"
     return figure

@@ -1,24 +1,15 @@
-"""Figure of 04_select: the grid searched on validation."""
+"""Figure of 04_select: the grid searched on validation, and the rule by which one setting was chosen."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lrs.figures.style import (
-    BLACK,
-    LIGHT,
-    PAGE,
-    PALETTE,
-    arm_label,
-    dodge,
-    draw_intervals,
-    legend_above,
-    panels,
-    percent_axis,
-    styled,
-)
+from lrs.figures.parts import draw_intervals, legend_above, panels, percent_axis
+from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
+_LINES = ("-", "--", ":", "-.")
 
 
 def _series_name(values: dict[str, float]) -> str:
@@ -29,36 +20,59 @@ def _series_name(values: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
+def _draw_rule(axes: Axes, part: pd.DataFrame) -> None:
+    """The best setting of an arm, how far below it each other one may lie, and the one that was chosen."""
+    best, chosen = part.loc[part["accuracy"].idxmax(), "delta"], part[part["chosen"]]
+    axes.axhline(best, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    if "standard_error" in part:
+        bars = {"color": LIGHT, "linewidth": 7, "alpha": 0.6, "zorder": 0}
+        axes.vlines(part["mildness"], best - part["standard_error"], best, **bars)
+    axes.plot(chosen["mildness"], chosen["delta"], "o", color=BLACK, mfc="none", markersize=10)
+
+
 @styled
 def grid_figure(grid: pd.DataFrame) -> Figure:
-    """Validation difference to base against step size, a panel an arm, a colour a setting; the chosen one ringed.
+    """Validation difference to base against the mean push a token, a panel an arm, a line a setting of K and gate.
+
+    Shows the rule: of the settings within one paired standard error (grey bars) of the best (dashed), the mildest,
+    which is the leftmost, is chosen (ringed). Small numbers are step sizes.
 
     Args:
-        grid: columns arm, step_size, num_steps, reward_quantile (NaN where there is no gate), delta, delta_low,
-            delta_high, chosen, and perhaps confidence_quantile; deltas are fractions.
+        grid: columns arm, step_size, num_steps, reward_quantile (NaN where there is no gate), accuracy, delta,
+            delta_low, delta_high, mildness (||dh||/||h||, mean over tokens), chosen, and perhaps confidence_quantile,
+            standard_error (paired, of the difference to the arm's best) and n (problems); all are fractions.
     """
-    arms, sizes = list(grid["arm"].unique()), sorted(grid["step_size"].unique())
+    arms = list(grid["arm"].unique())
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
+    names = grid[columns].apply(lambda row: _series_name(row.to_dict()), axis=1)
+    lines = {name: _LINES[index % len(_LINES)] for index, name in enumerate(sorted(names.unique()))}
     figure, axes = panels(1, len(arms), max(0.5 * PAGE, min(PAGE, 2.4 * len(arms))), 2.6, sharey=True)
-    settings = grid[columns].drop_duplicates().sort_values(columns, na_position="first")
-    names = [_series_name(setting) for setting in settings.to_dict("records")]
-    colors = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
     for axis, arm in zip(axes[0], arms, strict=True):
         axis.axhline(0, color=LIGHT, linewidth=1, zorder=0)
-        part = grid[grid["arm"] == arm]
-        series = list(part.groupby(columns, dropna=False))
-        for index, (key, points) in enumerate(series):
-            points = points.sort_values("step_size")
-            color = colors[_series_name(dict(zip(columns, key, strict=True)))]
-            x = [sizes.index(size) + dodge(index, len(series), 0.5) for size in points["step_size"]]
-            axis.plot(x, points["delta"], color=color, linewidth=0.8, alpha=0.6)
-            draw_intervals(axis, x, points["delta"], points["delta_low"], points["delta_high"], color, vertical=True)
-            ringed = [place for place, chosen in zip(x, points["chosen"], strict=True) if chosen]
-            axis.plot(ringed, points.loc[points["chosen"], "delta"], "o", color=BLACK, mfc="none", markersize=10)
-        axis.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
-        axis.set(xlabel="step size", title=arm_label(arm), xlim=(-0.5, len(sizes) - 0.5))
+        part, color = grid[grid["arm"] == arm].sort_values("mildness"), arm_color(arm)
+        _draw_rule(axis, part)
+        for name, points in part.groupby(names, sort=False):
+            axis.plot(points["mildness"], points["delta"], color=color, linestyle=lines[name], linewidth=0.8, alpha=0.6)
+        ends = part["delta_low"], part["delta_high"]
+        draw_intervals(axis, part["mildness"], part["delta"], *ends, color, vertical=True)
+        for row in part.itertuples():
+            place = {"xytext": (6, 4), "textcoords": "offset points"}
+            axis.annotate(f"{row.step_size:g}", (row.mildness, row.delta), **place, fontsize=6.5, color=GREY)
+        axis.set_title(arm_label(arm))
+        axis.margins(x=0.15)
+        percent_axis(axis, "")
+    figure.supxlabel("mean push a token (% of the residual stream's norm)", size="medium")
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))
     percent_axis(axes[0, 0], "accuracy minus base (points)", vertical=True)
-    handles = [Line2D([], [], color=color, marker="o", markersize=4, label=name) for name, color in colors.items()]
-    ring = Line2D([], [], color=BLACK, marker="o", mfc="none", markersize=8, linestyle="", label="chosen")
-    legend_above(figure, [*handles, ring], columns=min(4, len(handles) + 1))
+    shown = [Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="best")]
+    if "standard_error" in grid:
+        shown.append(
+            Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="one paired standard error")
+        )
+    shown.append(Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen: the mildest"))
+    series = [Line2D([], [], color=GREY, linestyle=line, linewidth=0.8, label=name) for name, line in lines.items()]
+    legend_above(figure, shown + series * (len(series) > 1), columns=len(arms) + 1)
+    counted = [count_range(grid["n"], "validation problems")] if "n" in grid else []
+    figure.counted = " · ".join([*counted, "small numbers: step size"])
     return figure

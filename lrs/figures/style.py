@@ -1,28 +1,28 @@
-"""How every figure looks, and how it is saved: one colour an arm and a behavior, byte-identical files.
+"""How every figure looks, what it tells of its numbers, and how it is saved: one colour a thing, byte-identical files.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart. Widths are those of a two-column page.
 """
 
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Collection
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
+from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from PIL import Image
 
+from lrs.config import Config
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
 
 COLUMN, PAGE = 3.4, 7.0  # inches
-ABREAST = 3  # panels that stand side by side on a page
 
 BLACK, GREY, LIGHT = "#222222", "#777777", "#bbbbbb"
 ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK)
 
 ARM_COLORS = {
     "base": BLACK,
@@ -42,12 +42,37 @@ ARM_LABELS = {
     "lrs": "LRS",
     "lrs_history": "LRS (history)",
 }
+REWARD_COLORS = {"token": ARM_COLORS["lrs"], "history": ARM_COLORS["lrs_history"]}  # of the arm that climbs it
+PATH_COLORS = {
+    "hf_generate": GREY,
+    "unsteered": ARM_COLORS["base"],
+    "lrs_token": REWARD_COLORS["token"],
+    "lrs_history": REWARD_COLORS["history"],
+    **dict.fromkeys(("unsteered_no_bands", "lrs_token_no_bands", "lrs_history_no_bands"), GREY),
+    **dict.fromkeys(("lrs_token_all_rows", "lrs_history_all_rows"), GREY),
+    "naive": ARM_COLORS["lrs_published"],
+    "naive_history": ARM_COLORS["lrs_published"],
+}
+PATH_LABELS = {
+    "hf_generate": "transformers generate",
+    "unsteered": "our loop, unsteered",
+    "lrs_token": ARM_LABELS["lrs"],
+    "lrs_history": ARM_LABELS["lrs_history"],
+    "unsteered_no_bands": "unsteered, no bands",
+    "lrs_token_no_bands": "LRS, no bands",
+    "lrs_history_no_bands": "LRS (history), no bands",
+    "lrs_token_all_rows": "LRS, all rows ascend",
+    "lrs_history_all_rows": "LRS (history), all rows ascend",
+    "naive": "published loop",
+    "naive_history": "published loop, whole history",
+}
 BEHAVIOR_COLORS = {VERIFICATION: BLUE, BACKTRACKING: VERMILLION, SUBGOAL_SETTING: GREEN, BACKWARD_CHAINING: PURPLE}
 BEHAVIOR_LABELS = {behavior: behavior.replace("_", " ") for behavior in BEHAVIORS}
 CORRECT_COLORS = {True: BLUE, False: VERMILLION}
 CORRECT_LABELS = {True: "correct", False: "wrong"}
 DECODINGS = ("greedy", "sampled")  # drawn as a filled and as an open marker
 
+SMOKE_MARK = "SMOKE: not the paper's numbers"
 STYLE = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -64,20 +89,13 @@ STYLE = {
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
 }
+_FOOT_SIZE, _FOOT_LINE = 6.5, 0.11  # points; inches a line
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator of every figure function: draw under `STYLE` whatever the notebook has set, and settle the layout."""
+class Sheet(Figure):
+    """A figure that knows what it counted (`n 360 traces of 120 problems`, say), as told at its foot."""
 
-    @wraps(draw)
-    def drawn(*arguments: object, **options: object) -> Figure:
-        with plt.rc_context(STYLE):
-            figure = draw(*arguments, **options)
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # constrained layout moves a little at every draw: files would differ
-        return figure
-
-    return drawn
+    counted: str = ""
 
 
 def arm_color(arm: str) -> str:
@@ -90,95 +108,84 @@ def arm_label(arm: str) -> str:
     return ARM_LABELS.get(arm, arm.replace("_", " "))
 
 
-def panels(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, np.ndarray]:
-    """A figure of `width` x `height` inches and its (rows, columns) axes.
+def count_range(counts: Collection[int] | pd.Series, unit: str) -> str:
+    """`n 500 problems`, or `n 30 to 500 problems` where several counts differ."""
+    low, high = min(counts), max(counts)
+    return f"n {low:,} {unit}" if low == high else f"n {low:,} to {high:,} {unit}"
 
-    It is closed for pyplot, so that a notebook shows it once, where it is returned, and memory is given back.
+
+def styled(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:
+    """Decorator of every figure function: draws under `STYLE` whatever the notebook has set, and settles the layout.
+
+    It gives the function a keyword `about`: the configuration that the numbers were made with, or any text. The line
+    at the foot of the figure tells of it and of what the function counted in the table it drew.
     """
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
-    plt.close(figure)
-    return figure, axes
+
+    @wraps(draw)
+    def drawn(*arguments: object, about: Config | str = "", **options: object) -> Sheet:
+        with plt.rc_context(STYLE):
+            figure = draw(*arguments, **options)
+            strip = _write_foot(figure, " · ".join(filter(None, [_provenance(about), figure.counted])))
+            if isinstance(about, Config) and about.profile == "smoke":
+                _mark(figure, SMOKE_MARK)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # constrained layout moves a little at every draw: files would differ
+            if label := figure.get_supxlabel():
+                figure.supxlabel(label, y=strip + 0.01, size="medium")  # the layout leaves it at the very bottom
+        return figure
+
+    return drawn
 
 
-def wrapped(rows: int, count: int, around: float, each: float, **options: object) -> tuple[Figure, np.ndarray]:
-    """A page of `rows` times `count` panels, each row broken into lines of at most `ABREAST`, and (rows, count) axes.
-
-    Lines are `each` inches high, and `around` is left for legends and labels.
-    """
-    columns = min(count, ABREAST)
-    lines = -(-count // columns)
-    figure, axes = panels(rows * lines, columns, PAGE, around + rows * lines * each, **options)
-    by_row = axes.reshape(rows, lines * columns)
-    for axis in by_row[:, count:].flat:
-        axis.set_visible(False)
-    for above in by_row[-1, count - columns : count]:
-        above.tick_params(labelbottom=True)  # nothing but empty places below it
-    return figure, by_row[:, :count]
+def _provenance(about: Config | str) -> str:
+    if isinstance(about, str):
+        return about
+    return f"{about.backbone_name} · profile {about.profile} · seed {about.seed}"
 
 
-def draw_intervals(axes: Axes, x, y, low, high, color: str, filled: bool = True, vertical: bool = False) -> None:
-    """Dots with the interval low..high along x (or along y); arrays of one shape."""
-    x, y, low, high = (np.asarray(values, dtype=float) for values in (x, y, low, high))
-    center = y if vertical else x
-    spread = np.stack([np.maximum(center - low, 0.0), np.maximum(high - center, 0.0)])
-    axes.errorbar(
-        x,
-        y,
-        **{"yerr" if vertical else "xerr": spread},
-        fmt="o",
-        color=color,
-        markerfacecolor=color if filled else "white",
-        markersize=4,
-        markeredgewidth=1.0,
-        elinewidth=1.1,
-        capsize=0,
-    )
+def _write_foot(figure: Sheet, text: str) -> float:
+    """Add a strip of grey text below all else, by which the figure grows; the strip's share of its height."""
+    if not text:
+        return 0.0
+    width, height = figure.get_size_inches()
+    foot = figure.text(0.04 / width, 0, text, va="bottom", fontsize=_FOOT_SIZE, color=GREY, gid="foot")
+    letters = len(text)
+    while foot.get_window_extent().x1 > figure.bbox.x1 - 0.04 * figure.dpi:
+        letters -= 1
+        foot.set_text("\n".join(textwrap.wrap(text, letters)))
+    strip = _FOOT_LINE * (foot.get_text().count("\n") + 1.5)
+    figure.set_size_inches(width, height + strip)
+    foot.set_y(0.04 / (height + strip))
+    share = strip / (height + strip)
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    return share
 
 
-def dodge(index: int, count: int, width: float = 0.6) -> float:
-    """Offset of item `index` of `count` that share a place on an axis, symmetric about 0 and within `width`."""
-    return (index - (count - 1) / 2) * width / count
-
-
-def marker_handle(label: str, color: str = GREY, filled: bool = True) -> Line2D:
-    """A legend entry for dots drawn by `draw_intervals`."""
-    face = color if filled else "white"
-    return Line2D([], [], marker="o", linestyle="", markersize=4, color=color, markerfacecolor=face, label=label)
-
-
-def decoding_handles(decodings: Iterable[str]) -> list[Line2D]:
-    """Legend entries that tell filled from open markers; none where there is one decoding only."""
-    present = [decoding for decoding in DECODINGS if decoding in set(decodings)]
-    return [marker_handle(name, filled=name == "greedy") for name in present] if len(present) > 1 else []
-
-
-def legend_above(figure: Figure, handles: list, columns: int | None = None) -> None:
-    """One legend for the whole figure, outside the axes and above them."""
-    if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), handletextpad=0.3)
-
-
-def percent_axis(axes: Axes, label: str, vertical: bool = False) -> None:
-    """Label an axis that holds fractions in percent."""
-    axis = axes.yaxis if vertical else axes.xaxis
-    axis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:.6g}".replace("-", "\N{MINUS SIGN}")))
-    axis.set_label_text(label)
-
-
-def categories(axes: np.ndarray, labels: list[str]) -> None:
-    """Name the places 0, 1, ... of the vertical axis, which all `axes` share; the first on top."""
-    axes.flat[0].set_yticks(range(len(labels)), labels)
-    axes.flat[0].set_ylim(len(labels) - 0.45, -0.55)
-    for axis in axes.flat:
-        axis.tick_params(axis="y", length=0)
+def _mark(figure: Sheet, text: str) -> None:
+    """Write across the whole figure, so that no crop of it goes without."""
+    size = 3.0 * figure.get_size_inches()[0]  # points, at which the text is nearly as long as the figure is wide
+    look = {"color": VERMILLION, "alpha": 0.35, "weight": "bold", "rotation": 12, "zorder": 10}
+    figure.text(0.5, 0.5, text, size=size, ha="center", va="center", **look)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `name`.png (200 dots an inch) and `name`.pdf to `folder`, without date or version of the program."""
+    """Write `name`.png (200 dots an inch) and `name`.pdf to `folder`, without date or version of the program.
+
+    Pictures are kept in git, so they have a palette of 256 colours: no colour moves visibly, and they are a third as
+    large.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with plt.rc_context(STYLE):
-        figure.savefig(paths[0], metadata={"Software": None})
+        figure.savefig(drawn := BytesIO(), format="png")
+        picture = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+        picture.save(paths[0], optimize=True)
         figure.savefig(paths[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return paths
+
+
+def show(figure: Figure, folder: Path, name: str) -> None:
+    """Save a figure that was just drawn (see `save_figure`), and show it in the notebook."""
+    save_figure(figure, folder, name)
+    display(figure)

@@ -4,19 +4,12 @@ import html
 import re
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lrs.core.statistics import shares_by
-from lrs.figures.style import (
-    BEHAVIOR_COLORS,
-    BEHAVIOR_LABELS,
-    BLUE,
-    COLUMN,
-    CORRECT_COLORS,
-    CORRECT_LABELS,
-    DECODINGS,
-    GREY,
+from lrs.figures.parts import (
     categories,
     decoding_handles,
     dodge,
@@ -25,8 +18,18 @@ from lrs.figures.style import (
     marker_handle,
     panels,
     percent_axis,
-    styled,
     wrapped,
+)
+from lrs.figures.style import (
+    ARM_COLORS,
+    BEHAVIOR_COLORS,
+    BEHAVIOR_LABELS,
+    COLUMN,
+    CORRECT_COLORS,
+    CORRECT_LABELS,
+    DECODINGS,
+    GREY,
+    styled,
 )
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 
@@ -64,6 +67,10 @@ def _with_decoding(traces: pd.DataFrame) -> pd.DataFrame:
     return traces.assign(decoding=traces["seed"].eq(0).map({True: "greedy", False: "sampled"}))
 
 
+def _count(traces: pd.DataFrame) -> str:
+    return f"n {len(traces):,} traces of {traces['problem_id'].nunique():,} problems"
+
+
 @styled
 def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figure:
     """Share of traces that show each behavior, by benchmark, correctness and decoding, with Wilson intervals.
@@ -91,41 +98,51 @@ def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figu
     categories(axes, [BEHAVIOR_LABELS[behavior] for behavior in BEHAVIORS])
     handles = [marker_handle(CORRECT_LABELS[correct], CORRECT_COLORS[correct]) for correct in (True, False)]
     legend_above(figure, handles + decoding_handles(traces["decoding"]))
+    figure.counted = _count(traces)
     return figure
 
 
 @styled
 def length_figure(traces: pd.DataFrame, max_new_tokens: int) -> Figure:
-    """Histogram of generated tokens by correctness, with a dotted line at the budget, where a trace is truncated."""
+    """Histogram of generated tokens by correctness, with a dotted line at the budget, where a trace is truncated.
+
+    Args:
+        traces: columns problem_id, benchmark, correct, tokens, finish_reason.
+    """
     benchmarks = list(traces["benchmark"].unique())
     figure, axes = wrapped(1, len(benchmarks), 0.4, 1.7, sharex=True)
     for axis, benchmark in zip(axes[0], benchmarks, strict=True):
         part = traces[traces["benchmark"] == benchmark]
-        for correct, color in CORRECT_COLORS.items():
-            tokens = part.loc[part["correct"] == correct, "tokens"]
-            axis.hist(tokens, bins=40, range=(0, max_new_tokens), histtype="stepfilled", color=color, alpha=0.25)
-            axis.hist(tokens, bins=40, range=(0, max_new_tokens), histtype="step", color=color)
+        bins = {"bins": 40, "binrange": (0, max_new_tokens), "element": "step", "legend": False}
+        sns.histplot(part, x="tokens", hue="correct", palette=CORRECT_COLORS, **bins, ax=axis)
+        axis.set(xlabel="", ylabel="")
         axis.axvline(max_new_tokens, color=GREY, linestyle=":", linewidth=1)
         truncated = (part["finish_reason"] == "truncated").mean()
-        axis.set_title(f"{benchmark} ({truncated:.0%} truncated)")
+        axis.set_title(f"{benchmark}\n{truncated:.0%} truncated")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     figure.supxlabel("generated tokens", size="medium")
     figure.supylabel("traces", size="medium")
     legend_above(figure, [marker_handle(CORRECT_LABELS[correct], color) for correct, color in CORRECT_COLORS.items()])
+    figure.counted = _count(traces)
     return figure
 
 
 @styled
 def accuracy_by_decoding(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figure:
-    """Accuracy of the frozen reasoner per benchmark, greedy and sampled, with Wilson intervals over problems."""
+    """Accuracy of the frozen reasoner per benchmark, greedy and sampled, with Wilson intervals over problems.
+
+    Args:
+        traces: columns problem_id, benchmark, seed (0 greedy, others sampled), correct.
+    """
     shares = shares_by(_with_decoding(traces), ["benchmark", "decoding"], "correct", confidence_level)
     benchmarks = list(shares["benchmark"].unique())
     figure, axes = panels(1, 1, COLUMN, 0.9 + 0.35 * len(benchmarks))
     for place in shares.itertuples():
         y = benchmarks.index(place.benchmark) + dodge(DECODINGS.index(place.decoding), len(DECODINGS))
         filled = place.decoding == "greedy"
-        draw_intervals(axes[0, 0], [place.share], [y], [place.low], [place.high], BLUE, filled)
+        draw_intervals(axes[0, 0], [place.share], [y], [place.low], [place.high], ARM_COLORS["base"], filled)
     categories(axes, benchmarks)
     percent_axis(axes[0, 0], "accuracy (%)")
     legend_above(figure, decoding_handles(shares["decoding"]))
+    figure.counted = _count(traces)
     return figure

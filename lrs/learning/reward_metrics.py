@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrs.core.statistics import auroc, expected_calibration_error, within_group_auroc
+from lrs.core.statistics import auroc, expected_calibration_error, resample_groups, within_group_auroc
 
 
 def trace_scores(heldout: pd.DataFrame) -> pd.DataFrame:
@@ -40,25 +40,23 @@ def auroc_by_position(
     """AUROC along a trace, by relative position, with percentile bootstrap intervals over problems.
 
     Returns:
-        A row a bin that holds both classes: variant, position (centre of the bin, 0..1), auroc, low, high.
+        A row a bin that holds both classes: variant, position (centre of the bin, 0..1), n (problems), auroc, low,
+        high.
     """
     relative = (heldout["position"] + 0.5) / heldout["length"]
     binned = heldout.assign(bin=np.minimum((relative * bins).astype(int), bins - 1))
-    rng = np.random.default_rng(0)
     rows = []
     for number, tokens in binned.groupby("bin"):
         correct, probability = tokens["correct"].to_numpy(), tokens["probability"].to_numpy()
         if correct.all() or not correct.any():
             continue
-        members = list(tokens.reset_index(drop=True).groupby("problem_id").indices.values())
-        draws = []
-        for _ in range(resamples):
-            rows_drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-            if 0 < correct[rows_drawn].mean() < 1:
-                draws.append(auroc(correct[rows_drawn], probability[rows_drawn]))
+        draws = [
+            auroc(correct[drawn], probability[drawn])
+            for drawn in resample_groups(tokens["problem_id"].to_numpy(), resamples, seed=int(number))
+            if 0 < correct[drawn].mean() < 1
+        ]
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
         centre = (number + 0.5) / bins
-        rows.append(
-            {"variant": variant, "position": centre, "auroc": auroc(correct, probability), "low": low, "high": high}
-        )
+        row = {"variant": variant, "position": centre, "n": tokens["problem_id"].nunique()}
+        rows.append(row | {"auroc": auroc(correct, probability), "low": low, "high": high})
     return pd.DataFrame(rows)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class TrainedReward:
     """A reward model, its training curve, and its scores on the problems held out for early stopping.
 
-    `history`: epoch, train_loss, auroc. `heldout`: a row a token with problem_id, seed, position (from 0),
-    length (tokens of the trace), correct (of the trace), probability.
+    `history`: epoch, train_loss, auroc, n (held-out problems). `heldout`: a row a token with problem_id, seed,
+    position (from 0), length (tokens of the trace), correct (of the trace), probability.
     """
 
     model: LatentRewardModel
@@ -106,6 +106,7 @@ def train_reward(
     model.to(resolve_device(device)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     best_state, history = {}, []
+    problems = len(np.unique(latents.problem_ids[heldout]))
     with Progress(f"reward: {variant}", config.epochs * len(training), "traces") as progress:
         for epoch in range(1, config.epochs + 1):
             losses = []
@@ -119,7 +120,9 @@ def train_reward(
             scores = score_traces(model.eval(), latents, heldout, config.batch_size)
             model.train()
             reached = auroc(scores["correct"].to_numpy(), scores["probability"].to_numpy())
-            history.append({"epoch": epoch, "train_loss": torch.stack(losses).mean().item(), "auroc": reached})
+            history.append(
+                {"epoch": epoch, "train_loss": torch.stack(losses).mean().item(), "auroc": reached, "n": problems}
+            )
             best = max(range(len(history)), key=lambda i: history[i]["auroc"])
             if best == len(history) - 1:
                 best_state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

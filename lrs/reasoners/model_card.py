@@ -188,6 +188,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     """
     recipe, origin = load_recipe(folder), pretraining_of(folder)
     reinforced = isinstance(recipe, ReinforcementRecipe)
+    about = f"{folder.name} · seed {recipe.seed}"
     parent = _report_of(folder.parent / recipe.parent) if reinforced else None
     backbone = load_backbone(str(folder), device)
     report, examples = _report(backbone, config, origin.instruction)
@@ -197,13 +198,13 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     training = json.loads((folder / "training.json").read_text())
     if not reinforced:
         made = _pretrained(recipe, size)
-        figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv")), "loss", "training loss"
+        figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv"), about=about), "loss", "training loss"
         beside = f"""How often the tutor itself is right, by its style, at the difficulty it was trained at:
 
 {tutor_accuracy(recipe, config.seed).to_markdown(index=False)}"""
     else:
         made = _reinforced(recipe, size)
-        figure = learning_figure(pd.read_csv(folder / "curve.csv"))
+        figure = learning_figure(pd.read_csv(folder / "curve.csv"), about=about)
         name, caption = "curve", "right answers and behaviors by step"
         beside = f"""Before and after reinforcement learning, on the same problems and with the same random numbers:
 

@@ -26,6 +26,11 @@ _CONTRAST = ["delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", 
 RESULT_COLUMNS = [*_NAME, *_LEVEL, *_CONTRAST, "tokens", "truncated", "steered_fraction"]
 
 
+def is_primary(table: pd.DataFrame) -> pd.Series:
+    """Which rows of `compare_arms` are the contrasts declared beforehand, one a backbone."""
+    return (table[list(PRIMARY)] == pd.Series(PRIMARY)).all(axis=1)
+
+
 def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Correctness as 0/1, one row a (benchmark, problem, seed) and one column an arm, `reference` first."""
     arms = list(outcomes["arm"].unique())
@@ -142,6 +147,5 @@ def compare_arms(
                 contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
-    primary = (table[list(PRIMARY)] == pd.Series(PRIMARY)).all(axis=1)
     tested = table["p_mcnemar"].where(table["arm_group"] != "placebo").astype(float)
-    return table.assign(p_holm=tested.groupby(primary).transform(lambda family: holm(family.to_numpy())))
+    return table.assign(p_holm=tested.groupby(is_primary(table)).transform(lambda family: holm(family.to_numpy())))

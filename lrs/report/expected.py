@@ -1,47 +1,132 @@
-"""Expected tables: what another machine's run is compared with."""
+"""What a run is compared with: its tables, pictures and notebooks as they were accepted, and digests of its outputs.
 
+`data/expected` has no other writer. What people read of it (`results.md`, and the answer in the README) is computed
+from its tables, so that no prose can be out of date.
+"""
+
+import hashlib
 import shutil
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from lrs.core.store import write_text
+from lrs.report.answer import put_block, readme_block
+from lrs.report.pages import read_accepted, results_page
+
 EXPECTED = Path("data/expected")
-FIGURES = Path("figures")
+README = Path("README.md")
+_OUTPUTS = "outputs.sha256"
+_KEPT = (".csv", ".md", ".png")  # .tex and .pdf say the same
 _KEYS = ["backbone", "benchmark", "split", "decoding", "arm"]
 
 
-def accept(profile: str) -> list[Path]:
-    """Make the tables and pictures under `figures/<profile>/` the expected ones, instead of any before them.
+class Comparison(NamedTuple):
+    """A run beside the accepted one, in lines for people.
 
-    This is the only writer of `data/expected/`.
+    `moved` tells which outputs have other bytes, which is no fault: another kind of machine rounds in another way.
+    `faults` are accuracies outside their intervals, and rows or tables that are missing or were not expected.
+    """
+
+    moved: list[str]
+    faults: list[str]
+
+
+def accept(profile: str, home: Path = Path()) -> None:
+    """Make what a profile has written the expected, instead of any before it, and write the pages anew.
+
+    The executed notebooks are kept of the repository's own profile alone: those of profiles that run in a copy have
+    several backbones, and megabytes.
+
+    Args:
+        home: the folder in which the profile ran: this one, or a copy of it.
 
     Raises:
-        FileNotFoundError: the profile has no main table.
+        FileNotFoundError: the profile has no main table or no data there.
     """
-    source = FIGURES / profile
-    if not (source / "main_results.csv").exists():
-        raise FileNotFoundError(f"{source / 'main_results.csv'} does not exist: run the profile before accepting it")
+    figures, notebooks = home / "figures" / profile, home / "notebooks/executed" / profile
+    for needed in (figures / "main_results.csv", home / "data" / profile):
+        if not needed.exists():
+            raise FileNotFoundError(f"{needed} does not exist: run the profile {profile} before accepting it")
     target = EXPECTED / profile
     shutil.rmtree(target, ignore_errors=True)
-    kept = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.suffix in (".csv", ".md", ".png")]
-    for path in kept:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / path, target / path)
-    return [target / path for path in kept]
+    for path in sorted(figures.rglob("*")):
+        if path.suffix in _KEPT:
+            _copy(path, target / path.relative_to(figures))
+    if home == Path():
+        for path in sorted(notebooks.rglob("*.ipynb")):
+            _copy(path, target / "notebooks" / path.relative_to(notebooks))
+    lines = (f"{digest}  {name}\n" for name, digest in digests_of_outputs(profile, home).items())
+    write_text(target / _OUTPUTS, "".join(lines))
+    write_pages()
 
 
-def check(profile: str) -> list[str]:
-    """Compare each accuracy of the main table with the expected one, which must hold it in its interval.
+def write_pages() -> None:
+    """Write the results page of every accepted profile, and the answer in the README, from the accepted tables."""
+    for table in sorted(EXPECTED.glob("*/main_results.csv")):
+        write_text(table.with_name("results.md"), results_page(read_accepted(table.parent)))
+    if README.exists():
+        write_text(README, put_block(README.read_text(), readme_block(EXPECTED)))
 
-    Returns:
-        one line a fault: an accuracy outside [ci_low, ci_high], a row missing or unexpected, a table missing.
+
+def digests_of_outputs(profile: str, home: Path = Path()) -> dict[str, str]:
+    """SHA-256 of every file that says something about results, by its path from `home`, sorted.
+
+    That is all data that the stages made, and the tables; not what a stage was made from (`plan.json`, which changes
+    with the code), nor pictures and notebooks, which only show these.
     """
-    found, expected = (folder / profile / "main_results.csv" for folder in (FIGURES, EXPECTED))
-    if absent := [f"{path} does not exist" for path in (found, expected) if not path.exists()]:
+    found = {path.relative_to(home).as_posix(): path for path in _outputs(profile, home)}
+    return {name: hashlib.sha256(found[name].read_bytes()).hexdigest() for name in sorted(found)}
+
+
+def _outputs(profile: str, home: Path) -> Iterator[Path]:
+    for path in (home / "data" / profile).rglob("*"):
+        parts = path.relative_to(home).parts
+        # a name with a leading dot is a scratch file of a run that was killed
+        if path.is_file() and path.name != "plan.json" and not any(part.startswith(".") for part in parts):
+            yield path
+    yield from (home / "figures" / profile).rglob("*.csv")
+
+
+def check(profile: str, home: Path = Path()) -> Comparison:
+    """Compare a run with the accepted one: bytes of outputs, and each accuracy with its expected interval.
+
+    Args:
+        home: the folder in which the profile ran.
+    """
+    return Comparison(_moved(profile, home), _faults(profile, home))
+
+
+def _moved(profile: str, home: Path) -> list[str]:
+    """A line a folder in which a file differs from the accepted one, is missing, or is new; and how many there are."""
+    path = EXPECTED / profile / _OUTPUTS
+    if not path.exists():
+        return [f"there is no {path} to compare bytes with"]
+    split = (line.split("  ", 1) for line in path.read_text().splitlines())
+    expected = {name: digest for digest, name in split}
+    found = digests_of_outputs(profile, home)
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for name in expected.keys() | found.keys():
+        how = "new" if name not in expected else "missing" if name not in found else "differs"
+        counts[Path(name).parent.as_posix()][how] += found.get(name) != expected.get(name)
+    lines = [
+        f"{folder}: " + ", ".join(f"{count} {how}" for how, count in sorted(kinds.items()) if count)
+        for folder, kinds in sorted(counts.items())
+        if sum(kinds.values())
+    ]
+    same = sum(found.get(name) == digest for name, digest in expected.items())
+    return [f"{same} of {len(expected)} outputs are the accepted ones, byte for byte", *lines]
+
+
+def _faults(profile: str, home: Path) -> list[str]:
+    paths = [folder / profile / "main_results.csv" for folder in (home / "figures", EXPECTED)]
+    if absent := [f"{path} does not exist" for path in paths if not path.exists()]:
         return absent
-    merged = pd.read_csv(expected).merge(
-        pd.read_csv(found), on=_KEYS, how="outer", indicator="side", suffixes=("_expected", "")
-    )
+    found, expected = map(pd.read_csv, paths)
+    merged = expected.merge(found, on=_KEYS, how="outer", indicator="side", suffixes=("_expected", ""))
     faults = []
     for row in merged.to_dict("records"):
         cell = " ".join(str(row[key]) for key in _KEYS)
@@ -51,3 +136,8 @@ def check(profile: str) -> list[str]:
         elif not low <= row["accuracy"] <= high:
             faults.append(f"{cell}: accuracy {row['accuracy']:.3f} outside the expected [{low:.3f}, {high:.3f}]")
     return faults
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -10,6 +10,7 @@ from lrs.core.statistics import mcnemar_exact, wilson_interval
 
 PAPER_TABLE = Path("data/paper/table1.csv")
 PAPER_COSTS = Path("data/paper/efficiency.csv")
+_COMPARED = ("hf_generate", "unsteered", "lrs_token", "lrs_history")
 _COSTS = ["tokens_per_problem", "seconds_per_problem", "slowdown", "steered_fraction", "triggers"]
 
 
@@ -22,7 +23,7 @@ def beside_the_paper(paths: pd.DataFrame) -> pd.DataFrame:
     """
     paper = pd.read_csv(PAPER_COSTS).assign(source="Li et al.", model="ORZ-7B", batch=1)
     paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path").loc["unsteered", "seconds_per_problem"]
-    ours = paths[~paths["path"].str.startswith("naive")].assign(source="this artifact")
+    ours = paths[paths["path"].isin(_COMPARED)].assign(source="this artifact")
     ours = ours.assign(slowdown=1 / ours["ratio_to_unsteered"])
     return pd.concat([paper, ours], ignore_index=True)[["source", "model", "batch", "path", *_COSTS]]
 

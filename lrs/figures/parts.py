@@ -1,0 +1,111 @@
+"""Parts that figures are put together from: panels, dots with intervals, axes and legends."""
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from lrs.figures.style import DECODINGS, GREY, PAGE, Sheet
+
+ABREAST = 3  # panels that stand side by side on a page
+
+
+def panels(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Sheet, np.ndarray]:
+    """A figure of `width` x `height` inches, foot not counted, and its (rows, columns) axes.
+
+    It is closed for pyplot, so that a notebook shows it once, where it is returned, and memory is given back.
+    """
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, FigureClass=Sheet, **options)
+    plt.close(figure)
+    return figure, axes
+
+
+def wrapped(rows: int, count: int, around: float, each: float, **options: object) -> tuple[Sheet, np.ndarray]:
+    """A page of `rows` times `count` panels, each row broken into lines of at most `ABREAST`, and (rows, count) axes.
+
+    Lines are `each` inches high, and `around` is left for legends and labels.
+    """
+    columns = min(count, ABREAST)
+    lines = -(-count // columns)
+    figure, axes = panels(rows * lines, columns, PAGE, around + rows * lines * each, **options)
+    by_row = axes.reshape(rows, lines * columns)
+    for axis in by_row[:, count:].flat:
+        axis.set_visible(False)
+    for above in by_row[-1, count - columns : count]:
+        above.tick_params(labelbottom=True)  # nothing but empty places below it
+    return figure, by_row[:, :count]
+
+
+def draw_intervals(
+    axes: Axes, x, y, low, high, color: str, filled: bool = True, vertical: bool = False, size: float = 4
+) -> None:
+    """Dots of `size` points with the interval low..high along x (or along y); arrays of one shape."""
+    x, y, low, high = (np.asarray(values, dtype=float) for values in (x, y, low, high))
+    center = y if vertical else x
+    spread = np.stack([np.maximum(center - low, 0.0), np.maximum(high - center, 0.0)])
+    axes.errorbar(
+        x,
+        y,
+        **{"yerr" if vertical else "xerr": spread},
+        fmt="o",
+        color=color,
+        markerfacecolor=color if filled else "white",
+        markersize=size,
+        markeredgewidth=1.0,
+        elinewidth=1.1,
+        capsize=0,
+    )
+
+
+def dodge(index: int, count: int, width: float = 0.6) -> float:
+    """Offset of item `index` of `count` that share a place on an axis, symmetric about 0 and within `width`."""
+    return (index - (count - 1) / 2) * width / count
+
+
+def beside(axes: Axes, y: float, text: str, points: float = 4, **options: object) -> None:
+    """Small grey text at height `y` (of the data), `points` to the right of the axes."""
+    place = {"xycoords": ("axes fraction", "data"), "xytext": (points, 0), "textcoords": "offset points"}
+    axes.annotate(text, (1, y), **place, va="center", fontsize=7, color=GREY, annotation_clip=False, **options)
+
+
+def marker_handle(label: str, color: str = GREY, filled: bool = True) -> Line2D:
+    """A legend entry for dots drawn by `draw_intervals`."""
+    face = color if filled else "white"
+    return Line2D([], [], marker="o", linestyle="", markersize=4, color=color, markerfacecolor=face, label=label)
+
+
+def decodings_in(decodings: Iterable[str]) -> list[str]:
+    """The decodings that occur, greedy first."""
+    present = set(decodings)
+    return [decoding for decoding in DECODINGS if decoding in present]
+
+
+def decoding_handles(decodings: Iterable[str]) -> list[Line2D]:
+    """Legend entries that tell filled from open markers; none where there is one decoding only."""
+    present = decodings_in(decodings)
+    return [marker_handle(name, filled=name == "greedy") for name in present] if len(present) > 1 else []
+
+
+def legend_above(figure: Figure, handles: list, columns: int | None = None) -> None:
+    """One legend for the whole figure, outside the axes and above them."""
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), handletextpad=0.3)
+
+
+def percent_axis(axes: Axes, label: str, vertical: bool = False) -> None:
+    """Label an axis that holds fractions in percent."""
+    axis = axes.yaxis if vertical else axes.xaxis
+    axis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:.6g}".replace("-", "\N{MINUS SIGN}")))
+    axis.set_label_text(label)
+
+
+def categories(axes: np.ndarray, labels: list[str]) -> None:
+    """Name the places 0, 1, ... of the vertical axis, which all `axes` share; the first on top."""
+    axes.flat[0].set_yticks(range(len(labels)), labels)
+    axes.flat[0].set_ylim(len(labels) - 0.45, -0.55)
+    for axis in axes.flat:
+        axis.tick_params(axis="y", length=0)

@@ -1,0 +1,95 @@
+"""The answer of a run in one paragraph: what its primary contrasts say. The README opens with it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lrs.report.comparison import POOLED, PRIMARY, is_primary
+from lrs.report.sentences import percent, points
+
+SIGNIFICANT = 0.05  # of a Holm-adjusted p
+_MARKS = ("<!-- results -->", "<!-- /results -->")
+_CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
+
+
+def answer(main: pd.DataFrame) -> str:
+    """What the primary contrasts say, in a paragraph whose first sentence is the verdict.
+
+    Args:
+        main: columns `lrs.report.tables.MAIN_COLUMNS`.
+    """
+    rows = main[is_primary(main)].to_dict("records")
+    benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
+    problems = f"{rows[0]['n']:,} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
+    if len(rows) == 1:
+        return _answer_for_one(rows[0], main, problems)
+    better, worse = (_significant(rows, sign) for sign in (1, -1))
+    where = ", ".join(f"`{name}`" for name in better) or f"none of {len(rows)} reasoners"
+    fallen = f"; it falls behind on {', '.join(f'`{name}`' for name in worse)}" if worse else ""
+    each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
+    return (
+        f"**LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds on {problems}, with "
+        f"95% intervals: {each}. The smallest p after Holm's correction over these {len(rows)} is "
+        f"{p_value(min(row['p_holm'] for row in rows))}."
+    )
+
+
+def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str) -> str:
+    better, worse = (_significant([row], sign) for sign in (1, -1))
+    verdict = "beats" if better else "falls behind" if worse else "does not beat"
+    base = main[(main[list(PRIMARY)] == pd.Series(PRIMARY | {"arm": "base"})).all(axis=1)]["accuracy"].item()
+    sentences = [
+        f"**LRS {verdict} the unsteered model.** On {problems}, `{row['backbone']}` is right in {percent(base)} "
+        f"unsteered and in {percent(row['accuracy'])} with LRS: {with_interval(row)} points, {row['wins']:.0f} "
+        f"problems won and {row['losses']:.0f} lost, exact McNemar p {p_value(row['p_mcnemar'])}."
+    ]
+    if not (better or worse) and row["mde"] == row["mde"]:
+        sentences.append(f"A true gain of {100 * row['mde']:.1f} points would have been found four times in five.")
+    return " ".join(sentences)
+
+
+def _significant(rows: list[dict[str, Any]], sign: int) -> list[str]:
+    """Backbones whose contrast survives Holm's correction with a difference of this sign."""
+    return [row["backbone"] for row in rows if row["p_holm"] < SIGNIFICANT and sign * row["delta"] > 0]
+
+
+def readme_block(expected: Path, profiles: tuple[str, ...] = ("cpu", "full")) -> str:
+    """What the README says of the results, marks included: the answers of some profiles, and a figure of the first.
+
+    Args:
+        expected: the folder of accepted tables, relative to the README's; profiles that are not in it are left out.
+    """
+    parts = []
+    for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
+        main = pd.read_csv(folder / "main_results.csv")
+        parts.append(f"{answer(main)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
+        picture = folder / main["backbone"].iloc[0] / "delta.png"
+        if len(parts) == 1 and picture.exists():
+            parts.append(f"![{_CAPTION}]({picture.as_posix()})")
+    opening, closing = _MARKS
+    return "\n\n".join([opening, *parts, closing])
+
+
+def put_block(text: str, block: str) -> str:
+    """A text with what stands between the marks of results replaced by a block.
+
+    Raises:
+        ValueError: the text does not have these marks once.
+    """
+    opening, closing = map(re.escape, _MARKS)
+    replaced, count = re.subn(f"{opening}.*?{closing}", lambda _: block, text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"README.md must have one block from {_MARKS[0]} to {_MARKS[1]} (found {count})")
+    return replaced
+
+
+def with_interval(row: dict[str, Any]) -> str:
+    """The difference of a contrast and its interval, in points: `-0.2 [-0.9, +0.5]`."""
+    return f"{points(row['delta'])} [{points(row['delta_low'])}, {points(row['delta_high'])}]"
+
+
+def p_value(p: float) -> str:
+    """Two digits of a p-value, empty where there is none."""
+    return "" if p != p else "<0.001" if p < 0.001 else f"{p:.2g}"

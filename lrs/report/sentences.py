@@ -1,0 +1,127 @@
+"""What the notebooks' results say, in a sentence each, computed from the tables: no such prose can be out of date."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lrs.report.comparison import is_primary
+
+
+def percent(share: float) -> str:
+    """A share of 0..1, in percent."""
+    return f"{100 * share:.1f}%"
+
+
+def points(difference: float) -> str:
+    """A difference of shares, in percentage points, with its sign; never -0.0."""
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
+
+
+def traces_sentence(traces: pd.DataFrame) -> str:
+    """How often the reasoner is right, and how many problems tell more than their own difficulty.
+
+    Args:
+        traces: columns problem_id, decoding, correct.
+    """
+    accuracy = traces.groupby("decoding")["correct"].mean()
+    by_problem = traces.groupby("problem_id")["correct"].mean()
+    mixed = by_problem.between(0, 1, inclusive="neither").sum()
+    how = " and ".join(f"{percent(share)} of the {decoding} ones" for decoding, share in accuracy.items())
+    return (
+        f"Of {len(traces):,} traces {percent(traces['correct'].mean())} are right ({how}). {mixed:,} of "
+        f"{len(by_problem):,} problems have right and wrong traces; only within these can a reward learn more than "
+        "which problems are hard."
+    )
+
+
+def sae_sentence(explained_variance: Mapping[str, float], density: np.ndarray) -> str:
+    """How faithful an autoencoder is, and how many of its latents are in use.
+
+    Args:
+        explained_variance: of what it learned from (`seen`), and of problems it did not see (`held out`).
+        density: (d_sae,) share of tokens on which each latent is active.
+    """
+    seen, unseen = (percent(explained_variance[name]) for name in ("seen", "held out"))
+    return (
+        f"With {density.sum():.1f} of {density.size} latents active on a token, on average, the autoencoder keeps "
+        f"{seen} of the variance where it learned and {unseen} on problems it has not seen; "
+        f"{(density == 0).sum()} of its latents never fire."
+    )
+
+
+def reward_sentence(quality: pd.DataFrame, positions: pd.DataFrame) -> str:
+    """What each reward model knows of unseen problems, and whether it knows early.
+
+    Args:
+        quality: a row a variant, of `lrs.learning.reward_metrics.summarise`.
+        positions: of `lrs.learning.reward_metrics.auroc_by_position`, all variants together.
+    """
+    sentences = []
+    for row in quality.itertuples():
+        along = positions[positions["variant"] == row.variant].sort_values("position")["auroc"]
+        sentences.append(
+            f"`{row.variant}` tells right from wrong traces with an AUROC of {row.auroc_traces:.2f} "
+            f"({row.auroc_within_problems:.2f} among those of one problem), and tokens with {along.iloc[0]:.2f} at "
+            f"the start of a trace and {along.iloc[-1]:.2f} at its end."
+        )
+    return f"{' '.join(sentences)} Chance is 0.50."
+
+
+def selection_sentence(candidates: pd.DataFrame) -> str:
+    """What was frozen of each method, and what it did on validation.
+
+    Args:
+        candidates: of `lrs.experiment.selection.choose_settings`.
+    """
+    chosen = candidates[candidates["chosen"]]
+    settings = [
+        f"`{row.arm}` (K {row.num_steps}, alpha {row.step_size:g}) pushes {percent(row.steered_fraction)} of the "
+        f"tokens by {percent(row.push_ratio)} of their norm, for {points(row.delta)} points"
+        for row in chosen.itertuples()
+    ]
+    return f"Chosen from {len(candidates)} candidates, by validation alone: {'; '.join(settings)}."
+
+
+def corrected_sentence(results: pd.DataFrame, confidence_level: float) -> str:
+    """Which arms lie above or below base beyond chance, on which benchmarks, the primary contrast apart.
+
+    Args:
+        results: of one backbone, what `lrs.report.tables.main_results` returns.
+    """
+    others = results[~is_primary(results) & results["p_holm"].notna()]
+    told = others[others["p_holm"] < 1 - confidence_level]
+    above, below = (_places(told[side]) for side in (told["delta"] > 0, told["delta"] < 0))
+    return f"Of {len(others)} secondary contrasts, after Holm's correction, above base: {above}; below it: {below}."
+
+
+def _places(rows: pd.DataFrame) -> str:
+    """Each arm with its benchmarks, `none` without any."""
+    sampled = rows["decoding"].ne("greedy")
+    where = rows["benchmark"] + (", " + rows["decoding"]).where(sampled, "")
+    return (
+        ", ".join(f"`{arm}` ({'; '.join(places)})" for arm, places in where.groupby(rows["arm"], sort=False)) or "none"
+    )
+
+
+def speed_sentence(costs: pd.DataFrame) -> str:
+    """What a token costs on each way, over the unsteered loop; a sentence a workload.
+
+    Args:
+        costs: columns workload, path, tokens_per_s, ratio_to_unsteered.
+    """
+    sentences = []
+    for workload, rows in costs.groupby("workload", sort=False):
+        rows = rows.set_index("path")
+        times = {path: _times(1 / ratio) for path, ratio in rows["ratio_to_unsteered"].items()}
+        sentences.append(
+            f"{workload}: our loop writes {rows.loc['unsteered', 'tokens_per_s']:,.0f} tokens a second. Steered, a "
+            f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}; unsteered in "
+            f"transformers' `generate` {times['hf_generate']}; steered in the published loop, one problem at a time, "
+            f"{times['naive']}."
+        )
+    return "\n\n".join(sentences)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f} times" if ratio < 10 else f"{ratio:.0f} times"

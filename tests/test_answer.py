@@ -1,0 +1,87 @@
+"""The answer of a run: its verdict follows the primary contrasts, and its numbers are theirs."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lrs.report.answer import answer, put_block, readme_block
+
+
+def main_table(*deltas: float, p_holm: float = 0.5, mde: float = 0.013) -> pd.DataFrame:
+    """A reasoner for each delta: base and lrs on two benchmarks and pooled, greedy and sampled."""
+    rows = []
+    for number, delta in enumerate(deltas):
+        for benchmark in ("gcd", "countdown", "pooled"):
+            for decoding in ("greedy", "sampled"):
+                primary = benchmark == "pooled" and decoding == "greedy"
+                name = {"backbone": f"model-{number}", "benchmark": benchmark, "decoding": decoding}
+                base = 0.5 if primary else 0.1
+                rows.append(name | {"arm": "base", "n": 2000, "accuracy": base})
+                contrast = {"delta": delta, "delta_low": delta - 0.01, "delta_high": delta + 0.01, "p_holm": p_holm}
+                if not primary:
+                    contrast |= {"delta": 0.4, "p_holm": 1e-9}  # what must not be reported as the answer
+                more = {"wins": 30.0, "losses": 20.0, "p_mcnemar": 0.2, "mde": mde}
+                rows.append(name | {"arm": "lrs", "n": 2000, "accuracy": base + delta} | contrast | more)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("delta", "p_holm", "verdict"),
+    [
+        (0.02, 0.5, "does not beat"),
+        (0.02, 0.049, "beats"),
+        (-0.02, 0.049, "falls behind"),
+        (-0.02, 0.05, "does not beat"),
+    ],
+)
+def test_the_verdict_takes_significance_and_sign(delta: float, p_holm: float, verdict: str):
+    assert answer(main_table(delta, p_holm=p_holm)).startswith(f"**LRS {verdict} the unsteered model.** ")
+
+
+def test_the_numbers_are_those_of_the_primary_contrast():
+    told = answer(main_table(-0.012))
+    assert told.endswith(
+        "On 2,000 test problems of 2 benchmarks, decoded greedily, `model-0` is right in 50.0% unsteered and in 48.8% "
+        "with LRS: -1.2 [-2.2, -0.2] points, 30 problems won and 20 lost, exact McNemar p 0.2. A true gain of 1.3 "
+        "points would have been found four times in five."
+    )
+
+
+def test_power_is_told_of_a_null_alone():
+    assert "would have been found" not in answer(main_table(0.02, p_holm=0.001))
+    assert "would have been found" not in answer(main_table(0.0, mde=float("nan")))  # nothing won or lost
+
+
+def test_several_reasoners_are_told_one_by_one():
+    told = answer(main_table(0.01, -0.01))
+    assert told.startswith("**LRS beats the unsteered model on none of 2 reasoners.** ")
+    assert "`model-0` +1.0 [+0.0, +2.0]; `model-1` -1.0 [-2.0, +0.0]." in told
+    assert told.endswith("The smallest p after Holm's correction over these 2 is 0.5.")
+    assert answer(main_table(0.03, -0.03, p_holm=0.01)).startswith(
+        "**LRS beats the unsteered model on `model-0`; it falls behind on `model-1`.** "
+    )
+
+
+def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    expected = Path("data/expected")
+    for profile, table in (("cpu", main_table(0.0)), ("full", main_table(0.01, -0.01))):
+        (expected / profile / "model-0").mkdir(parents=True)
+        (expected / profile / "model-0/delta.png").write_text("picture")
+        table.to_csv(expected / profile / "main_results.csv", index=False)
+    block = readme_block(expected, ("cpu", "full", "paper"))
+    assert block.count("**LRS ") == 2
+    assert block.count("](data/expected/cpu/model-0/delta.png)") == block.count("![") == 1
+    assert [f"](data/expected/{name}/results.md)" in block for name in ("cpu", "full", "paper")] == [True, True, False]
+    assert put_block(f"before {block} after", block) == f"before {block} after"
+
+
+@pytest.mark.parametrize("text", ["no marks", "<!-- results -->", "<!-- results --><!-- /results -->" * 2])
+def test_a_readme_without_its_marks_is_refused(text: str):
+    with pytest.raises(ValueError, match=r"one block from <!-- results --> to <!-- /results -->"):
+        put_block(text, "block")
+
+
+def test_a_block_is_taken_as_it_is():
+    assert put_block("<!-- results --><!-- /results -->", r"\1 \g<0>") == r"\1 \g<0>"

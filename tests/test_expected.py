@@ -1,0 +1,198 @@
+"""What `make accept` keeps of a run, and what `make check` tells of another."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lrs.report import expected
+from lrs.report.tables import MAIN_COLUMNS
+
+TABLE = Path("figures/cpu/main_results.csv")
+ACCEPTED = Path("data/expected/cpu")
+OUTCOMES = Path("data/cpu/pocket/outcomes/lrs")
+
+
+def row_of(benchmark: str, arm: str, accuracy: float, **others: object) -> dict[str, object]:
+    """A row of a main table, greedy, of 100 problems."""
+    given = {"profile": "cpu", "device": "cpu", "backbone": "pocket", "split": "test", "decoding": "greedy"}
+    given |= {"benchmark": benchmark, "arm": arm, "arm_group": "baseline" if arm == "base" else "method"}
+    given |= {"n": 100, "seeds": 1, "accuracy": accuracy, "ci_low": accuracy - 0.1, "ci_high": accuracy + 0.1}
+    given |= {"tokens": 50.0, "truncated": 0.25, "steered_fraction": 0.0}
+    return {column: (given | others).get(column) for column in MAIN_COLUMNS}
+
+
+CONTRAST = {"delta": 0.02, "delta_low": -0.01, "delta_high": 0.05, "wins": 5, "losses": 3, "mde": 0.08}
+CONTRAST |= {"p_mcnemar": 0.73, "p_holm": 0.73, "steered_fraction": 0.4}
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_run(home: Path) -> None:
+    """What a run of profile cpu leaves behind, in little."""
+    arms = (("base", 0.6, {}), ("lrs", 0.62, CONTRAST))
+    rows = [row_of(name, arm, accuracy, **more) for name in ("gcd", "pooled") for arm, accuracy, more in arms]
+    table = home / TABLE
+    table.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(table, index=False)
+    for name in ("main_results.md", "main_results.tex", "pocket/delta.png", "pocket/delta.pdf"):
+        write(table.parent / name, name)
+    for name in ("09_paper.ipynb", "pocket/01_traces.ipynb"):
+        write(home / "notebooks/executed/cpu" / name, json.dumps({"cells": [], "name": name}))
+    write(home / OUTCOMES / "part-00000.arrow", b"\x00\x01")
+    write(home / OUTCOMES / "plan.json", '{"code": "1"}')
+    write(home / OUTCOMES.parent / ".lrs.tmp/part-00000.arrow", "scratch of a run that was killed")
+    write(home / "data/cpu/pocket/selection.json", "{}")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository in which the profile has run; we stand in it."""
+    monkeypatch.chdir(tmp_path)
+    make_run(Path())
+    write(Path("README.md"), "# Title\n\n<!-- results -->\nold\n<!-- /results -->\n\nRest.\n")
+    return tmp_path
+
+
+def change(accuracy: float, row: int = 0) -> None:
+    table = pd.read_csv(TABLE)
+    table.loc[row, "accuracy"] = accuracy
+    table.to_csv(TABLE, index=False)
+
+
+def test_a_run_agrees_with_itself(project: Path):
+    write(ACCEPTED / "stale.png", "of a former run")
+    expected.accept("cpu")
+    files = {path.relative_to(ACCEPTED).as_posix() for path in ACCEPTED.rglob("*") if path.is_file()}
+    notebooks = {"notebooks/09_paper.ipynb", "notebooks/pocket/01_traces.ipynb"}
+    tables = {"main_results.csv", "main_results.md", "pocket/delta.png"}
+    assert files == tables | notebooks | {"outputs.sha256", "results.md"}
+    executed = Path("notebooks/executed/cpu/pocket/01_traces.ipynb").read_bytes()
+    assert (ACCEPTED / "notebooks/pocket/01_traces.ipynb").read_bytes() == executed
+    assert expected.check("cpu") == (["3 of 3 outputs are the accepted ones, byte for byte"], [])
+
+
+def test_accepting_twice_changes_nothing(project: Path):
+    expected.accept("cpu")
+    first = {path: path.read_bytes() for path in [*ACCEPTED.rglob("*.*"), Path("README.md")] if path.is_file()}
+    expected.accept("cpu")
+    assert {path: path.read_bytes() for path in first} == first
+
+
+def test_digests_are_of_results_alone_and_as_sha256sum_writes_them(project: Path):
+    expected.accept("cpu")
+    lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
+    paths = [f"{OUTCOMES}/part-00000.arrow", "data/cpu/pocket/selection.json", str(TABLE)]
+    assert lines == [f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()}  {path}" for path in paths]
+
+
+def test_what_changes_with_the_code_alone_moves_nothing(project: Path):
+    expected.accept("cpu")
+    write(OUTCOMES / "plan.json", '{"code": "2"}')
+    write(Path("notebooks/executed/cpu/09_paper.ipynb"), '{"cells": [1]}')
+    write(Path("figures/cpu/pocket/delta.png"), "other colours")
+    assert expected.check("cpu") == (["3 of 3 outputs are the accepted ones, byte for byte"], [])
+
+
+def test_moved_outputs_are_told_and_are_no_fault(project: Path):
+    expected.accept("cpu")
+    write(OUTCOMES / "part-00000.arrow", b"\x00\x02")
+    write(OUTCOMES / "part-00001.arrow", "more")
+    Path("data/cpu/pocket/selection.json").unlink()
+    change(0.65)  # base on gcd, within 0.6 +- 0.1
+    moved, faults = expected.check("cpu")
+    assert faults == []
+    assert moved == [
+        "0 of 3 outputs are the accepted ones, byte for byte",
+        "data/cpu/pocket: 1 missing",
+        f"{OUTCOMES}: 1 differs, 1 new",
+        "figures/cpu: 1 differs",
+    ]
+
+
+def test_each_fault_is_named(project: Path):
+    expected.accept("cpu")
+    table = pd.read_csv(TABLE)
+    table.loc[0, "accuracy"] = 0.71
+    table.loc[1, "arm"] = "cot"
+    table.to_csv(TABLE, index=False)
+    faults = expected.check("cpu").faults
+    assert sorted(faults) == [
+        "pocket gcd test greedy base: accuracy 0.710 outside the expected [0.500, 0.700]",
+        "pocket gcd test greedy cot: unexpected row",
+        "pocket gcd test greedy lrs: missing row",
+    ]
+
+
+def test_an_accuracy_on_the_edge_of_its_interval_is_within(project: Path):
+    expected.accept("cpu")
+    low, high = pd.read_csv(TABLE).loc[0, ["ci_low", "ci_high"]]
+    for accuracy, faults in ((low, 0), (high, 0), (high + 1e-6, 1), (float("nan"), 1)):
+        change(accuracy)
+        assert len(expected.check("cpu").faults) == faults
+
+
+def test_without_anything_accepted(project: Path):
+    moved, faults = expected.check("cpu")
+    assert moved == ["there is no data/expected/cpu/outputs.sha256 to compare bytes with"]
+    assert faults == ["data/expected/cpu/main_results.csv does not exist"]
+
+
+@pytest.mark.parametrize("missing", [TABLE, Path("data/cpu")])
+def test_accepting_half_a_run_is_refused(project: Path, missing: Path):
+    expected.accept("cpu")
+    missing.rename(project / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=f"{missing} does not exist: run the profile cpu"):
+        expected.accept("cpu")
+    assert (ACCEPTED / "main_results.csv").exists()
+
+
+def test_a_profile_that_ran_in_a_copy_is_read_there_and_leaves_its_notebooks(project: Path):
+    home = Path("build/profiles/cpu")
+    make_run(home)
+    write(home / OUTCOMES / "part-00000.arrow", "of the copy")
+    expected.accept("cpu", home)
+    lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
+    assert f"{hashlib.sha256(b'of the copy').hexdigest()}  {OUTCOMES}/part-00000.arrow" in lines
+    assert not (ACCEPTED / "notebooks").exists()
+    assert expected.check("cpu", home).moved == ["3 of 3 outputs are the accepted ones, byte for byte"]
+    assert f"{OUTCOMES}: 1 differs" in expected.check("cpu").moved
+
+
+def test_pages_of_every_profile_and_the_readme_are_written(project: Path):
+    expected.accept("cpu")
+    table = pd.read_csv(ACCEPTED / "main_results.csv").assign(profile="full")
+    other = Path("data/expected/full")
+    other.mkdir()
+    table.to_csv(other / "main_results.csv", index=False)
+    expected.write_pages()
+    assert (other / "results.md").read_text().startswith("# Results of profile `full`\n")
+    readme = Path("README.md").read_text()
+    assert readme.startswith("# Title\n\n<!-- results -->\n\n**LRS does not beat the unsteered model.** ")
+    assert readme.endswith("<!-- /results -->\n\nRest.\n")
+    assert "old" not in readme
+    assert "](data/expected/cpu/results.md)" in readme
+    assert "](data/expected/full/results.md)" in readme
+
+
+def test_the_pages_in_the_repository_are_those_of_its_tables(monkeypatch: pytest.MonkeyPatch):
+    """`make accept` writes them, and `python -m lrs pages` after an edit of lrs/report."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    for table in sorted(expected.EXPECTED.glob("*/main_results.csv")):
+        page = expected.results_page(expected.read_accepted(table.parent))
+        assert table.with_name("results.md").read_text() == page
+
+
+def test_accepted_outputs_are_those_of_the_accepted_tables():
+    """Tables and digests are of the same run, for every profile that has digests."""
+    root = Path(__file__).parents[1]
+    for path in sorted((root / expected.EXPECTED).glob("*/outputs.sha256")):
+        digests = {name: digest for digest, name in (line.split("  ") for line in path.read_text().splitlines())}
+        for table in path.parent.glob("*.csv"):
+            digest = digests[f"figures/{path.parent.name}/{table.name}"]
+            assert hashlib.sha256(table.read_bytes()).hexdigest() == digest

@@ -1,0 +1,151 @@
+"""Results pages, held to tables of a few rows that can be read off."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lrs.report.pages import read_accepted, results_page
+from lrs.report.tables import MAIN_COLUMNS
+
+COMMON = {"profile": "cpu", "device": "cpu", "backbone": "pocket", "split": "test", "decoding": "greedy", "seeds": 1}
+GROUPS = {"base": "baseline", "placebo": "placebo", "cot": "prompting", "lrs_basic": "method", "lrs": "method"}
+DELTAS = {  # by arm, on gcd and pooled
+    "placebo": (0.0, 0.0),
+    "cot": (0.07, 0.03),
+    "lrs_basic": (-0.04, -0.02),
+    "lrs": (0.01, 0.005),
+}
+P_HOLM = {"cot": (0.01, 0.2), "lrs_basic": (0.6, 0.7), "lrs": (1.0, 0.45)}
+
+
+def main_table() -> pd.DataFrame:
+    rows = []
+    for place, benchmark in enumerate(("gcd", "pooled")):
+        for arm, group in GROUPS.items():
+            row = COMMON | {"benchmark": benchmark, "arm": arm, "arm_group": group, "n": 1000, "accuracy": 0.5}
+            row |= {"ci_low": 0.47, "ci_high": 0.53, "tokens": 40.0, "truncated": 0.125, "steered_fraction": 0.0}
+            if arm != "base":
+                delta = DELTAS[arm][place]
+                row |= {"accuracy": 0.5 + delta, "delta": delta, "delta_low": delta - 0.01, "delta_high": delta + 0.01}
+                changed = 0 if arm == "placebo" else 10
+                row |= {"wins": changed, "losses": changed, "p_mcnemar": abs(0.3 - delta), "mde": 0.02}
+                row |= {"p_holm": P_HOLM[arm][place] if arm in P_HOLM else None}
+            rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=MAIN_COLUMNS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Accepted tables of a profile with one backbone."""
+    main_table().to_csv(tmp_path / "main_results.csv", index=False)
+    quality = {"backbone": "pocket", "variant": "token", "traces": 60, "auroc_traces": 0.812, "auroc_tokens": 0.6}
+    pd.DataFrame([quality | {"auroc_within_problems": 0.514, "calibration_error": 0.2}]).to_csv(
+        tmp_path / "reward_quality.csv", index=False
+    )
+    tried = [("lrs_basic", 0.5, 0.008, True), ("lrs_basic", 2.0, -0.03, False), ("lrs", 1.0, 0.01, True)]
+    selection = pd.DataFrame(tried, columns=["arm", "step_size", "delta", "chosen"])
+    selection.assign(backbone="pocket", push_ratio=0.044).to_csv(tmp_path / "selection.csv", index=False)
+    shares = [("base", "verification", 0.2), ("cot", "verification", 0.9), ("base", "backward_chaining", 0.5)]
+    shares += [("cot", "backward_chaining", 0.4)]
+    behaviors = pd.DataFrame(shares, columns=["arm", "behavior", "share"])
+    behaviors.assign(backbone="pocket", decoding="greedy", benchmark="gcd").to_csv(
+        tmp_path / "behaviors.csv", index=False
+    )
+    costs = {"device": "cpu", "model": "pocket", "path": "lrs_token", "batch": 128, "tokens_per_s": 3654.6}
+    costs |= {"ratio_to_unsteered": 0.8, "ratio_to_unsteered_low": 0.5, "ratio_to_unsteered_high": 1.0}
+    pd.DataFrame([costs | {"steered_fraction": 0.279, "work_ratio": 1.18}]).to_csv(tmp_path / "costs.csv", index=False)
+    for name in ("pocket/delta.png", "pocket/selection.png", "costs.png", "pocket/new.png", "notebooks/1.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "table1.md").write_text("x")
+    (tmp_path / "main_results.md").write_text("x")
+    return tmp_path
+
+
+@pytest.fixture
+def page(folder: Path) -> str:
+    return results_page(read_accepted(folder))
+
+
+def cells(page: str, section: str) -> list[list[str]]:
+    """Rows of the tables of a section, headers and rulers left out."""
+    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", page, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rulers = [place for place, line in enumerate(lines) if set(line) <= set("|:- ")]
+    kept = [line for place, line in enumerate(lines) if place not in rulers and place + 1 not in rulers]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in kept]
+
+
+def test_the_pooled_table_has_every_arm(page: str):
+    rows = cells(page, "Accuracy")
+    assert [row[0] for row in rows] == [f"`{arm}`" for arm in GROUPS]
+    assert rows[0] == ["`base`", "50.0%", "", "", "", "", "12.5%", "0.0%"]
+    assert rows[2] == ["`cot`", "53.0%", "+3.0 [+2.0, +4.0]", "10/10", "0.27", "0.2", "12.5%", "0.0%"]
+    assert "won and lost nothing" in page
+
+
+def test_a_placebo_that_moves_is_told(folder: Path):
+    table = main_table()
+    moved = (table["arm"] == "placebo") & (table["benchmark"] == "pooled")
+    table.assign(wins=table["wins"].mask(moved, 3), losses=table["losses"].mask(moved, 1)).to_csv(
+        folder / "main_results.csv", index=False
+    )
+    assert "won or lost 4 answers; as much of every difference is rounding" in results_page(read_accepted(folder))
+
+
+def test_secondary_contrasts_leave_out_the_primary_one_and_the_placebo(page: str):
+    assert "There are 5: an arm against base" in page
+    assert "leaves 1 of them, 0 of steered arms." in page
+    surviving, *leads = cells(page, "Secondary contrasts")
+    assert surviving == ["pocket", "gcd", "greedy", "`cot`", "+7.0 [+6.0, +8.0]", "10/10", "0.23", "0.01"]
+    assert [(row[1], row[3]) for row in leads] == [("gcd", "`lrs`"), ("pooled", "`lrs_basic`"), ("gcd", "`lrs_basic`")]
+    assert (
+        "Steered arms range from -4.0 points (`lrs_basic`, `pocket`, `gcd`, greedy) to +1.0 points (`lrs`, `pocket`, "
+        "`gcd`, greedy)." in page
+    )
+
+
+def test_selection_stands_beside_test(page: str):
+    assert cells(page, "What was selected") == [
+        ["pocket", "`lrs_basic`", "0.5", "4.4%", "+0.8", "-2.0", "-3.0 (2)"],
+        ["pocket", "`lrs`", "1", "4.4%", "+1.0", "+0.5", "+1.0 (1)"],
+    ]
+
+
+def test_rewards_behaviors_and_costs(page: str):
+    assert cells(page, "What the rewards know") == [["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20"]]
+    assert cells(page, "Behaviors")[1] == ["pocket", "cot", "90.0%", "40.0%"]
+    assert (
+        "with `cot`, `pocket` shows verification in 90.0% of its `gcd` traces instead of 20.0%; its accuracy there "
+        "changes by +7.0 points." in page
+    )
+    # a ratio of speeds turns into one of times: its ends change places
+    assert cells(page, "What steering costs") == [
+        ["pocket", "`lrs_token`", "128", "3,655", "1.25 [1.00, 2.00]", "27.9%", "1.18"]
+    ]
+
+
+def test_every_link_leads_to_a_file_and_every_file_is_linked(folder: Path, page: str):
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", page) if not link.startswith("#")}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert links == files
+
+
+def test_pictures_of_many_backbones_are_linked_and_not_shown(folder: Path):
+    (folder / "other").mkdir()
+    (folder / "other/selection.png").write_text("x")
+    page = results_page(read_accepted(folder))
+    assert "![what was tried" not in page
+    assert "[other/selection.png](other/selection.png), [pocket/selection.png](pocket/selection.png)" in page
+    assert "](pocket/delta.png)\n" in page
+
+
+def test_tables_that_a_run_did_not_write_leave_no_trace(folder: Path):
+    for name in ("reward_quality", "selection", "behaviors", "costs"):
+        (folder / f"{name}.csv").unlink()
+    page = results_page(read_accepted(folder))
+    titles = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)
+    assert titles == ["Accuracy", "Secondary contrasts", "Tables, figures and notebooks"]
+    assert not re.search(r"\bnan\b", page)
