@@ -19,7 +19,7 @@ PER_BACKBONE = {stage["do"]["cmd"].split()[4] for name, stage in STAGES.items() 
 EXECUTED = {stage["cmd"].split()[4]: stage for stage in (stage.get("do", stage) for stage in STAGES.values())}
 EXECUTED.pop("${item}")  # the stage `clean`, of all notebooks
 SECTIONS = set(load_config("cpu").model_dump(exclude={"profile", "backbone_name"}))
-LONGEST_CELL = 20  # lines
+LONGEST_CELL = 14  # lines
 
 
 def code_cells(name: str) -> list[nbformat.NotebookNode]:

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import math
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrs.config import load_config
-from lrs.tasks import problems
+from lrs.tasks import benchmarks, problems
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import linear_equation
 from lrs.tasks.problems import Problem, draw_problems, problem_id, stream_problems
@@ -212,3 +213,13 @@ def test_other_seeds_draw_other_problems():
 def test_a_misspelt_difficulty_is_named():
     with pytest.raises(ValueError, match=r"benchmarks.chain_sum: reasoning-gym refuses .*min_trems"):
         draw_problems("chain_sum", {"min_trems": 3}, {"test": 1}, 0)
+
+
+def test_a_new_benchmark_is_one_row(monkeypatch):
+    row = benchmarks.BENCHMARKS["gcd"]._replace(dataset="lcm", state=lambda m: f"lcm {m['numbers']}", tutor=None)
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "lcm", row)
+    drawn = draw_problems("lcm", {"min_value": 2, "max_value": 60}, {"test": 5}, seed=0)
+    for problem in drawn:
+        assert problem.question == f"lcm {problem.metadata['numbers']}"
+        assert is_correct(problem, f"<think> </think> answer {math.lcm(*problem.metadata['numbers'])} <eos>")
+        assert not is_correct(problem, f"<think> </think> answer {math.gcd(*problem.metadata['numbers'])} <eos>")

@@ -56,3 +56,23 @@ def test_nothing_is_left_to_do(clones: list[Path], capfd: pytest.CaptureFixture[
     assert "up to date" in capfd.readouterr().out
     assert run_dvc(clones[0], "repro") == 0
     assert "Running stage" not in capfd.readouterr().out
+
+
+def test_a_byte_changed_in_each_kind_of_result_is_made_again(clones: list[Path], capfd: pytest.CaptureFixture[str]):
+    """Else DVC would rerun the stages, which would keep the wrong files, and all would look well."""
+    root, before = clones[1], digests(clones[1])
+    folders = sorted(plan.parent for plan in (root / "data" / "smoke").rglob("plan.json"))
+    kinds = {folder.relative_to(root / "data" / "smoke" / "pocket-3m").parts[0] for folder in folders}
+    assert kinds == {"problems", "traces", "sae", "latents", "reward", "validation", "outcomes"}
+    changed = [max(folder.glob("*[!n]"), key=lambda path: path.stat().st_size) for folder in folders]  # no plan.json
+    for path in changed:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+    assert digests(root) != before
+    assert run_dvc(root, "repro") == 0
+    told = capfd.readouterr().err
+    assert [
+        path for path in changed if f"{path.relative_to(root)} is not as it was written and is made again" not in told
+    ] == []
+    assert digests(root) == before

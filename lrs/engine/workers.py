@@ -1,4 +1,8 @@
-"""Work shared out among processes: each a copy of this one, with what it needs in memory already."""
+"""Work shared out among processes: each a copy of this one, with what it needs in memory already.
+
+The executor of the standard library cannot do this: it pickles work and shares, cannot stop the others when one fails,
+and when whoever waits for them is killed, its processes wait for ever.
+"""
 
 import os
 import pickle
