@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from oracle import naive_generate
 from scipy.stats import kstest
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lrs.engine import cache as slot_cache
 from lrs.engine import decoding
 from lrs.engine.batch import Batch
 from lrs.engine.decoding import generate
@@ -27,7 +25,7 @@ BUDGET = 24
 ENDS = [2, 7]
 MANY = {"max_new_tokens": 10, "end_ids": [7]}
 POLICIES = {
-    "cpu": Policy(band=5, selects_rows=True),
+    "cpu": Policy(selects_rows=True),
     "accelerator": Policy(width_multiple=8, recorder=lambda device: tape.record),
     "gpu": Policy(width_multiple=8, recorder=cuda_recorder),
 }
@@ -40,7 +38,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
     params=["cpu", "accelerator", pytest.param("gpu", marks=[pytest.mark.gpu, needs_gpu])], autouse=True, scope="module"
 )
 def way(request):
-    """Every test runs all ways: bands of rows and gated rows alone, as on a CPU; on whole batches and, after the first
+    """Every test runs all ways: on gated rows alone, as on a CPU; on whole batches and, after the first
     steps of a shape, from a recording of its tensor operations, as on a GPU; and, with `-m gpu`, on one."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "gpu":
@@ -149,25 +147,18 @@ def early_and_late(policy):
 
 
 @pytest.mark.parametrize("variant", [None, "token", "history"])
-def test_many_rows_in_bands_equal_one_row(policy, model, early_and_late, way, variant, monkeypatch):
+def test_many_rows_equal_one_row(policy, model, early_and_late, variant):
     """Of 24 rows two are refilled at once; one ends early again, and the other, later than the rest, waits alone."""
     early, late = early_and_late
     asked = MANY | {
         "policy": policy,
         "steering": tiny_steering(variant, Gate(0.5, 0.0), step_size=0.01) if variant else None,
     }
-    bands, attention, finished = [], ALL_ATTENTION_FUNCTIONS[slot_cache._ATTENTION], []
-
-    def watched(*states, **kwargs):
-        bands.append(kwargs["bands"])
-        return attention(*states, **kwargs)
-
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, slot_cache._ATTENTION, watched)
+    finished = []
     requests = admitted([*early[:2], *late[:22], early[2], *late[22:52]])
     many, logits = run_with_logits(model, requests, batch_size=24, on_finished=finished.append, **asked)
     one, expected = run_with_logits(model, requests, batch_size=1, **asked)
     assert finished[:4] == [2, 23, 1, 23]
-    assert max(map(len, bands), default=1) == (2 if way == "cpu" else 1)
     assert [g.token_ids for g in many] == [g.token_ids for g in one]
     assert all(torch.allclose(a, b, atol=1e-9, rtol=0) for a, b in zip(logits, expected, strict=True))
     if variant:
@@ -191,12 +182,11 @@ def test_on_a_gpu_most_tokens_are_replayed(policy, model, prompts, way, monkeypa
     assert len(steps) == 64 if way == "cpu" else len(steps) <= 2 * widths < 32
 
 
-def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_and_late, monkeypatch):
+def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_and_late):
     """The last of 24 rows ends early and waits for company; then 19 prompts are left for 24 free rows."""
     early, late = early_and_late
-    wide = replace(policy, band=policy.band and 48)  # so wide that rows stay in their places
     finished, requests = [], admitted([*late[:23], early[0], *late[23:42]])
-    many = generate(model, requests, batch_size=24, on_finished=finished.append, policy=wide, **MANY)
+    many = generate(model, requests, batch_size=24, on_finished=finished.append, policy=policy, **MANY)
     assert finished == [1, 23, 0, 19]
     assert [g.finish_reason for g in many].count("truncated") == 42
 
@@ -294,14 +284,6 @@ def test_refuses_what_it_cannot_decode(run, model):
     config.layer_types = ["sliding_attention", "sliding_attention"]
     with pytest.raises(ValueError, match="full attention only"):
         run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
-
-
-def test_a_model_that_keeps_its_attention_is_refused(run, model, way, monkeypatch):
-    if way != "cpu":
-        pytest.skip("nothing is asked of its attention there")
-    monkeypatch.setattr(model, "set_attn_implementation", lambda _: None)
-    with pytest.raises(ValueError, match="LlamaForCausalLM keeps its attention; load it with"):
-        run(model, [Request([3, 4])])
 
 
 @pytest.mark.gpu

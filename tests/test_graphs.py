@@ -135,7 +135,7 @@ def test_a_token_never_waits_for_a_device(dtype, variant, gate, temperature):
     steering = Steering(1, SaeDictionary(sae, 0.7, "tiny", 1), reward, gate, Ascent(2, 0.8)) if variant else None
     requests = [Request([5, 6, 7], temperature=temperature), Request([8])]
     batch = Batch(model, 2, requests, 16, [VOCABULARY], steering, Policy())
-    forward = partial(_forward, model, batch.cache, {}, False)
+    forward = partial(_forward, model, batch.cache, {})
     guard = OnTheDevice()
     with torch.no_grad(), hooked(model, 1, batch.steerer) if steering else nullcontext():
         _read_prompts(forward, batch, dict(enumerate(enumerate(requests))))

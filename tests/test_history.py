@@ -1,17 +1,14 @@
 import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lrs.engine.history import History, newest_mask
 from lrs.engine.policy import Policy
 
 CPU = torch.device("cpu")
-BAND = 48
-IN_BANDS = Policy(band=BAND)
+PLAIN = Policy()
 
 
-def of(*sizes, capacity=20, policy=IN_BANDS):
+def of(*sizes, capacity=20, policy=PLAIN):
     some = History(len(sizes), capacity, CPU, policy)
     some.begin(list(range(len(sizes))), torch.tensor(sizes))
     return some
@@ -39,40 +36,9 @@ def test_host_and_device_agree():
     check(3, 4)
 
 
-@given(st.lists(st.integers(0, 200), min_size=1, max_size=20))
-def test_bands_cover_every_row_as_far_as_it_reaches(sizes):
-    some = of(*sizes, capacity=300)
-    some.regroup()
-    bands = some.next_bands
-    assert [row for rows, _ in bands for row in range(rows.start, rows.stop)] == list(range(len(sizes)))
-    for rows, width in bands:
-        assert width == max(sizes[rows]) + 1
-        assert max(sizes[rows]) // BAND == min(sizes[rows]) // BAND
-    assert max(width for _, width in bands) == some.next_width
-
-
-@given(st.lists(st.integers(0, 200), min_size=1, max_size=20), st.data())
-def test_in_their_order_rows_of_like_length_are_neighbours_and_few_move(sizes, data):
-    rows = data.draw(st.lists(st.sampled_from(range(len(sizes))), min_size=1, unique=True).map(sorted))
-    order = of(*sizes, capacity=300).order(rows)
-    bands = [sizes[row] // BAND for row in order]
-    assert sorted(order) == rows
-    assert bands == sorted(bands, reverse=True)
-    for place, row in enumerate(order):
-        if row != place and place in rows:  # a row had to leave its place for its length alone
-            assert sizes[place] // BAND != bands[place]
-
-
 def test_widths_on_a_gpu_are_few_and_never_beyond_capacity():
     few = Policy(width_multiple=8)
     assert [of(size, policy=few).next_width for size in (0, 7, 8, 16, 19)] == [8, 8, 16, 20, 20]
-
-
-def test_without_bands_rows_stay_where_they_are_in_one_run():
-    some = of(100, 3, 200, capacity=300, policy=Policy())
-    some.regroup()
-    assert some.order([0, 2]) == [0, 2]
-    assert some.next_bands == [(slice(0, 3), 201)]
 
 
 def test_moving_touches_nothing_beyond_a_rows_length():

@@ -6,7 +6,6 @@ from conftest import LATENTS, tiny_reward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrs.engine.policy import Policy
 from lrs.engine.reward_steps import RewardSteps
 
 VARIANTS = ("token", "history")
@@ -16,9 +15,9 @@ def latents_of(rows, length, seed=0):
     return torch.randn(rows, length, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def begin(model, latents, lengths, capacity=4, band=48):
+def begin(model, latents, lengths, capacity=4):
     """Rows that have read their first `lengths` tokens; shorter ones are begun anew on the way."""
-    steps = RewardSteps(model, len(latents), capacity, Policy(band=band))
+    steps = RewardSteps(model, len(latents), capacity)
     for t in range(max(lengths)):
         steps.history.clear([row for row, length in enumerate(lengths) if max(lengths) - t == length])
         at = [max(t - max(lengths) + length, 0) for length in lengths]
@@ -49,15 +48,12 @@ def test_step_by_step_equals_the_full_causal_pass(variant, rows, length, seed):
 @given(
     variant=st.sampled_from(VARIANTS),
     lengths=st.lists(st.integers(0, 130), min_size=1, max_size=6),
-    grouped=st.booleans(),
     seed=st.integers(0, 50),
 )
 @settings(max_examples=20, deadline=None)
-def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, grouped, seed):
+def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, seed):
     model, latents = tiny_reward(variant), latents_of(len(lengths), max(lengths) + 1, seed)
     steps = begin(model, latents, lengths)
-    if grouped:  # bands of rows of like length, whatever their order
-        steps.history.regroup()
     newest = latents[range(len(lengths)), lengths]
     scored = steps.score(newest, steps.newest())
     logit, gradient = scored.logit, steps.gradient(scored)
@@ -70,11 +66,9 @@ def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, groupe
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("rows", [[], [1], [0, 2, 3]])
-@pytest.mark.parametrize("band", [2, 100])
-def test_selected_rows_are_scored_alike_and_adopted(variant, rows, band):
+def test_selected_rows_are_scored_alike_and_adopted(variant, rows):
     model, latents, lengths = tiny_reward(variant), latents_of(4, 9), [5, 0, 7, 3]
-    steps, expected = (begin(model, latents, lengths, band=band) for _ in range(2))
-    steps.history.regroup()
+    steps, expected = (begin(model, latents, lengths) for _ in range(2))
     newest = latents[range(4), lengths]
     changed = newest.clone()
     changed[rows] += 0.3

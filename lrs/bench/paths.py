@@ -72,13 +72,10 @@ def paths_of(
     """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it.
 
     Args:
-        without: whether our loop also runs without each of the things that its policy does for speed.
+        without: whether our loop also runs without what its policy does for speed.
     """
     ours = {"unsteered": None, "lrs_token": steerings["token"], "lrs_history": steerings["history"]}
     variants = {name: (workload, steering) for name, steering in ours.items()}
-    if without and workload.policy.band is not None:
-        no_bands = replace(workload, policy=replace(workload.policy, band=None))
-        variants |= {f"{name}_no_bands": (no_bands, steering) for name, steering in ours.items()}
     if without and workload.policy.selects_rows:
         all_rows = replace(workload, policy=replace(workload.policy, selects_rows=False))
         variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in ours.items() if steering}

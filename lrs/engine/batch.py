@@ -1,4 +1,4 @@
-"""The rows that are decoded side by side: what has been written in each, and who comes, moves and leaves when."""
+"""The rows that are decoded side by side: what has been written in each, and who comes and leaves when."""
 
 from collections.abc import Sequence
 
@@ -97,7 +97,7 @@ class Batch:
         return confidence
 
     def make_room(self, more: bool) -> bool:
-        """Empty free rows, drop them if they are many and no prompt waits, and bring rows of like length together.
+        """Empty free rows, or drop them if they are many and no prompt waits.
 
         A free row goes on to no effect; emptied, it outgrows nothing however long it waits.
 
@@ -105,30 +105,22 @@ class Batch:
             more: whether prompts wait.
 
         Returns:
-            Whether any row was moved or dropped, and tensors are others now.
+            Whether rows were dropped, and tensors are others now.
         """
         if free := self.free:
             self.rows.clear(free)
             for history in self.histories:
                 history.clear(free)
-        places = list(range(len(self)))
-        if not more and len(free) > (1 - _WORTH_COMPACTING) * len(self):
-            places = [row for row in places if self.numbers[row] is not None]
-        places = self.cache.history.order(places)
-        if places == list(range(len(self))):
+        if more or len(free) <= (1 - _WORTH_COMPACTING) * len(self):
             return False
-        self.numbers = [self.numbers[row] for row in places]
-        self.rows = self.rows.select(places)
+        busy = [row for row, number in enumerate(self.numbers) if number is not None]
+        self.numbers = [self.numbers[row] for row in busy]
+        self.rows = self.rows.select(busy)
         for history in self.histories:
-            history.keep(places)
+            history.keep(busy)
         if self.steerer:
             self.steerer.rows = self.rows
         return True
-
-    def regroup(self) -> None:
-        """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
-        for history in self.histories:
-            history.regroup()
 
     def count_on_host(self) -> None:
         """Let the host know of a token more in every row, which the device has counted already."""

@@ -1,22 +1,14 @@
 """A key-value cache with a slot a row: preallocated, each row with its own length, rows replaced in place."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from inspect import Parameter, signature
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from lrs.engine.history import Band, History, additive, newest_mask
+from lrs.engine.history import History, additive, newest_mask
 from lrs.engine.policy import Policy
-
-_ATTENTION = "lrs_banded"
 
 
 @dataclass
@@ -28,7 +20,6 @@ class _Pass:
     columns: Tensor | None = None  # (rows,) of the newest token; None while prompts are read
     source: Tensor | None = None  # (rows, length) where in a padded prompt each column comes from
     width: int = 0
-    bands: list[Band] = field(default_factory=list)
 
 
 class SlotCache(Cache):
@@ -59,7 +50,7 @@ class SlotCache(Cache):
         length, device = mask.shape[1], self.history.on_device.device
         self.history.begin(rows, mask.sum(dim=1))
         now, mask = self._pass, mask.to(device)
-        now.rows, now.columns, now.bands = torch.tensor(rows, device=device), None, []
+        now.rows, now.columns = torch.tensor(rows, device=device), None
         padding = length - mask.sum(dim=1, keepdim=True)
         now.source = (padding + torch.arange(length, device=device)).clamp(max=length - 1)  # to the left
         later = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
@@ -74,7 +65,7 @@ class SlotCache(Cache):
         """
         now, history = self._pass, self.history
         now.rows, now.columns, now.source = history.rows, history.on_device.clone(), None
-        now.width, now.bands = history.next_width, history.next_bands
+        now.width = history.next_width
         history.advance()
         return newest_mask(now.columns, now.width, self.dtype)[:, None, None]
 
@@ -82,11 +73,6 @@ class SlotCache(Cache):
     def positions(self) -> Int[Tensor, " rows"]:
         """Where `decode` is about to write: the position ids of the tokens given to the model."""
         return self._pass.columns
-
-    @property
-    def bands(self) -> list[Band]:
-        """Runs of rows of like length, and how far the pass reads in each; none while prompts are read."""
-        return self._pass.bands
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Length of the longest sequence."""
@@ -129,45 +115,3 @@ class _SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return self.now.history.capacity
-
-
-def _banded_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, bands: list[Band] = (), **kwargs: Any
-) -> tuple[Tensor, None]:
-    """transformers' attention, a band of rows at a time, each over the columns that it needs."""
-    if len(bands) < 2:
-        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
-    parts = [
-        sdpa_attention_forward(
-            module, query[rows], key[rows, :, :width], value[rows, :, :width], mask[rows, ..., :width], **kwargs
-        )[0]
-        for rows, width in bands
-    ]
-    return torch.cat(parts), None
-
-
-AttentionInterface.register(_ATTENTION, _banded_attention)
-
-
-@contextmanager
-def banded(model: PreTrainedModel, policy: Policy) -> Iterator[bool]:
-    """Let the model take `bands=` and read no more of a `SlotCache` than they say, where its code allows that.
-
-    Yields:
-        Whether it does; if not, it takes no `bands`, and reads every row as far as the longest.
-
-    Raises:
-        ValueError: the model keeps its attention.
-    """
-    before = model.config._attn_implementation
-    kinds = {parameter.kind for parameter in signature(model.forward).parameters.values()}
-    if policy.band is None or before != "sdpa" or Parameter.VAR_KEYWORD not in kinds:
-        yield False
-        return
-    model.set_attn_implementation(_ATTENTION)
-    if model.config._attn_implementation != _ATTENTION:
-        raise ValueError(f"{type(model).__name__} keeps its attention; load it with attn_implementation='eager'")
-    try:
-        yield True
-    finally:
-        model.set_attn_implementation(before)

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.engine.batch import TOKENS_BETWEEN_CHECKS, Batch
-from lrs.engine.cache import SlotCache, banded
+from lrs.engine.cache import SlotCache
 from lrs.engine.graphs import Replayed
 from lrs.engine.policy import Policy, policy_for
 from lrs.engine.requests import Generation, Request
@@ -87,22 +87,18 @@ def _loop(
     count = min(share[1], len(waiting))
     batch = Batch(model, count, [request for _, request in waiting], max_new_tokens, end_ids, steering, policy)
     written: dict[int, Generation] = {}
-    with (
-        hooked(model, steering.layer, batch.steerer) if steering else nullcontext(),
-        banded(model, policy) as takes_bands,
-    ):
-        forward = partial(_forward, model, batch.cache, _options(model), takes_bands)
+    with hooked(model, steering.layer, batch.steerer) if steering else nullcontext():
+        forward = partial(_forward, model, batch.cache, _options(model))
         record = policy.recorder(model.device) if policy.recorder else None
         step = Replayed(partial(_decode_token, forward, batch), batch.count_on_host, record)
         while waiting or len(batch.free) < len(batch):
-            # 1. Make room: free rows are emptied, rows of like length become neighbors.
+            # 1. Make room: free rows are emptied, or dropped where no prompt waits for them.
             if batch.make_room(more=bool(waiting)):
                 step.forget()
             # 2. Read prompts into free rows, once it is worth a pass, and choose their first tokens.
             if waiting and batch.worth_refilling:
                 _read_prompts(forward, batch, {row: waiting.pop() for row in batch.free[: len(waiting)]})
             # 3. Write a few tokens in every row. Nothing here waits for the device.
-            batch.regroup()
             for _ in range(TOKENS_BETWEEN_CHECKS):
                 step(batch.shape)
             # 4. Collect what has ended.
@@ -158,13 +154,11 @@ def _forward(
     model: PreTrainedModel,
     cache: SlotCache,
     options: dict[str, Any],
-    takes_bands: bool,
     ids: Tensor,
     attention: Tensor,
     positions: Tensor,
 ) -> Tensor:
     """Logits at the last position of each row, (rows, vocabulary)."""
-    bands = {"bands": cache.bands} if takes_bands else {}
     output = model(
         input_ids=ids,
         attention_mask=attention,
@@ -172,6 +166,5 @@ def _forward(
         past_key_values=cache,
         use_cache=True,
         **options,
-        **bands,
     )
     return output.logits[:, -1]

@@ -5,7 +5,6 @@ Lengths are known on the device, and on the host, which need not wait to know.
 
 from collections.abc import Sequence
 from copy import copy
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,8 +12,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from lrs.engine.policy import Policy
-
-Band = tuple[slice, int]  # neighbouring rows, and how many columns their longest sequence needs
 
 
 class History:
@@ -34,7 +31,6 @@ class History:
         self.on_device = torch.zeros(rows, dtype=torch.long, device=device)
         self.on_host = np.zeros(rows, dtype=int)
         self.rows = torch.arange(rows, device=device)
-        self._runs = [slice(0, rows)]
 
     def __len__(self) -> int:
         return len(self.on_host)
@@ -49,13 +45,6 @@ class History:
         """How many columns attention reads at the next token."""
         multiple = self.policy.width_multiple
         return min(-(-(self.longest + 1) // multiple) * multiple, self.capacity)
-
-    @property
-    def next_bands(self) -> list[Band]:
-        """Runs of rows that were of like length at the last `regroup`, and the columns each reads at the next token."""
-        if len(self._runs) == 1:
-            return [(self._runs[0], self.next_width)]
-        return [(run, int(self.on_host[run].max()) + 1) for run in self._runs]
 
     def begin(self, rows: list[int], lengths: Int[Tensor, " some"]) -> None:
         """Begin new sequences in `rows`, of `lengths` (on the host)."""
@@ -81,31 +70,10 @@ class History:
         self.states = [torch.cat([state, torch.zeros_like(state)], dim=1) for state in self.states]
         self.capacity *= 2
 
-    def regroup(self) -> None:
-        """Find the runs of neighbouring rows of like length, over which attention goes one after the other."""
-        band = self.policy.band
-        bands = np.zeros_like(self.on_host) if band is None else self.on_host // band
-        changes = np.flatnonzero(np.diff(bands)) + 1
-        self._runs = [slice(start, end) for start, end in pairwise([0, *changes.tolist(), len(self)])]
-
-    def order(self, rows: Sequence[int]) -> list[int]:
-        """An order of these rows in which those of like length are neighbours, the longest first.
-
-        Rows whose place is right already stay where they are, so that few have to be moved.
-        """
-        if self.policy.band is None:
-            return list(rows)
-        band = self.on_host // self.policy.band
-        wanted = sorted((int(band[row]) for row in rows), reverse=True)  # the band of each place
-        staying = {row for row in rows if row < len(wanted) and band[row] == wanted[row]}
-        others = iter(sorted(set(rows) - staying, key=lambda row: (-band[row], row)))
-        return [place if place in staying else next(others) for place in range(len(wanted))]
-
     def keep(self, rows: Sequence[int]) -> None:
         """Let row i be what was row `rows[i]`, each at most once; the others are dropped."""
         self.states = [self._moved(state, rows) for state in self.states]
         self.on_device, self.on_host, self.rows = self.on_device[rows], self.on_host[rows], self.rows[: len(rows)]
-        self._runs = [slice(0, len(rows))]
 
     def _moved(self, state: Shaped[Tensor, "rows capacity *rest"], rows: Sequence[int]) -> Shaped[Tensor, "..."]:
         """`state[rows]`, made in place; only rows that move are touched, as far as their sequences reach."""
@@ -117,11 +85,10 @@ class History:
         return state[: len(rows)]
 
     def select(self, rows: Int[Tensor, " some"]) -> "History":
-        """A copy of some rows, in one run; for use on a CPU."""
+        """A copy of some rows; for use on a CPU."""
         some = copy(self)
         some.on_device, some.on_host = self.on_device.index_select(0, rows), self.on_host[rows.numpy()]
-        some.rows, some._runs = self.rows[: len(rows)], [slice(0, len(rows))]
-        some.capacity = some.longest + 1
+        some.rows, some.capacity = self.rows[: len(rows)], some.longest + 1
         some.states = [state[:, : some.capacity].index_select(0, rows) for state in self.states]
         return some
 

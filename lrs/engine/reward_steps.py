@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from lrs.engine.history import Band, History, newest_mask
+from lrs.engine.history import History, newest_mask
 from lrs.engine.policy import Policy
 from lrs.method.reward import LatentRewardModel, sinusoids
 
@@ -44,7 +44,6 @@ class Newest(NamedTuple):
 
     position: Tensor  # (rows, width)
     mask: Tensor  # (rows, 1, columns), additive
-    bands: list[Band]
 
 
 class _Norm(NamedTuple):
@@ -79,13 +78,16 @@ class Scored(NamedTuple):
     newest: Newest | None  # None for the variant `token`
 
     def select(self, rows: Int[Tensor, " some"], history: History) -> "Scored":
-        """What belongs to some of the rows, whose history is given, in one band."""
-        newest = self.newest
-        if newest is not None:
-            mask = newest.mask[..., : history.capacity].index_select(0, rows)
-            position = newest.position.index_select(0, rows)
-            newest = Newest(position, mask, [(slice(0, len(rows)), history.capacity)])
-        return _picked(self._replace(newest=None), rows)._replace(newest=newest)
+        """What belongs to some of the rows, whose history is given and may be narrower."""
+        some = _picked(self, rows)
+        if some.newest is None:
+            return some
+        width = history.capacity
+        passed = tuple(
+            block._replace(attended=block.attended._replace(weights=block.attended.weights[..., :width]))
+            for block in some.passed
+        )
+        return some._replace(passed=passed, newest=some.newest._replace(mask=some.newest.mask[..., :width]))
 
 
 class RewardSteps:
@@ -118,7 +120,7 @@ class RewardSteps:
             self._positions = self._position_table()
         lengths = self.history.on_device
         mask = newest_mask(lengths, self.history.next_width, self.dtype)[:, None]
-        return Newest(self._positions.index_select(0, lengths), mask, self.history.next_bands)
+        return Newest(self._positions.index_select(0, lengths), mask)
 
     @torch.no_grad()
     def score(self, latent: Float[Tensor, "rows d_sae"], newest: Newest | None) -> Scored:
@@ -174,40 +176,21 @@ class RewardSteps:
         self, layer: int, read: Float[Tensor, "rows width"], newest: Newest
     ) -> tuple[Float[Tensor, "rows heads_width"], _Attended]:
         """What the heads of the newest token find in their row's history and in itself: means of what has been read."""
-        past = self.history.states[layer]
+        seen = self.history.states[layer][:, : newest.mask.shape[-1]]
         query = linear(read, *self._blocks[layer].query).unflatten(1, (self.config.heads, -1))
-        weights, found = [], []
-        for rows, width in newest.bands:
-            seen = past[rows, :width]
-            weights.append(torch.baddbmm(newest.mask[rows, :, :width], query[rows], seen.mT).softmax(dim=-1))
-            found.append(torch.bmm(weights[-1], seen))
-        return _joined(found, newest.bands).flatten(1), _Attended(query, _joined(weights, newest.bands))
+        weights = torch.baddbmm(newest.mask, query, seen.mT).softmax(dim=-1)
+        return torch.bmm(weights, seen).flatten(1), _Attended(query, weights)
 
     def _attend_backward(
         self, layer: int, grad: Float[Tensor, "rows heads_width"], attended: _Attended, newest: Newest
     ) -> Float[Tensor, "rows width"]:
         """The past is constant, what has just been read is not."""
         query, weights = attended
-        grad, past, bands = grad.view_as(query), self.history.states[layer], newest.bands
-        slopes, towards_query = [], []
-        for rows, width in bands:
-            seen = past[rows, :width]
-            steep = torch.bmm(grad[rows], seen.mT)
-            slopes.append(torch._softmax_backward_data(steep, weights[rows, :, :width], -1, self.dtype))
-            towards_query.append(torch.bmm(slopes[-1], seen))
+        grad, seen = grad.view_as(query), self.history.states[layer][:, : newest.mask.shape[-1]]
+        slopes = torch._softmax_backward_data(torch.bmm(grad, seen.mT), weights, -1, self.dtype)
         at = self.history.on_device[:, None, None].expand(-1, self.config.heads, -1)
-        itself = _joined(slopes, bands).gather(-1, at) * query + weights.gather(-1, at) * grad
-        return _joined(towards_query, bands).flatten(1) @ self._blocks[layer].query.weight + itself.sum(dim=1)
-
-
-def _joined(parts: list[Tensor], bands: list[Band]) -> Float[Tensor, "rows heads columns"]:
-    """What was found of each band, (its rows, heads, ...), in one tensor, zero where a band is narrower than others."""
-    if len(parts) == 1:
-        return parts[0]
-    whole = parts[0].new_zeros(bands[-1][0].stop, parts[0].shape[1], max(part.shape[2] for part in parts))
-    for (rows, _), part in zip(bands, parts, strict=True):
-        whole[rows, :, : part.shape[2]] = part
-    return whole
+        itself = slopes.gather(-1, at) * query + weights.gather(-1, at) * grad
+        return torch.bmm(slopes, seen).flatten(1) @ self._blocks[layer].query.weight + itself.sum(dim=1)
 
 
 def _picked(parts: Parts, rows: Tensor) -> Parts:
