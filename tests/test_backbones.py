@@ -76,6 +76,13 @@ def test_identity_follows_weights_name_and_precision(folder, tiny_backbone):
     assert load_backbone(str(folder)).identity != first
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
+def test_identity_follows_what_the_model_is_asked_with(folder, name):
+    first, path = load_backbone(str(folder)).identity, folder / name
+    path.write_text(path.read_text() + "\n")
+    assert load_backbone(str(folder)).identity != first
+
+
 def test_tokenizer_without_padding_pads_with_its_end(folder):
     tokenizer = build_tokenizer()
     tokenizer.pad_token = None

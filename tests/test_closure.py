@@ -115,5 +115,18 @@ def test_what_does_not_make_it_leaves_it_fresh(kind: str, other: str):
 
 
 def test_the_code_of_a_part_names_the_libraries_it_was_made_with():
-    assert set(code_of("lrs.method.gate")) == {"code", "torch", "transformers", "sae-lens", "reasoning-gym"}
+    assert set(code_of("lrs.method.gate")) == {
+        "code",
+        *("numpy", "torch", "transformers", "tokenizers", "sae-lens", "reasoning-gym"),
+    }
     assert code_of("lrs.method.gate") != code_of("lrs.method.ascent")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import lrs.nope", "from lrs.nope import f", "from .b import f", "def f():\n    from lrs.e.nope import g"],
+)
+def test_an_import_that_cannot_be_followed_is_refused(tmp_path: Path, source: str):
+    write(tmp_path, {"a": source, "b": "f = 1"})
+    with pytest.raises(ImportError):
+        closure("import lrs.a", tmp_path)

@@ -121,6 +121,19 @@ def test_a_missing_part_is_made_and_a_strange_one_refused(tmp_path):
     write_rows(tmp_path / "part-00009.arrow", [{"job": 1}])
     with pytest.raises(StoreError, match=r"part-00009\.arrow is none of the files kept there"):
         read_kept(tmp_path)
+    assert make(tmp_path, maker := Maker()).to_list() == expected
+    assert maker.calls == []
+
+
+def test_what_is_not_finished_is_not_read(tmp_path):
+    """A stage downstream, run by hand after a kill, would take a part for the whole."""
+    for dies_at, done in ((0, 0), (8, 2)):
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path, Maker(dies_at=dies_at))
+        for read in (read_kept, digest_of):
+            with pytest.raises(StoreError, match=f"has {done} of 3 parts"):
+                read(tmp_path)
+    assert len(make(tmp_path, Maker())) == 10
 
 
 def test_what_has_changed_in_a_plan_is_told(tmp_path, capsys):
@@ -199,3 +212,14 @@ def test_missing_results_say_what_to_run(tmp_path):
             read_kept(path)
     with pytest.raises(StoreError, match="nothing is kept in"):
         digest_of(tmp_path)
+
+
+def test_a_stray_file_beside_what_is_kept_goes_when_its_stage_runs(tmp_path):
+    folder = tmp_path / "fitted"
+    keep(folder, "fit", {}, Writer())
+    write_text(folder / "stray", "")
+    with pytest.raises(StoreError, match="stray is none of the files kept there"):
+        check_kept(folder)
+    keep(folder, "fit", {}, Writer())
+    check_kept(folder)
+    assert not (folder / "stray").exists()

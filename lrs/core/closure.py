@@ -13,7 +13,14 @@ from lrs.core.digests import fingerprint
 
 ROOT = Path(__file__).parents[2]
 _PACKAGE = "lrs"
-_LIBRARIES = ("torch", "transformers", "sae-lens", "reasoning-gym")  # whose releases move numbers
+_LIBRARIES = (
+    "numpy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sae-lens",
+    "reasoning-gym",
+)  # whose releases move numbers
 
 
 def code_of(*modules: str) -> dict[str, str]:
@@ -56,11 +63,22 @@ def _imports(tree: ast.Module, root: Path) -> set[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found |= _files(alias.name, root)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+                found |= _module(alias.name, root)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ImportError(f"a relative import of {node.module or '.'}: name modules of {_PACKAGE} in full")
             for alias in node.names:
-                found |= _files(f"{node.module}.{alias.name}", root) or _files(node.module, root)
+                inner = _files(f"{node.module}.{alias.name}", root)
+                found |= inner or _module(node.module, root)
     return found
+
+
+def _module(name: str, root: Path) -> set[Path]:
+    """As `_files`, of a name that must be a module if it is one of the package."""
+    files = _files(name, root)
+    if name.startswith(f"{_PACKAGE}.") and not files:
+        raise ImportError(f"there is no module {name}")
+    return files
 
 
 def _files(name: str, root: Path) -> set[Path]:

@@ -32,10 +32,10 @@ def keep(folder: Path, stage: str, plan: Plan, make: Callable[[Path], None]) -> 
         plan: everything the files depend on.
         make: writes the files into the empty folder it is given; `folder` appears whole or not at all.
     """
-    if _still_good(folder, stage, plan) and not _damaged(folder, stage):
-        return
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
+    if _still_good(folder, stage, plan) and not _damaged(folder, stage) and not _strangers(folder):
+        return
     scratch.mkdir(parents=True)
     make(scratch)
     files = sorted(path for path in scratch.rglob("*") if path.is_file())
@@ -68,9 +68,12 @@ def keep_parts(
     digests: dict[str, str] = {}
     if _still_good(folder, stage, plan):
         damaged = _damaged(folder, stage)
+        for stranger in _strangers(folder):
+            (folder / stranger).unlink()
         digests = {name: digest for name, digest in _read_plan(folder)["digests"].items() if name not in damaged}
     else:
         shutil.rmtree(folder, ignore_errors=True)
+        _write_plan(folder, plan, digests)
     parts = {f"part-{i // part_size:05d}.arrow": jobs[i : i + part_size] for i in range(0, len(jobs), part_size)}
     done = sum(len(part) for name, part in parts.items() if name in digests)
     with Progress(stage, len(jobs), done=done) as progress:
@@ -103,17 +106,20 @@ def check_kept(folder: Path) -> None:
     """Hold every file of a folder to the digest that was kept of it, if any were.
 
     Raises:
-        StoreError: naming the file, and what to do.
+        StoreError: naming the file, and what to do; or some parts have yet to be made.
     """
     if not (folder / _PLAN).exists():
         return
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    kept = _read_plan(folder)["digests"]
+    content = _read_plan(folder)
+    plan, kept = content["plan"], content["digests"]
     for name, digest in kept.items():
-        if name not in found or file_digest(found[name]) != digest:
+        if _digest_or_none(folder / name) != digest:
             raise StoreError(f"{folder / name} is not as it was written; its stage makes it again (`dvc repro`)")
-    if strangers := sorted(set(found) - set(kept) - {_PLAN}):
+    if strangers := _strangers(folder):
         raise StoreError(f"{folder / strangers[0]} is none of the files kept there; rerun its stage (`dvc repro`)")
+    wanted = -(-plan["jobs"] // plan["part_size"]) if "part_size" in plan else len(kept)
+    if len(kept) < wanted:
+        raise StoreError(f"{folder} has {len(kept)} of {wanted} parts; rerun its stage, which resumes (`dvc repro`)")
 
 
 def digest_of(folder: Path) -> str:
@@ -145,6 +151,12 @@ def _damaged(folder: Path, stage: str) -> set[str]:
     for name in sorted(damaged):
         _tell(stage, f"{folder / name} is not as it was written and is made again")
     return damaged
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Files of a folder that were not written there by what it keeps."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return sorted(found - set(_read_plan(folder)["digests"]) - {_PLAN})
 
 
 def _digest_or_none(path: Path) -> str | None:

@@ -88,7 +88,9 @@ class _SlotLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         history = self.now.history
-        for states in (key_states, value_states):  # layers come in their order
+        if len(history.states) != self.places.start:
+            raise ValueError("a decoder layer does not keep keys and values, or layers run out of their order")
+        for states in (key_states, value_states):
             _, heads, _, width = states.shape
             history.states.append(states.new_zeros(len(history), heads, history.capacity, width).transpose(1, 2))
         self.is_initialized = True

@@ -69,7 +69,7 @@ class _Passed(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The rewards of some newest tokens, and all that the gradient needs."""
+    """The rewards of some newest tokens, and what the gradient needs beside their history, as this score left it."""
 
     logit: Tensor  # (rows,)
     read: _Norm

@@ -22,6 +22,7 @@ from lrs.method.arms import ARMS, STEERED
 from lrs.method.setting import Setting
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
 from lrs.tasks.problems import Problem
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def keep_signals(
     """`gate_signals` of the traces kept in `base` beside `folder`, made once and kept."""
     plan = {
         "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
         "artifacts": artifacts.identity,
         "traces": digest_of(folder.with_name("base")),
         "batch_size": config.decoding.batch_size,

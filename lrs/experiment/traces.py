@@ -17,6 +17,7 @@ from lrs.engine.policy import policy_for
 from lrs.engine.requests import Generation, Request
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
 from lrs.tasks.answers import is_correct
 from lrs.tasks.behaviors import count_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
@@ -129,6 +130,7 @@ def plan_of(backbone: Backbone, jobs: Sequence[Job], config: Config) -> Plan:
     """
     return {
         "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
         "decoding": config.decoding.model_dump(),
         "problems": fingerprint([f"{problem.id}:{seed}" for problem, seed in jobs]),
     }

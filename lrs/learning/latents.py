@@ -18,6 +18,7 @@ from lrs.core.store import write_rows
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
 
 if TYPE_CHECKING:
     from lrs.config import Config
@@ -133,6 +134,7 @@ def fit_latents(backbone: Backbone, traces: Dataset, replay: Replay, config: Con
     sae = folder.with_name("sae")
     plan = {
         "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
         "traces": digest_of(config.data / "traces"),
         "sae": digest_of(sae),
         "batch_size": config.decoding.batch_size,

@@ -20,7 +20,7 @@ from lrs.core.store import write_frame
 from lrs.learning.latents import LatentTraces, load_latents
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.method.setting import Variant
-from lrs.models.devices import resolve_device
+from lrs.models.devices import describe_device, resolve_device
 from lrs.tasks.splits import held_out
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def fit_reward(variant: Variant, config: Config, folder: Path) -> FittedReward:
         "latents": digest_of(latents),
         "reward": config.reward.model_dump(),
         "seed": config.seed,
-        "device": config.device,
+        "device": describe_device(resolve_device(config.device)),
     }
 
     def make(made: Path) -> None:

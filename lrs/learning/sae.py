@@ -20,6 +20,7 @@ from lrs.core.store import write_frame, write_text
 from lrs.method.dictionary import SaeDictionary, load_dictionary, save_dictionary
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
 from lrs.tasks.splits import held_out
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def fit_sae(backbone: Backbone, traces: Dataset, replay: Replay, config: Config,
     layer, share = config.backbone.layer, config.reward.early_stopping_share
     plan = {
         "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
         "layer": layer,
         "traces": digest_of(config.data / "traces"),
         "sae": config.sae.model_dump(),

@@ -64,8 +64,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _identify(path: str, model: PreTrainedModel, dtype: str) -> str:
-    weights = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
-    revision = [file_digest(file) for file in weights] or [getattr(model.config, "_commit_hash", None)]
+    """Of all that decides what it writes: weights, configuration, tokenizer and chat template."""
+    kinds = ("*.safetensors", "config.json", "generation_config.json", "*token*", "vocab*", "merges*", "*.jinja")
+    files = sorted({file for kind in kinds for file in Path(path).glob(kind)}) if Path(path).is_dir() else []
+    revision = {file.name: file_digest(file) for file in files} or getattr(model.config, "_commit_hash", None)
     return fingerprint([Path(path).name, revision, dtype])
 
 

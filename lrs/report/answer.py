@@ -21,6 +21,8 @@ def answer(main: pd.DataFrame) -> str:
         main: columns `lrs.report.tables.MAIN_COLUMNS`.
     """
     rows = main[is_primary(main)].to_dict("records")
+    if not rows:
+        return "This run has no primary contrast: `base` and `lrs` were not both decoded greedily."
     benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
     problems = f"{rows[0]['n']:,} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
     if len(rows) == 1:

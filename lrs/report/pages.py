@@ -85,7 +85,7 @@ def _accuracies(accepted: Accepted) -> str:
     if "placebo" in set(pooled["arm"]):
         moved = int(pooled[pooled["arm"] == "placebo"][["wins", "losses"]].to_numpy().sum())
         told = (
-            f"won or lost {moved} answers; as much of every difference is rounding"
+            f"won or lost {moved} answers in all: that many flips come from rounding alone"
             if moved
             else ("won and lost nothing, so what the others won and lost is their doing")
         )
@@ -114,7 +114,10 @@ def _arm_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def _contrasts(main: pd.DataFrame) -> str:
     """What survives the correction among secondary contrasts, and what comes closest among steered arms."""
     others = main[~is_primary(main)].dropna(subset="p_holm").sort_values("p_mcnemar", kind="stable")
-    surviving, steered = others[others["p_holm"] < SIGNIFICANT], others[others["arm_group"] == "method"]
+    surviving, steered = (
+        others[others["p_holm"] < SIGNIFICANT],
+        others[(others["arm_group"] == "method") & (others["p_holm"] >= SIGNIFICANT)],
+    )
     parts = [
         "## Secondary contrasts",
         f"There are {len(others)}: an arm against base, on one benchmark or all, in one decoding. Holm's correction "
