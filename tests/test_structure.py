@@ -16,7 +16,7 @@ ORDER = (
 LRS = ROOT / "lrs"
 MODULES = sorted(LRS.rglob("*.py"))
 MOST_EDGES = 60
-# A tutor for each family, and the two ways to train a reasoner, answer to the same names.
+# Every tutor answers to the same names.
 SAME_ON_PURPOSE = {"solve", "difficulty"}
 
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrs.report.answer import SIGNIFICANT, answer, is_primary, p_value, with_interval
-from lrs.report.comparison import POOLED, PRIMARY
+from lrs.report.answer import SIGNIFICANT, answer, p_value, with_interval
+from lrs.report.comparison import POOLED, PRIMARY, is_primary
 from lrs.report.sentences import percent, points
 
 _MOST_LEADS = 5
