@@ -19,7 +19,7 @@ MADE_BY = {
     "signals": ("lrs.experiment.selection", ["learning/reward_training", "models/activations"]),
     "outcomes": (
         "lrs.experiment.evaluation",
-        ["experiment/traces", "method/setting", "method/gate", "engine/steerer", "tutor/countdown", "core/kept"],
+        ["experiment/traces", "method/setting", "method/gate", "engine/steerer", "core/kept"],
     ),
 }
 CASES = [(kind, other) for kind, (module, others) in MADE_BY.items() for other in (module, *others)]
