@@ -16,7 +16,7 @@ MADE_BY = {
     "autoencoder": ("lrs.learning.sae", ["method/dictionary", "models/activations", "tasks/splits"]),
     "latents": ("lrs.learning.latents", ["method/dictionary", "models/activations"]),
     "reward": ("lrs.learning.reward_training", ["method/reward", "learning/latents", "core/statistics"]),
-    "signals": ("lrs.experiment.selection", ["learning/reward_training", "models/activations"]),
+    "signals": ("lrs.experiment.signals", ["learning/reward_training", "models/activations"]),
     "outcomes": (
         "lrs.experiment.evaluation",
         ["experiment/traces", "method/setting", "method/gate", "engine/steerer", "core/kept"],
@@ -106,7 +106,14 @@ def test_editing_a_module_makes_what_it_made_stale(copy: Path, kind: str, edited
 
 
 @pytest.mark.parametrize(
-    ("kind", "other"), [("reward", "engine/steerer"), ("outcomes", "method/arms"), ("traces", "config")]
+    ("kind", "other"),
+    [
+        ("reward", "engine/steerer"),
+        ("signals", "method/arms"),
+        ("outcomes", "method/arms"),
+        ("outcomes", "tutor/countdown"),
+        ("traces", "config"),
+    ],
 )
 def test_what_does_not_make_it_leaves_it_fresh(kind: str, other: str):
     """A new arm, a new section of the profile or another engine does not undo hours of work."""

@@ -229,6 +229,29 @@ def test_a_killed_evaluation_resumes_and_another_setting_starts_anew(backbone, c
     assert parts[0].stat().st_mtime_ns != kept
 
 
+def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone, config, artifacts, problems):
+    torch.manual_seed(1)
+    other = LatentRewardModel(RewardConfig(8, "history", 8, 1, 1))
+
+    def plans(artifacts):
+        made = []
+        for arm, setting in (
+            ("base", None),
+            ("lrs", MILD),
+            ("lrs_history", MILD.model_copy(update={"arm": "lrs_history"})),
+        ):
+            folder = config.data / "outcomes" / arm
+            evaluate(backbone, problems[:2], ARMS[arm], setting, artifacts, config, folder)
+            made.append((folder / "plan.json").read_text())
+        return made
+
+    base, lrs, history = plans(artifacts)
+    keep(config.data / "reward" / "history", "reward", {"other": True}, partial(save_reward, other))
+    changed = plans(Artifacts(backbone, config))
+    assert changed[:2] == [base, lrs]
+    assert changed[2] != history
+
+
 def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):
     other = Backbone("other", backbone.model, backbone.tokenizer, "other-identity")
     with pytest.raises(StoreError, match="was made for layer 3 of backbone tiny-identity, not for layer 3 of other"):

@@ -6,7 +6,6 @@ import pytest
 from conftest import DIFFICULTY
 
 from lrs.config import load_config
-from lrs.core.closure import ROOT, closure
 from lrs.experiment.prompting import prompting_for
 from lrs.method.arms import ARMS
 from lrs.tasks.answers import is_correct
@@ -59,9 +58,3 @@ def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(confi
     without = config.model_copy(update={"benchmarks": {}})
     with pytest.raises(ValueError, match="add chain_sum to the profile's benchmarks"):
         worked_examples("chain_sum_digits", without)
-
-
-def test_no_outcome_has_the_tutor_in_its_code():
-    read = {path.relative_to(ROOT).parts[1] for path in closure("import lrs.experiment.evaluation")}
-    assert "tutor" not in read
-    assert "tutor" in {path.relative_to(ROOT).parts[1] for path in closure("import lrs.experiment.prompting")}

@@ -34,14 +34,14 @@ class Artifacts:
     """The profile's trained dictionary and reward models, loaded when first used, for the backbone they are to steer.
 
     Attributes:
-        identity: digests of what is kept of them.
+        digests: of what is kept of each, by name: dictionary, token, history.
     """
 
     def __init__(self, backbone: Backbone, config: Config):
         self.layer = config.backbone.layer
         self._backbone, self._sae = backbone, config.data / "sae"
         self._rewards = {variant: config.data / "reward" / variant for variant in ("token", "history")}
-        self.identity = [digest_of(folder) for folder in (self._sae, *self._rewards.values())]
+        self.digests = {name: digest_of(folder) for name, folder in ({"dictionary": self._sae} | self._rewards).items()}
 
     @cached_property
     def dictionary(self) -> SaeDictionary:
@@ -106,7 +106,8 @@ def evaluate(
     if prompting != PLAIN:
         plan |= {"prompting": {"instruction": prompting.instruction, "examples": dict(prompting.examples)}}
     if setting:
-        plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity, "layer": artifacts.layer}
+        read = {name: artifacts.digests[name] for name in ("dictionary", arm.reward)}
+        plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
 
     @cache  # loads nothing where all parts are kept
     def steering() -> Steering | None:
