@@ -108,7 +108,7 @@ def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
     """AUROC of the reward along the trace, with intervals; 0.5 is chance.
 
     Args:
-        positions: columns variant, position (0..1, centre of the bin), auroc, low, high, and perhaps n (problems).
+        positions: columns variant, position (0..1, centre of the bin), auroc, low, high, n (problems).
     """
     figure, axes = panels(1, 1, COLUMN, 2.3)
     axis = axes[0, 0]
@@ -119,8 +119,7 @@ def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
         axis.fill_between(part["position"], part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
     axis.set(xlabel="position in the trace (0 first token, 1 last)", ylabel="AUROC", xlim=(0, 1))
     axis.legend(loc="best")
-    if "n" in positions:
-        figure.counted = count_range(positions["n"], "problems")
+    figure.counted = count_range(positions["n"], "problems")
     return figure
 
 
@@ -129,8 +128,7 @@ def reward_training_figure(history: pd.DataFrame) -> Figure:
     """Training loss and held-out AUROC by epoch; the epoch that early stopping keeps is ringed.
 
     Args:
-        history: columns variant, epoch, train_loss (binary cross-entropy, nats), auroc, and perhaps n (held-out
-            problems).
+        history: columns variant, epoch, train_loss (binary cross-entropy, nats), auroc, n (held-out problems).
     """
     figure, axes = panels(1, 2, 0.8 * PAGE, 2.1)
     history = history.reset_index(drop=True)
@@ -143,5 +141,5 @@ def reward_training_figure(history: pd.DataFrame) -> Figure:
     axes[0, 0].set(xlabel="epoch", ylabel="training loss (nats)")
     axes[0, 1].set(xlabel="epoch", ylabel="AUROC, held-out problems")
     axes[0, 1].legend(title="ring: kept", loc="best", title_fontsize=7.5)
-    figure.counted = count_range(history["n"], "held-out problems") if "n" in history else ""
+    figure.counted = count_range(history["n"], "held-out problems")
     return figure
