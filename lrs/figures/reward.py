@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
 from lrs.figures.parts import draw_intervals, panels
 from lrs.figures.style import COLUMN, LIGHT, PAGE, REWARD_COLORS, count_range, styled
+from lrs.report.sentences import level_text
 
 _RESAMPLES = 1000  # of problems
 
@@ -64,13 +65,15 @@ def roc_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95) 
         axis.fill_between(grid, *band, color=color, alpha=0.15, linewidth=0)
         axis.plot(*roc_points(labels, means), color=color, label=f"{variant} {area:.2f} [{low:.2f}, {high:.2f}]")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axis.legend(title=f"AUROC [{confidence_level:.0%}]", loc="lower right", alignment="left", title_fontsize=7.5)
+    axis.legend(
+        title=f"AUROC [{level_text(confidence_level)}]", loc="lower right", alignment="left", title_fontsize=7.5
+    )
     figure.counted = _count(scores)
     return figure
 
 
 @styled
-def calibration_figure(scores: dict[str, pd.DataFrame], bins: int = 10) -> Figure:
+def calibration_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95, bins: int = 10) -> Figure:
     """Observed share of correct answers against predicted probability, with Wilson intervals; below, traces a bin.
 
     Args:
@@ -79,7 +82,10 @@ def calibration_figure(scores: dict[str, pd.DataFrame], bins: int = 10) -> Figur
     figure, (above, below) = panels(2, 1, COLUMN, 1.2 * COLUMN, sharex=True, height_ratios=(4, 1))
     axis, strip = above[0], below[0]
     axis.plot([0, 1], [0, 1], color=LIGHT, linestyle=":", linewidth=1)
-    tables = {variant: calibration_bins(table["correct"], table["mean"], bins) for variant, table in scores.items()}
+    tables = {
+        variant: calibration_bins(table["correct"], table["mean"], bins, confidence_level)
+        for variant, table in scores.items()
+    }
     for variant, table in tables.items():
         color = REWARD_COLORS[variant]
         axis.plot(table["predicted"], table["observed"], color=color, label=variant)
