@@ -139,6 +139,7 @@ def _profile_and_home(profile: str) -> tuple[str, Path]:
 def _print_summary(profile: str) -> None:
     import pandas as pd
 
+    from lrs.report.sentences import smoke_warning
     from lrs.report.tables import summary_text
 
     folder = Path("figures") / profile
@@ -146,8 +147,8 @@ def _print_summary(profile: str) -> None:
         raise FileNotFoundError(f"there is no {folder}/main_results.csv yet: run the profile {profile} first")
     table = pd.read_csv(ROOT / folder / "main_results.csv")
     print(f"\n{folder}/main_results.csv")
-    if profile == "smoke":
-        print("SMOKE: checks that every stage runs; too small and too short to be the paper's numbers.")
+    if warning := smoke_warning(profile):
+        print(warning)
     print(summary_text(table))
     print("\n" + "\n".join(str(path) for path in sorted(folder.rglob("*")) if path.is_file()))
 

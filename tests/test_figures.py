@@ -20,7 +20,6 @@ from lrs.figures.style import (
     LIGHT,
     PATH_COLORS,
     REWARD_COLORS,
-    SMOKE_MARK,
     arm_color,
     arm_label,
     count_range,
@@ -29,6 +28,7 @@ from lrs.figures.style import (
 )
 from lrs.report.comparison import behavior_shares, compare_arms
 from lrs.report.paper import read_paper_table
+from lrs.report.sentences import SMOKE_MARK
 from lrs.tasks.behaviors import BEHAVIORS
 
 pytestmark = pytest.mark.filterwarnings("error")

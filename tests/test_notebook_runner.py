@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from lrs.core.closure import library_versions
 from lrs.pipeline.notebook_runner import NotebookError, clean_notebook, execute_notebook
 
 
@@ -54,6 +55,18 @@ def test_cleaning_again_changes_nothing(tmp_path: Path):
     clean_notebook(write_notebook(tmp_path, "1 + 1"), first, tmp_path)
     clean_notebook(first, second, tmp_path)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_another_release_of_a_library_is_another_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, target = write_notebook(tmp_path, "1 + 1"), tmp_path / "clean.ipynb"
+    clean_notebook(source, target, tmp_path)
+    first = json.loads(target.read_text())["metadata"]
+    assert first["libraries"] == library_versions()
+    monkeypatch.setattr("lrs.core.closure.version", lambda name: f"99.{name}+cpu")
+    clean_notebook(source, target, tmp_path)
+    second = json.loads(target.read_text())["metadata"]
+    assert second["libraries"]["torch"] == "99.torch"
+    assert second["code"] == first["code"]
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lrs.report.pages import read_accepted, results_page
+from lrs.report.sentences import SMOKE_MARK
 from lrs.report.tables import MAIN_COLUMNS
 
 COMMON = {"profile": "cpu", "device": "cpu", "backbone": "pocket", "split": "test", "decoding": "greedy", "seeds": 1}
@@ -114,6 +115,14 @@ def test_intervals_and_corrections_are_at_the_level_of_the_profile(folder: Path)
     page = results_page(read_accepted(folder)._replace(confidence_level=0.75))
     assert "All intervals are 75%." in page
     assert "leaves 2 of them, 0 of steered arms." in page
+
+
+def test_the_page_of_smoke_carries_a_mark_and_no_other_does(folder: Path, page: str):
+    assert SMOKE_MARK not in page
+    accepted = read_accepted(folder)
+    smoke = results_page(accepted._replace(main=accepted.main.assign(profile="smoke")))
+    assert smoke.startswith(f"# Results of profile `smoke`\n\n**{SMOKE_MARK}. ")
+    assert smoke.index(SMOKE_MARK) < smoke.index("**LRS ")
 
 
 def test_selection_stands_beside_test(page: str):

@@ -32,7 +32,12 @@ _LIBRARIES = (
 def code_of(*modules: str) -> dict[str, str]:
     """What rows or weights made by these modules depend on: a hash of their closure, and versions of libraries."""
     source = "\n".join(f"import {module}" for module in modules)
-    return {"code": source_fingerprint(source)} | {name: version(name).partition("+")[0] for name in _LIBRARIES}
+    return {"code": source_fingerprint(source)} | library_versions()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries whose releases move numbers, by name, without what tells one build from another."""
+    return {name: version(name).partition("+")[0] for name in _LIBRARIES}
 
 
 def source_fingerprint(source: str, root: Path = ROOT) -> str:

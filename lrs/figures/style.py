@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lrs.config import Config
+from lrs.report.sentences import SMOKE_MARK
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
 
 COLUMN, PAGE = 3.4, 7.0  # inches
@@ -68,7 +69,6 @@ CORRECT_COLORS = {True: BLUE, False: VERMILLION}
 CORRECT_LABELS = {True: "correct", False: "wrong"}
 DECODINGS = ("greedy", "sampled")  # drawn as a filled and as an open marker
 
-SMOKE_MARK = "SMOKE: not the paper's numbers"
 STYLE = {
     "font.size": 8,
     "axes.labelsize": 8,

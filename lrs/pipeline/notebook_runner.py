@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lrs.core.closure import source_fingerprint
+from lrs.core.closure import library_versions, source_fingerprint
 
 Json = dict[str, Any]
 
@@ -48,8 +48,8 @@ class NotebookError(ValueError):
 def clean_notebook(source: Path, target: Path, root: Path) -> None:
     """Write `source` without outputs, counts and metadata, stamped: what a stage depends on instead of the edited file.
 
-    The stamp, `code` in the notebook's metadata, is a hash of what the modules do that the notebook imports from the
-    package in the folder `root`.
+    The stamp, in the notebook's metadata, is `code`, a hash of what the modules do that the notebook imports from the
+    package in the folder `root`, and `libraries`, versions of those that move numbers.
 
     Raises:
         FileNotFoundError: there is no `source`.
@@ -60,7 +60,7 @@ def clean_notebook(source: Path, target: Path, root: Path) -> None:
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
     cleaned = _normalise(notebook)
-    cleaned["metadata"] |= {"code": source_fingerprint(notebook_source(cleaned), root)}
+    cleaned["metadata"] |= {"code": source_fingerprint(notebook_source(cleaned), root), "libraries": library_versions()}
     _write(cleaned, target)
 
 

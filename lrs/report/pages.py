@@ -8,7 +8,7 @@ import pandas as pd
 from lrs.config import load_config
 from lrs.report.answer import answer, p_value, with_interval
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
-from lrs.report.sentences import level_text, percent, points
+from lrs.report.sentences import level_text, percent, points, smoke_warning
 
 _MOST_LEADS = 5
 _KEYS = ["backbone", "benchmark", "decoding", "arm"]
@@ -55,8 +55,11 @@ def read_accepted(folder: Path) -> Accepted:
 
 def results_page(accepted: Accepted) -> str:
     """The whole of `results.md`; its links are relative to the folder of the tables."""
+    profile = accepted.main["profile"].iloc[0]
+    warning = smoke_warning(profile)
     sections = [
-        f"# Results of profile `{accepted.main['profile'].iloc[0]}`",
+        f"# Results of profile `{profile}`",
+        f"**{warning}**" if warning else "",
         answer(accepted.main, accepted.confidence_level),
         _about(accepted.main, accepted.confidence_level),
         _accuracies(accepted),

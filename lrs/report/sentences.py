@@ -7,6 +7,13 @@ import pandas as pd
 
 from lrs.report.comparison import is_primary, significance
 
+SMOKE_MARK = "SMOKE: not the paper's numbers"  # short enough to be written across a figure
+
+
+def smoke_warning(profile: str) -> str:
+    """What has to stand before numbers of profile smoke; empty of any other."""
+    return f"{SMOKE_MARK}. It only shows that every stage runs." if profile == "smoke" else ""
+
 
 def percent(share: float) -> str:
     """A share of 0..1, in percent."""

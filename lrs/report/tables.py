@@ -11,7 +11,7 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from lrs.config import Config
 from lrs.report.comparison import RESULT_COLUMNS, compare_arms
-from lrs.report.sentences import level_text
+from lrs.report.sentences import level_text, smoke_warning
 
 MAIN_COLUMNS = ["profile", "device", *RESULT_COLUMNS]
 
@@ -56,18 +56,18 @@ def _describe_shots(outcomes: pd.DataFrame) -> str:
 
 def caption_for(table: pd.DataFrame, config: Config) -> str:
     """How the numbers of `main_results` were computed, and whether they mean anything."""
-    warning = "SMOKE RUN, NOT THE PAPER'S NUMBERS: it only shows that every stage runs. " * (config.profile == "smoke")
     level = level_text(config.statistics.confidence_level)
     interval, test = f"{level} Wilson interval", "exact McNemar p"
     if table["seeds"].max() > 1:
         interval += " (with several seeds avg@k, over the effective sample size, clustered by problem)"
         test += " (with several seeds a sign test by problem)"
-    return (
-        f"{warning}Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
+    caption = (
+        f"Accuracy with {interval}; difference to base, paired by problem and seed, with {level} "
         f"bootstrap interval ({config.statistics.bootstrap_resamples:,} resamples of problems, within benchmarks when "
         f"pooled); {test}, Holm-adjusted in two families: the pooled greedy contrasts of lrs, which are primary, and "
         f"all others but the placebo's; mde: smallest effect found with 80% power; seed {config.seed}."
     )
+    return f"{smoke_warning(config.profile)} {caption}".strip()
 
 
 _INTERVALS = {"accuracy": ("ci_low", "ci_high"), "delta": ("delta_low", "delta_high"), "auroc": ("low", "high")}
