@@ -1,7 +1,7 @@
 """Saved results: what tables and figures are made from, each format's writer beside its reader. No model, no torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from lrs.config import Config
 from lrs.core.digests import fingerprint
 from lrs.core.kept import read_kept
 from lrs.core.store import StoreError, write_text
+from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
@@ -38,34 +39,52 @@ def load_outcomes(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
     return outcomes.assign(backbone=about["backbone"], device=about["device"])
 
 
-def freeze(table: pd.DataFrame, settings: Sequence[Setting], backbone: str, config: Config, path: Path) -> None:
+def freeze(
+    table: pd.DataFrame,
+    settings: Sequence[Setting],
+    backbone: str,
+    rewards: Mapping[str, str],
+    config: Config,
+    path: Path,
+) -> None:
     """Write the chosen settings, the whole table behind them, and what they were chosen for.
 
     Args:
         table: of candidates, a row a setting, with columns name and chosen.
         backbone: identity of the model they were chosen for.
+        rewards: digests by variant; the file names those that the chosen settings read.
     """
-    chosen = set(table.loc[table["chosen"], "name"])
+    names = set(table.loc[table["chosen"], "name"])
+    chosen = {setting.arm: setting for setting in settings if setting.name in names}
     content = {
         "profile": config.profile,
         "backbone": backbone,
         "layer": config.backbone.layer,
-        "chosen": {setting.arm: setting.model_dump() for setting in settings if setting.name in chosen},
+        "chosen": {arm: setting.model_dump() for arm, setting in chosen.items()},
+        "rewards": {arm: rewards[ARMS[arm].reward] for arm in chosen},
         "candidates": json.loads(table.to_json(orient="records", double_precision=10)),
     }
     sealed = content | {"digest": fingerprint(content)}
     write_text(path, json.dumps(sealed, indent=2, sort_keys=True) + "\n")
 
 
-def load_selection(path: Path, backbone: str) -> dict[str, Setting]:
+def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dict[str, Setting]:
     """The frozen setting of each arm.
 
+    Args:
+        backbone: identity of the model that is to be steered.
+        rewards: digests by variant, of those that are to be climbed.
+
     Raises:
-        StoreError: nothing was selected yet, or it was for a backbone of another identity, or the file was changed.
+        StoreError: nothing was selected yet, or it was for a backbone of another identity or another reward, or the
+            file was changed.
     """
     content = _read_selection(path)
     if content["backbone"] != backbone:
         raise StoreError(f"{path} was made for backbone {content['backbone']}, not {backbone}; rerun `select`")
+    for arm in content["chosen"]:
+        if content.get("rewards", {}).get(arm) != rewards[ARMS[arm].reward]:
+            raise StoreError(f"{path} was made for another reward of {arm} than is there now; rerun `select`")
     return {arm: Setting(**setting) for arm, setting in content["chosen"].items()}
 
 

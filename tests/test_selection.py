@@ -1,3 +1,4 @@
+import json
 from itertools import product
 
 import numpy as np
@@ -16,6 +17,7 @@ STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
 GRID = SelectSection(
     num_steps=[1, 2], step_size=[0.5, 1.0, 2.0], reward_quantile=[0.25, 0.5], confidence_quantile=[0.1, 0.2]
 )
+REWARDS = {"dictionary": "a", "token": "b", "history": "c"}
 
 
 def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
@@ -133,24 +135,34 @@ def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backb
     table = pd.DataFrame(candidate_row(setting, base, base, STATISTICS) for setting in settings)
     table = table.assign(chosen=table["name"].isin([setting.name for setting in chosen]))
     path = tmp_path / "selection.json"
-    freeze(table, settings, tiny_backbone.identity, load_config("smoke"), path)
-    assert load_selection(path, tiny_backbone.identity) == {setting.arm: setting for setting in chosen}
+    freeze(table, settings, tiny_backbone.identity, REWARDS, load_config("smoke"), path)
+    assert load_selection(path, tiny_backbone.identity, REWARDS) == {setting.arm: setting for setting in chosen}
     pd.testing.assert_frame_equal(load_candidates(path)[list(table.columns)], table, check_dtype=False)
 
     first = path.read_bytes()
-    freeze(table, settings, tiny_backbone.identity, load_config("smoke"), path)
+    freeze(table, settings, tiny_backbone.identity, REWARDS, load_config("smoke"), path)
     assert path.read_bytes() == first
     with pytest.raises(StoreError, match="was made for backbone tiny-0, not other; rerun `select`"):
-        load_selection(path, "other")
+        load_selection(path, "other", REWARDS)
     with pytest.raises(StoreError, match=r"no selection at .*; run stage `select` first"):
-        load_selection(tmp_path / "absent.json", tiny_backbone.identity)
+        load_selection(tmp_path / "absent.json", tiny_backbone.identity, REWARDS)
+
+
+def test_a_selection_is_for_the_rewards_that_its_settings_read(tmp_path):
+    setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
+    table, path = pd.DataFrame({"name": [setting.name], "chosen": [True]}), tmp_path / "selection.json"
+    freeze(table, [setting], "tiny", REWARDS, load_config("smoke"), path)
+    assert json.loads(path.read_text())["rewards"] == {"lrs": "b"}
+    assert load_selection(path, "tiny", REWARDS | {"history": "d"}) == {"lrs": setting}
+    with pytest.raises(StoreError, match="was made for another reward of lrs than is there now; rerun `select`"):
+        load_selection(path, "tiny", REWARDS | {"token": "d"})
 
 
 def test_a_changed_selection_is_refused(tmp_path):
     setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
     table = pd.DataFrame({"name": [setting.name], "chosen": [True]})
     path = tmp_path / "selection.json"
-    freeze(table, [setting], "tiny", load_config("smoke"), path)
+    freeze(table, [setting], "tiny", REWARDS, load_config("smoke"), path)
     written = path.read_text()
     for changed in (
         written.replace('"step_size": 1.0', '"step_size": 2.0'),
@@ -160,6 +172,6 @@ def test_a_changed_selection_is_refused(tmp_path):
     ):
         assert changed != written
         path.write_text(changed)
-        for read in (lambda: load_selection(path, "tiny"), lambda: load_candidates(path)):
+        for read in (lambda: load_selection(path, "tiny", REWARDS), lambda: load_candidates(path)):
             with pytest.raises(StoreError, match="delete it and rerun stage `select`"):
                 read()
