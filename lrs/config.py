@@ -110,6 +110,14 @@ class SteeringSection(_Section):
     arms: list[Literal[tuple(ARMS)]]
     sampling: SamplingSection | None = Field(description="null: greedy answers alone")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if "base" not in self.arms or len(set(self.arms)) < len(self.arms):
+            raise ValueError(
+                f"arms must hold base, which the others are compared with, and none twice (got {self.arms})"
+            )
+        return self
+
 
 class StatisticsSection(_Section):
     confidence_level: Fraction = Field(gt=0, lt=1)

@@ -15,6 +15,11 @@ from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
+# Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.
+CANDIDATE_COLUMNS = [
+    *("name", "arm", "num_steps", "step_size", "reward_quantile", "n", "accuracy", "delta", "delta_low", "delta_high"),
+    *("wins", "losses", "steered_fraction", "push_ratio", "mildness", "chosen", "behind", "standard_error"),
+]
 
 
 def describe_run(config: Config, device: str, folder: Path) -> None:
@@ -89,12 +94,13 @@ def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dic
 
 
 def load_candidates(path: Path) -> pd.DataFrame:
-    """The validation table behind a frozen selection: a row a setting, the chosen ones marked.
+    """The validation table behind a frozen selection: a row a setting, the chosen ones marked; none, if none is steered.
 
     Raises:
         StoreError: nothing was selected yet, or the file was changed.
     """
-    return pd.DataFrame(_read_selection(path)["candidates"])
+    rows = _read_selection(path)["candidates"]
+    return pd.DataFrame(rows, columns=None if rows else CANDIDATE_COLUMNS)
 
 
 def _read_selection(path: Path) -> dict[str, Any]:

@@ -132,6 +132,21 @@ def test_selection_stands_beside_test(page: str):
     ]
 
 
+@pytest.mark.parametrize("arms", [["base"], ["base", "cot"], ["base", "lrs_basic"], ["base", "placebo", "lrs"]])
+def test_a_page_of_any_arms(folder: Path, arms: list[str]):
+    accepted = read_accepted(folder)
+    accepted = accepted._replace(
+        main=accepted.main[accepted.main["arm"].isin(arms)],
+        behaviors=accepted.behaviors[accepted.behaviors["arm"].isin(arms)],
+    )
+    page = results_page(accepted)
+    assert ("This run has no primary contrast" in page) == ("lrs" not in arms)
+    selected = [row[1] for row in cells(page, "What was selected")] if "## What was selected" in page else []
+    assert selected == [f"`{arm}`" for arm in arms if arm.startswith("lrs")]
+    assert [row[0] for row in cells(page, "Accuracy")] == [f"`{arm}`" for arm in arms]
+    assert not re.search(r"\bnan\b", page)
+
+
 def test_rewards_behaviors_and_costs(page: str):
     assert cells(page, "What the rewards know") == [["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20"]]
     assert cells(page, "Behaviors")[1] == ["pocket", "cot", "90.0%", "40.0%"]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from lrs.config import SelectSection, StatisticsSection, load_config
 from lrs.core.store import StoreError
 from lrs.experiment.selection import candidate_row, candidates, choose_settings, paired_standard_error
+from lrs.method.arms import STEERED
 from lrs.method.setting import Setting
-from lrs.saved import freeze, load_candidates, load_selection
+from lrs.saved import CANDIDATE_COLUMNS, freeze, load_candidates, load_selection
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
 GRID = SelectSection(
@@ -43,7 +44,7 @@ def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_fo
     even = np.linspace(0, 1, 101)
     signals = pd.DataFrame({"token": even, "history": even**2, "confidence": (1 + even) / 2})
     signals = signals.sample(frac=1, random_state=0)
-    settings = candidates(GRID, signals)
+    settings = candidates(GRID, STEERED, signals)
     assert len({setting.name for setting in settings}) == len(settings)
     by_arm = {arm: [s for s in settings if s.arm == arm] for arm in ("lrs_basic", "lrs", "lrs_history")}
     assert {arm: len(found) for arm, found in by_arm.items()} == {"lrs_basic": 6, "lrs": 24, "lrs_history": 24}
@@ -128,8 +129,26 @@ def test_chooses_one_for_each_arm():
     assert choice(settings) == ["a", "b"]
 
 
+@pytest.mark.parametrize("arms", [["base"], ["base", "cot", "lrs_history"], ["lrs_basic", "base"]])
+def test_only_arms_that_the_profile_names_are_searched(arms):
+    signals = pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "confidence": [0.4, 0.9]})
+    assert {setting.arm for setting in candidates(GRID, arms, signals)} == set(arms) & set(STEERED)
+
+
+def test_a_selection_among_nothing_is_frozen_and_read_like_any(tmp_path):
+    base, path = outcomes_of([True, False]), tmp_path / "selection.json"
+    setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
+    some = choose_settings(pd.DataFrame([candidate_row(setting, base, base, STATISTICS)]), {setting.name: base})
+    assert set(some.columns) == set(CANDIDATE_COLUMNS)
+    freeze(pd.DataFrame(columns=CANDIDATE_COLUMNS), [], "tiny", REWARDS, load_config("smoke"), path)
+    assert load_selection(path, "tiny", REWARDS) == {}
+    assert list(load_candidates(path).columns) == CANDIDATE_COLUMNS
+
+
 def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backbone):
-    settings = candidates(GRID, pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "confidence": [0.4, 0.9]}))
+    settings = candidates(
+        GRID, STEERED, pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "confidence": [0.4, 0.9]})
+    )
     chosen = [settings[1], settings[8], settings[-1]]
     base = outcomes_of([True, False] * 4)
     table = pd.DataFrame(candidate_row(setting, base, base, STATISTICS) for setting in settings)

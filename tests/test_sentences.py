@@ -81,6 +81,11 @@ def test_selection_sentence_tells_what_was_chosen_and_nothing_else():
     )
 
 
+def test_selection_sentence_of_nothing():
+    table = pd.DataFrame(columns=["arm", "chosen"])
+    assert selection_sentence(table) == "The profile names no steered arm: there was nothing to choose."
+
+
 def results(won: int, lost: int, decoding: str = "greedy", problems: int = 100) -> pd.DataFrame:
     """Base is right on the first half of the problems; `lrs` and `cot` differ on the first `lost` and last `won`."""
     base = np.arange(problems) < problems / 2

@@ -181,6 +181,8 @@ def _selection(accepted: Accepted) -> str:
     pooled = accepted.main[(accepted.main["benchmark"] == POOLED) & (accepted.main["decoding"] == "greedy")]
     tested, rows = pooled.set_index(["backbone", "arm"])["delta"], []
     for (backbone, arm), tried in accepted.selection.groupby(["backbone", "arm"], sort=False):
+        if (backbone, arm) not in tested.index:  # selected, and then left out of the profile
+            continue
         strongest = tried.loc[tried["step_size"].idxmax()]
         for chosen in tried[tried["chosen"]].to_dict("records"):
             rows.append(
@@ -194,6 +196,8 @@ def _selection(accepted: Accepted) -> str:
                     "on validation (largest step size)": f"{points(strongest['delta'])} ({strongest['step_size']:g})",
                 }
             )
+    if not rows:
+        return ""
     intro = (
         "The setting of each steered arm was chosen on validation problems. Points over base there (mean over "
         "benchmarks) and on test problems (pooled), greedy:"
@@ -213,12 +217,15 @@ def _behaviors(accepted: Accepted) -> str:
     table = means.rename(columns=lambda name: name.replace("_", " ")).reset_index().rename_axis(columns=None)
     intro = "Share of greedy traces that show each behavior, averaged over benchmarks:"
     parts = ["## Behaviors", intro, _table(table), _largest_change(greedy, accepted.main)]
-    return "\n\n".join([*parts, *_embedded(accepted.folder, "behaviors")])
+    return "\n\n".join(filter(None, [*parts, *_embedded(accepted.folder, "behaviors")]))
 
 
 def _largest_change(shares: pd.DataFrame, main: pd.DataFrame) -> str:
-    base = shares[shares["arm"] == "base"].drop(columns="arm")
-    moved = shares.merge(base, on=[*_KEYS[:3], "behavior"], suffixes=("", "_base"))
+    is_base = shares["arm"] == "base"
+    if is_base.all():
+        return ""
+    base = shares[is_base].drop(columns="arm")
+    moved = shares[~is_base].merge(base, on=[*_KEYS[:3], "behavior"], suffixes=("", "_base"))
     row = moved.loc[(moved["share"] - moved["share_base"]).abs().idxmax()]
     delta = main.set_index(_KEYS)["delta"][tuple(row[_KEYS])]
     behavior = row["behavior"].replace("_", " ")

@@ -86,6 +86,8 @@ def selection_sentence(candidates: pd.DataFrame) -> str:
     Args:
         candidates: of `lrs.experiment.selection.choose_settings`.
     """
+    if candidates.empty:
+        return "The profile names no steered arm: there was nothing to choose."
     chosen = candidates[candidates["chosen"]]
     settings = [
         f"`{row.arm}` (K {row.num_steps}, alpha {row.step_size:g}) pushes {percent(row.steered_fraction)} of the "
