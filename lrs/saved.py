@@ -94,7 +94,7 @@ def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dic
 
 
 def load_candidates(path: Path) -> pd.DataFrame:
-    """The validation table behind a frozen selection: a row a setting, the chosen ones marked; none, if none is steered.
+    """The validation table behind a frozen selection: a row a setting, the chosen marked; none if nothing is steered.
 
     Raises:
         StoreError: nothing was selected yet, or the file was changed.
