@@ -154,6 +154,21 @@ def test_accepting_half_a_run_is_refused(project: Path, missing: Path):
     assert (ACCEPTED / "main_results.csv").exists()
 
 
+def test_accepting_that_is_stopped_leaves_the_expected_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch):
+    expected.accept("cpu")
+    before = {path: path.read_bytes() for path in ACCEPTED.rglob("*") if path.is_file()}
+    change(0.65)
+    with monkeypatch.context() as patch:
+        patch.setattr(expected, "digests_of_outputs", lambda *read: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            expected.accept("cpu")
+    expected.write_pages()
+    assert {path: path.read_bytes() for path in ACCEPTED.rglob("*") if path.is_file()} == before
+    expected.accept("cpu")
+    assert expected.check("cpu").moved == ["3 of 3 outputs are the accepted ones, byte for byte"]
+    assert [path.name for path in ACCEPTED.parent.iterdir()] == ["cpu"]
+
+
 def test_a_profile_that_ran_in_a_copy_is_read_there_and_leaves_its_notebooks(project: Path):
     home = Path("build/profiles/cpu")
     make_run(home)

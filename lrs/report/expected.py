@@ -5,6 +5,7 @@ from its tables, so that no prose can be out of date.
 """
 
 import hashlib
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -51,22 +52,24 @@ def accept(profile: str, home: Path = Path()) -> None:
     for needed in (figures / "main_results.csv", home / "data" / profile):
         if not needed.exists():
             raise FileNotFoundError(f"{needed} does not exist: run the profile {profile} before accepting it")
-    target = EXPECTED / profile
-    shutil.rmtree(target, ignore_errors=True)
+    target, scratch = EXPECTED / profile, EXPECTED / f".{profile}.tmp"  # of a kill while copying, nothing is lost
+    shutil.rmtree(scratch, ignore_errors=True)
     for path in sorted(figures.rglob("*")):
         if path.suffix in _KEPT:
-            _copy(path, target / path.relative_to(figures))
+            _copy(path, scratch / path.relative_to(figures))
     if home == Path():
         for path in sorted(notebooks.rglob("*.ipynb")):
-            _copy(path, target / "notebooks" / path.relative_to(notebooks))
+            _copy(path, scratch / "notebooks" / path.relative_to(notebooks))
     lines = (f"{digest}  {name}\n" for name, digest in digests_of_outputs(profile, home).items())
-    write_text(target / _OUTPUTS, "".join(lines))
+    write_text(scratch / _OUTPUTS, "".join(lines))
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(scratch, target)
     write_pages()
 
 
 def write_pages() -> None:
     """Write the results page of every accepted profile, and the answer in the README, from the accepted tables."""
-    for table in sorted(EXPECTED.glob("*/main_results.csv")):
+    for table in sorted(EXPECTED.glob("[!.]*/main_results.csv")):  # with a dot: left by a kill
         write_text(table.with_name("results.md"), results_page(read_accepted(table.parent)))
     if README.exists():
         write_text(README, put_block(README.read_text(), readme_block(EXPECTED)))
