@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from lrs.config import PROFILES
+from lrs.core.digests import fingerprint
 from lrs.report import expected
 from lrs.report.tables import MAIN_COLUMNS
 
 TABLE = Path("figures/cpu/main_results.csv")
 ACCEPTED = Path("data/expected/cpu")
 OUTCOMES = Path("data/cpu/pocket/outcomes/lrs")
+VALIDATION = Path("data/cpu/pocket/validation")
 
 
 def row_of(benchmark: str, arm: str, accuracy: float, **others: object) -> dict[str, object]:
@@ -48,7 +50,10 @@ def make_run(home: Path) -> None:
     write(home / OUTCOMES / "part-00000.arrow", b"\x00\x01")
     write(home / OUTCOMES / "plan.json", '{"code": "1"}')
     write(home / OUTCOMES.parent / ".lrs.tmp/part-00000.arrow", "scratch of a run that was killed")
-    write(home / "data/cpu/pocket/selection.json", "{}")
+    write(home / VALIDATION / "base/part-00000.arrow", "base")
+    write(home / VALIDATION / "lrs-k1-a1/part-00000.arrow", "lrs")
+    selection = {"candidates": [{"name": "lrs-k1-a1"}]}
+    write(home / "data/cpu/pocket/selection.json", json.dumps(selection | {"digest": fingerprint(selection)}))
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def test_a_run_agrees_with_itself(project: Path):
     assert files == tables | notebooks | {"outputs.sha256", "results.md"}
     executed = Path("notebooks/executed/cpu/pocket/01_traces.ipynb").read_bytes()
     assert (ACCEPTED / "notebooks/pocket/01_traces.ipynb").read_bytes() == executed
-    assert expected.check("cpu") == (["3 of 3 outputs are the accepted ones, byte for byte"], [])
+    assert expected.check("cpu") == (["5 of 5 outputs are the accepted ones, byte for byte"], [])
 
 
 def test_accepting_twice_changes_nothing(project: Path):
@@ -89,7 +94,8 @@ def test_accepting_twice_changes_nothing(project: Path):
 def test_digests_are_of_results_alone_and_as_sha256sum_writes_them(project: Path):
     expected.accept("cpu")
     lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
-    paths = [f"{OUTCOMES}/part-00000.arrow", "data/cpu/pocket/selection.json", str(TABLE)]
+    paths = [f"{OUTCOMES}/part-00000.arrow", "data/cpu/pocket/selection.json"]
+    paths += [f"{VALIDATION}/{name}/part-00000.arrow" for name in ("base", "lrs-k1-a1")] + [str(TABLE)]
     assert lines == [f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()}  {path}" for path in paths]
 
 
@@ -98,7 +104,22 @@ def test_what_changes_with_the_code_alone_moves_nothing(project: Path):
     write(OUTCOMES / "plan.json", '{"code": "2"}')
     write(Path("notebooks/executed/cpu/09_paper.ipynb"), '{"cells": [1]}')
     write(Path("figures/cpu/pocket/delta.png"), "other colours")
-    assert expected.check("cpu") == (["3 of 3 outputs are the accepted ones, byte for byte"], [])
+    assert expected.check("cpu") == (["5 of 5 outputs are the accepted ones, byte for byte"], [])
+
+
+def test_settings_and_arms_that_left_the_profile_are_kept_and_count_for_nothing(project: Path):
+    expected.accept("cpu")
+    for left in (VALIDATION / "lrs-k1-a9", OUTCOMES.with_name("lrs_history")):
+        write(left / "part-00000.arrow", "hours of work")
+    write(OUTCOMES.with_name("about.json"), "{}")
+    assert expected.check("cpu").moved[1:] == ["data/cpu/pocket/outcomes: 1 new"]  # about.json
+    expected.accept("cpu")
+    accepted = (ACCEPTED / "outputs.sha256").read_text()
+    assert "lrs-k1-a9" not in accepted
+    assert "lrs_history" not in accepted
+    assert (VALIDATION / "lrs-k1-a9/part-00000.arrow").exists()
+    TABLE.unlink()
+    assert "1 missing" in " ".join(expected.check("cpu").moved)  # without a table no arm is known to have left
 
 
 def test_moved_outputs_are_told_and_are_no_fault(project: Path):
@@ -110,7 +131,7 @@ def test_moved_outputs_are_told_and_are_no_fault(project: Path):
     moved, faults = expected.check("cpu")
     assert faults == []
     assert moved == [
-        "0 of 3 outputs are the accepted ones, byte for byte",
+        "2 of 5 outputs are the accepted ones, byte for byte",
         "data/cpu/pocket: 1 missing",
         f"{OUTCOMES}: 1 differs, 1 new",
         "figures/cpu: 1 differs",
@@ -165,7 +186,7 @@ def test_accepting_that_is_stopped_leaves_the_expected_as_it_was(project: Path, 
     expected.write_pages()
     assert {path: path.read_bytes() for path in ACCEPTED.rglob("*") if path.is_file()} == before
     expected.accept("cpu")
-    assert expected.check("cpu").moved == ["3 of 3 outputs are the accepted ones, byte for byte"]
+    assert expected.check("cpu").moved == ["5 of 5 outputs are the accepted ones, byte for byte"]
     assert [path.name for path in ACCEPTED.parent.iterdir()] == ["cpu"]
 
 
@@ -177,7 +198,7 @@ def test_a_profile_that_ran_in_a_copy_is_read_there_and_leaves_its_notebooks(pro
     lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
     assert f"{hashlib.sha256(b'of the copy').hexdigest()}  {OUTCOMES}/part-00000.arrow" in lines
     assert not (ACCEPTED / "notebooks").exists()
-    assert expected.check("cpu", home).moved == ["3 of 3 outputs are the accepted ones, byte for byte"]
+    assert expected.check("cpu", home).moved == ["5 of 5 outputs are the accepted ones, byte for byte"]
     assert f"{OUTCOMES}: 1 differs" in expected.check("cpu").moved
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from lrs.core.store import write_text
 from lrs.report.answer import put_block, readme_block
 from lrs.report.pages import read_accepted, results_page
+from lrs.saved import load_candidates
 
 EXPECTED = Path("data/expected")
 README = Path("README.md")
@@ -79,19 +80,38 @@ def digests_of_outputs(profile: str, home: Path = Path()) -> dict[str, str]:
     """SHA-256 of every file that says something about results, by its path from `home`, sorted.
 
     That is all data that the stages made, and the tables; not what a stage was made from (`plan.json`, which changes
-    with the code), nor pictures and notebooks, which only show these.
+    with the code), nor pictures and notebooks, which only show these, nor `_left_behind`.
     """
     found = {path.relative_to(home).as_posix(): path for path in _outputs(profile, home)}
     return {name: hashlib.sha256(found[name].read_bytes()).hexdigest() for name in sorted(found)}
 
 
 def _outputs(profile: str, home: Path) -> Iterator[Path]:
+    apart = _left_behind(profile, home)
     for path in (home / "data" / profile).rglob("*"):
         parts = path.relative_to(home).parts
         # a name with a leading dot is a scratch file of a run that was killed
-        if path.is_file() and path.name != "plan.json" and not any(part.startswith(".") for part in parts):
+        hidden = any(part.startswith(".") for part in parts) or not apart.isdisjoint(path.parents)
+        if path.is_file() and path.name != "plan.json" and not hidden:
             yield path
     yield from (home / "figures" / profile).rglob("*.csv")
+
+
+def _left_behind(profile: str, home: Path) -> set[Path]:
+    """Folders of settings and arms that the profile no longer names: no result of the run rests on them.
+
+    They stay where they are: they took hours, and come back with the name.
+    """
+    table, found = home / "figures" / profile / "main_results.csv", set()
+    for backbone in (home / "data" / profile).glob("*/"):
+        named: dict[str, set[str]] = {}
+        if table.exists():
+            named["outcomes"] = set(pd.read_csv(table)["arm"])
+        if (selection := backbone / "selection.json").exists():
+            named["validation"] = {"base", "signals", *load_candidates(selection)["name"]}
+        for kind, names in named.items():
+            found |= {path for path in (backbone / kind).glob("*/") if path.name not in names}
+    return found
 
 
 def check(profile: str, home: Path = Path()) -> Comparison:
