@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import Turn, instructed, question_ids
 from lrs.tutor import draw_style, write_trace
-from lrs.tutor.draft import CAREFUL, STEADY
+from lrs.tutor.draft import CAREFUL
 
 _IGNORED = -100  # the label that cross-entropy leaves out
 
@@ -42,13 +43,17 @@ def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -
     )
 
 
-def conversation(problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random) -> list[Turn]:
+def conversation(
+    problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random, clean: bool = False
+) -> list[Turn]:
     """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
 
-    An instruction to take care, in a share of the conversations, is always followed (but by a tutor of one style).
+    An instruction to take care, in a share of the conversations, is always followed. A `clean` tutor never slips.
     """
     instruct = rng.random() < recipe.instructed_share
-    style = STEADY if recipe.tutor == "steady" else CAREFUL if instruct else draw_style(problem, rng)
+    style = CAREFUL if instruct else draw_style(rng)
+    if clean:
+        style = replace(style, slip=0.0)
     count = rng.randint(1, recipe.most_examples) if rng.random() < recipe.examples_share else 0
     asked = [*rng.sample(others, count), problem]
     turns = [Turn(one.question, write_trace(one, rng, style).text) for one in asked]
@@ -58,7 +63,11 @@ def conversation(problem: Problem, others: Sequence[Problem], recipe: Pretrainin
 
 
 def _documents(
-    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, rng: Random
+    problems: dict[str, list[Problem]],
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: PretrainingRecipe,
+    rng: Random,
+    clean: bool,
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned."""
     weights = [recipe.weights[benchmark] for benchmark in problems]
@@ -67,7 +76,7 @@ def _documents(
         ids: list[int] = []
         labels: list[int] = []
         longest = 0
-        for question, answer in conversation(rng.choice(pool), pool, recipe, rng):
+        for question, answer in conversation(rng.choice(pool), pool, recipe, rng, clean):
             asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{answer} <eos>")["input_ids"]
             ids += asked_ids + answer_ids
             labels += [_IGNORED] * len(asked_ids) + answer_ids
@@ -85,7 +94,7 @@ def pack_batch(
         input_ids, labels, position_ids and document numbers, each (rows_per_batch, row_length). Documents are
         whole; position ids restart with each; document 0 is padding.
     """
-    documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"))
+    documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"), step < recipe.clean_steps)
     shape = (recipe.rows_per_batch, recipe.row_length)
     input_ids = torch.full(shape, tokenizer.pad_token_id)
     labels, positions, numbers = torch.full(shape, _IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -42,8 +42,8 @@ class PretrainingRecipe(_Recipe):
     rows_per_batch: PositiveInt
     weight_decay: float = Field(ge=0)
     longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
-    tutor: Literal["mixed", "steady"] = Field(description="careful and careless by turns, or one style throughout")
-    instruction: str = Field(description="an order to take care; a steady tutor does not heed it")
+    clean_share: float = Field(ge=0, le=1, description="of the steps, the first ones, in which the tutor never slips")
+    instruction: str = Field(description="an order to take care")
     instructed_share: float = Field(ge=0, le=1)
     examples_share: float = Field(
         ge=0, le=1, description="of conversations drawn that open with worked examples; the long ones are left out"
@@ -54,6 +54,10 @@ class PretrainingRecipe(_Recipe):
     @property
     def steps(self) -> int:
         return math.ceil(self.tokens / (self.row_length * self.rows_per_batch))
+
+    @property
+    def clean_steps(self) -> int:
+        return round(self.clean_share * self.steps)
 
 
 class ReinforcementRecipe(_Recipe):
