@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lrs.config import PROFILES
 from lrs.report.answer import answer, put_block, readme_block
 
 
@@ -36,11 +37,11 @@ def main_table(*deltas: float, p_holm: float = 0.5, mde: float = 0.013) -> pd.Da
     ],
 )
 def test_the_verdict_takes_significance_and_sign(delta: float, p_holm: float, verdict: str):
-    assert answer(main_table(delta, p_holm=p_holm)).startswith(f"**LRS {verdict} the unsteered model.** ")
+    assert answer(main_table(delta, p_holm=p_holm), 0.95).startswith(f"**LRS {verdict} the unsteered model.** ")
 
 
 def test_the_numbers_are_those_of_the_primary_contrast():
-    told = answer(main_table(-0.012))
+    told = answer(main_table(-0.012), 0.95)
     assert told.endswith(
         "On 2,000 test problems of 2 benchmarks, decoded greedily, `model-0` is right in 50.0% unsteered and in 48.8% "
         "with LRS: -1.2 [-2.2, -0.2] points, 30 problems won and 20 lost, exact McNemar p 0.2. A true gain of 1.3 "
@@ -49,31 +50,44 @@ def test_the_numbers_are_those_of_the_primary_contrast():
 
 
 def test_power_is_told_of_a_null_alone():
-    assert "would have been found" not in answer(main_table(0.02, p_holm=0.001))
-    assert "would have been found" not in answer(main_table(0.0, mde=float("nan")))  # nothing won or lost
+    assert "would have been found" not in answer(main_table(0.02, p_holm=0.001), 0.95)
+    assert "would have been found" not in answer(main_table(0.0, mde=float("nan")), 0.95)  # nothing won or lost
 
 
 def test_several_reasoners_are_told_one_by_one():
-    told = answer(main_table(0.01, -0.01))
+    told = answer(main_table(0.01, -0.01), 0.95)
     assert told.startswith("**LRS beats the unsteered model on none of 2 reasoners.** ")
     assert "`model-0` +1.0 [+0.0, +2.0]; `model-1` -1.0 [-2.0, +0.0]." in told
     assert told.endswith("The smallest p after Holm's correction over these 2 is 0.5.")
-    assert answer(main_table(0.03, -0.03, p_holm=0.01)).startswith(
+    assert answer(main_table(0.03, -0.03, p_holm=0.01), 0.95).startswith(
         "**LRS beats the unsteered model on `model-0`; it falls behind on `model-1`.** "
     )
 
 
+def test_the_level_of_confidence_is_the_profiles():
+    told = answer(main_table(0.01, 0.02, p_holm=0.07), 0.9)
+    assert told.startswith("**LRS beats the unsteered model on `model-0`, `model-1`.** ")
+    assert "with 90% intervals: " in told
+    assert answer(main_table(0.01, p_holm=0.02), 0.99).startswith("**LRS does not beat ")
+
+
+def test_a_run_without_the_primary_arm_says_so():
+    table = main_table(0.01)
+    assert answer(table[table["arm"] == "base"], 0.95) == "This run has no primary contrast: `lrs` is none of its arms."
+
+
 def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lrs.config.PROFILES", PROFILES.absolute())
     monkeypatch.chdir(tmp_path)
     expected = Path("data/expected")
     for profile, table in (("cpu", main_table(0.0)), ("full", main_table(0.01, -0.01))):
         (expected / profile / "model-0").mkdir(parents=True)
         (expected / profile / "model-0/delta.png").write_text("picture")
         table.to_csv(expected / profile / "main_results.csv", index=False)
-    block = readme_block(expected, ("cpu", "full", "paper"))
+    block = readme_block(expected, ("cpu", "full", "smoke"))
     assert block.count("**LRS ") == 2
     assert block.count("](data/expected/cpu/model-0/delta.png)") == block.count("![") == 1
-    assert [f"](data/expected/{name}/results.md)" in block for name in ("cpu", "full", "paper")] == [True, True, False]
+    assert [f"](data/expected/{name}/results.md)" in block for name in ("cpu", "full", "smoke")] == [True, True, False]
     assert put_block(f"before {block} after", block) == f"before {block} after"
 
 

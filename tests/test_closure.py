@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lrs.core.closure import ROOT, closure, code_of, imports_of, source_fingerprint
+from lrs.core.closure import ROOT, WITHOUT_EFFECT, closure, code_of, imports_of, source_fingerprint
 
 # Of each kind of part that stages keep: the module that makes it, and modules that it works with.
 MADE_BY = {
@@ -16,10 +16,10 @@ MADE_BY = {
     "autoencoder": ("lrs.learning.sae", ["method/dictionary", "models/activations", "tasks/splits"]),
     "latents": ("lrs.learning.latents", ["method/dictionary", "models/activations"]),
     "reward": ("lrs.learning.reward_training", ["method/reward", "learning/latents", "core/statistics"]),
-    "signals": ("lrs.experiment.selection", ["learning/reward_training", "models/activations"]),
+    "signals": ("lrs.experiment.signals", ["learning/reward_training", "models/activations"]),
     "outcomes": (
         "lrs.experiment.evaluation",
-        ["experiment/traces", "method/setting", "method/gate", "engine/steerer", "tutor/countdown", "core/kept"],
+        ["experiment/traces", "method/setting", "method/gate", "engine/steerer", "core/store"],
     ),
 }
 CASES = [(kind, other) for kind, (module, others) in MADE_BY.items() for other in (module, *others)]
@@ -106,12 +106,32 @@ def test_editing_a_module_makes_what_it_made_stale(copy: Path, kind: str, edited
 
 
 @pytest.mark.parametrize(
-    ("kind", "other"), [("reward", "engine/steerer"), ("outcomes", "method/arms"), ("traces", "config")]
+    ("kind", "other"),
+    [
+        ("reward", "engine/steerer"),
+        ("signals", "method/arms"),
+        ("outcomes", "method/arms"),
+        ("outcomes", "tutor/countdown"),
+        ("traces", "config"),
+    ],
 )
 def test_what_does_not_make_it_leaves_it_fresh(kind: str, other: str):
     """A new arm, a new section of the profile or another engine does not undo hours of work."""
     module = next(module for name, (module, _) in MADE_BY.items() if kind in name)
     assert other not in names(closure(f"import {module}"), ROOT)
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_what_cannot_change_what_is_made_undoes_no_work(copy: Path, name: str):
+    """A progress line or an error's text costs nothing; what the module itself reads still counts."""
+    path = copy / "lrs" / f"{name}.py"
+    sources = [f"import {module}" for module, _ in MADE_BY.values()]
+    before, text = [source_fingerprint(source, copy) for source in sources], path.read_text()
+    path.write_text(text + "\n_EDITED = 1\n")
+    assert [source_fingerprint(source, copy) for source in sources] == before
+    path.write_text(text + "\nimport lrs.method.gate\nimport lrs.method.arms\nimport lrs.learning.sae\n")
+    assert all(source_fingerprint(source, copy) != old for source, old in zip(sources, before, strict=True))
+    path.write_text(text)
 
 
 def test_the_code_of_a_part_names_the_libraries_it_was_made_with():

@@ -2,19 +2,18 @@
 
 import json
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import DIFFICULTY
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrs.config import SaeSection, SamplingSection, load_config
 from lrs.core.kept import keep
 from lrs.core.store import StoreError
 from lrs.engine.requests import Generation
-from lrs.experiment import traces
-from lrs.experiment.evaluation import Artifacts, evaluate, other_geometry, prompting_for
+from lrs.experiment import prompting, traces
+from lrs.experiment.evaluation import Artifacts, evaluate, other_geometry
+from lrs.experiment.prompting import prompting_for
 from lrs.experiment.traces import collect_traces
 from lrs.learning.sae import train_sae
 from lrs.method.arms import ARMS
@@ -24,9 +23,8 @@ from lrs.method.setting import Setting
 from lrs.models.backbones import Backbone
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.saved import describe_run, load_about, load_outcomes
-from lrs.tasks.answers import is_correct
 from lrs.tasks.problems import draw_problems
-from lrs.tasks.prompts import prompt_ids
+from lrs.tasks.prompts import PLAIN, Prompting, Turn
 from lrs.tutor.worked_examples import worked_examples
 
 MILD = Setting(arm="lrs", num_steps=1, step_size=0.0, reward_threshold=0.5, confidence_threshold=0.5)
@@ -146,60 +144,53 @@ def test_arm_without_its_setting_is_refused_before_anything_is_decoded(backbone,
     assert not folder.exists()
 
 
+def ask(arm, backbone, problems, config):
+    """Outcomes of an arm that only asks."""
+    asked = prompting_for(ARMS[arm], backbone, problems, config)
+    return evaluate(
+        backbone, problems, ARMS[arm], None, None, config, config.data / "outcomes" / arm, None, prompting=asked
+    )
+
+
 def test_prompting_arms_ask_in_another_way(backbone, config, problems, monkeypatch):
     asked = []
     monkeypatch.setattr(
         traces, "generate", lambda model, requests, **_: asked.append(requests) or generate_one(requests)
     )
-    folder = config.data / "outcomes"
     for arm in ("base", "cot", "few_shot"):
-        outcomes = evaluate(backbone, problems[:2], ARMS[arm], None, None, config, folder / arm)
+        outcomes = ask(arm, backbone, problems[:2], config)
         assert outcomes["arm"].tolist() == [arm] * 2
+        assert outcomes["shots"].tolist() == [config.prompting.shots * (arm == "few_shot")] * 2
     base, cot, few_shot = ([backbone.tokenizer.decode(r.prompt) for r in part] for part in asked)
     worked = worked_examples("chain_sum", config)
-    assert len(worked) == config.prompting.shots
     opening = "".join(f"<user> {question} <assistant> {answer} <eos> " for question, answer in worked)
     assert base == [f"<user> {problem.question} <assistant>" for problem in problems[:2]]
     assert cot == [text.replace(" <assistant>", f" {config.prompting.instruction} <assistant>") for text in base]
     assert few_shot == [opening + text for text in base]
 
 
-def test_another_prompt_is_another_plan(backbone, config, problems):
-    folder = config.data / "outcomes" / "cot"
-    evaluate(backbone, problems[:2], ARMS["cot"], None, None, config, folder)
-    plan = (folder / "plan.json").read_text()
-    prompting = config.prompting.model_copy(update={"instruction": "check"})
-    other = config.model_copy(update={"prompting": prompting})
-    evaluate(backbone, problems[:2], ARMS["cot"], None, None, other, folder)
-    assert (folder / "plan.json").read_text() != plan
+def test_another_prompt_is_another_plan_of_its_own_arm_alone(backbone, config, problems, monkeypatch):
+    monkeypatch.setattr(traces, "generate", lambda model, requests, **_: generate_one(requests))
+
+    def plans(config):
+        for arm in ("base", "cot", "few_shot"):
+            ask(arm, backbone, problems[:2], config)
+        return [(config.data / "outcomes" / arm / "plan.json").read_text() for arm in ("base", "cot", "few_shot")]
+
+    base, cot, few_shot = plans(config)
+    with monkeypatch.context() as patch:  # another tutor, to which nothing but its examples bears witness
+        patch.setattr(prompting, "worked_examples", lambda benchmark, config: [Turn("1 + 1", "2")])
+        assert plans(config)[:2] == [base, cot]
+        assert plans(config)[2] != few_shot
+    shorter = config.prompting.model_copy(update={"instruction": "check", "shots": 1})
+    changed = plans(config.model_copy(update={"prompting": shorter}))
+    assert [new == old for new, old in zip(changed, (base, cot, few_shot), strict=True)] == [True, False, False]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_worked_examples_are_right_and_of_split_train(config, seed):
-    config = config.model_copy(update={"benchmarks": DIFFICULTY, "seed": seed})
-    for benchmark, difficulty in DIFFICULTY.items():
-        solved = {p.question: p for p in draw_problems(benchmark, difficulty, {"train": 12}, seed)}
-        worked = worked_examples(benchmark, config)
-        assert len(worked) == config.prompting.shots
-        assert all(is_correct(solved[question], answer) for question, answer in worked)
-
-
-def test_as_many_worked_examples_as_the_context_holds(config, backbone, problems):
-    worked = worked_examples("chain_sum", config)
-    whole = prompting_for(ARMS["few_shot"], backbone, problems, config)
-    assert whole.examples == {"chain_sum": worked}
-    longest = max(len(prompt_ids(problem, backbone.tokenizer, whole)) for problem in problems)
-    context = longest + config.decoding.max_new_tokens
-    for room, count in ((context, 2), (context - 1, 1), (config.decoding.max_new_tokens, 0)):
-        narrow = SimpleNamespace(tokenizer=backbone.tokenizer, context=room)
-        assert prompting_for(ARMS["few_shot"], narrow, problems, config).examples["chain_sum"] == worked[:count]
-
-
-def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(config):
-    assert worked_examples("chain_sum_digits", config) == worked_examples("chain_sum", config)
-    without = config.model_copy(update={"benchmarks": {}})
-    with pytest.raises(ValueError, match="add chain_sum to the profile's benchmarks"):
-        worked_examples("chain_sum_digits", without)
+def test_an_arm_is_held_to_its_way_of_asking(backbone, config, problems):
+    for arm, asked in (("cot", PLAIN), ("few_shot", PLAIN), ("base", Prompting("check"))):
+        with pytest.raises(ValueError, match=f"arm '{arm}' .*what `prompting_for` returns"):
+            evaluate(backbone, problems, ARMS[arm], None, None, config, config.data / arm, prompting=asked)
 
 
 def test_placebo_is_base_in_batches_of_another_shape(backbone, config, problems):
@@ -236,6 +227,29 @@ def test_a_killed_evaluation_resumes_and_another_setting_starts_anew(backbone, c
         backbone, problems, ARMS[STRONG.arm], STRONG.model_copy(update={"step_size": 9.0}), artifacts, config, folder
     )
     assert parts[0].stat().st_mtime_ns != kept
+
+
+def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone, config, artifacts, problems):
+    torch.manual_seed(1)
+    other = LatentRewardModel(RewardConfig(8, "history", 8, 1, 1))
+
+    def plans(artifacts):
+        made = []
+        for arm, setting in (
+            ("base", None),
+            ("lrs", MILD),
+            ("lrs_history", MILD.model_copy(update={"arm": "lrs_history"})),
+        ):
+            folder = config.data / "outcomes" / arm
+            evaluate(backbone, problems[:2], ARMS[arm], setting, artifacts, config, folder)
+            made.append((folder / "plan.json").read_text())
+        return made
+
+    base, lrs, history = plans(artifacts)
+    keep(config.data / "reward" / "history", "reward", {"other": True}, partial(save_reward, other))
+    changed = plans(Artifacts(backbone, config))
+    assert changed[:2] == [base, lrs]
+    assert changed[2] != history
 
 
 def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):

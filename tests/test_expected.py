@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lrs.config import PROFILES
 from lrs.report import expected
 from lrs.report.tables import MAIN_COLUMNS
 
@@ -53,6 +54,7 @@ def make_run(home: Path) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository in which the profile has run; we stand in it."""
+    monkeypatch.setattr("lrs.config.PROFILES", PROFILES.absolute())
     monkeypatch.chdir(tmp_path)
     make_run(Path())
     write(Path("README.md"), "# Title\n\n<!-- results -->\nold\n<!-- /results -->\n\nRest.\n")

@@ -83,7 +83,7 @@ def positions_frame():
         for place in (0.25, 0.75)
     ]
     frame = pd.DataFrame(rows, columns=["variant", "position", "auroc"])
-    return frame.assign(low=frame["auroc"] - 0.05, high=frame["auroc"] + 0.05)
+    return frame.assign(low=frame["auroc"] - 0.05, high=frame["auroc"] + 0.05, n=80)
 
 
 def reward_history():
@@ -92,7 +92,7 @@ def reward_history():
         for variant in ("token", "history")
         for epoch in range(4)
     ]
-    return pd.DataFrame(rows, columns=["variant", "epoch", "train_loss", "auroc"])
+    return pd.DataFrame(rows, columns=["variant", "epoch", "train_loss", "auroc"]).assign(n=30)
 
 
 def grid_frame(gated=True):
@@ -107,6 +107,8 @@ def grid_frame(gated=True):
         delta_high=frame["delta"] + 0.01,
         mildness=0.05 * frame["step_size"],
         chosen=frame["step_size"] == 1.0,
+        standard_error=0.01,
+        n=300,
     )
 
 
@@ -171,11 +173,7 @@ FIGURES = {
     "auroc_by_position": lambda **how: reward.auroc_by_position_figure(positions_frame(), **how),
     "reward_training": lambda **how: reward.reward_training_figure(reward_history(), **how),
     "grid": lambda **how: select.grid_figure(grid_frame(), **how),
-    "grid_rule": lambda **how: select.grid_figure(grid_frame().assign(standard_error=0.01, n=300), **how),
     "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), **how),
-    "grid_ungated_rule": lambda **how: select.grid_figure(
-        grid_frame(gated=False).assign(standard_error=0.01, n=300), **how
-    ),
     "delta": lambda **how: results.delta_figure(main_table((0, 1)), **how),
     "delta_greedy": lambda **how: results.delta_figure(main_table((0,)), **how),
     "behaviors": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95), **how),
@@ -328,7 +326,9 @@ def test_counts_are_those_of_the_table():
         "behavior_rates": "n 120 traces of 80 problems",
         "roc": "n 300 traces of 75 problems",
         "calibration": "n 300 traces of 75 problems",
-        "grid_rule": "n 300 validation problems · small numbers: step size",
+        "grid": "n 300 validation problems · small numbers: step size",
+        "auroc_by_position": "n 80 problems",
+        "reward_training": "n 30 held-out problems",
         "density": "n 6 latents",
         "speed": "measured on cpu · model pocket-3m, random-28m · n 384 problems a path · n 5 rounds",
     }

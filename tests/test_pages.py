@@ -109,6 +109,13 @@ def test_secondary_contrasts_leave_out_the_primary_one_and_the_placebo(page: str
     )
 
 
+def test_intervals_and_corrections_are_at_the_level_of_the_profile(folder: Path):
+    assert "All intervals are 95%." in results_page(read_accepted(folder))
+    page = results_page(read_accepted(folder)._replace(confidence_level=0.75))
+    assert "All intervals are 75%." in page
+    assert "leaves 2 of them, 0 of steered arms." in page
+
+
 def test_selection_stands_beside_test(page: str):
     assert cells(page, "What was selected") == [
         ["pocket", "`lrs_basic`", "0.5", "4.4%", "+0.8", "-2.0", "-3.0 (2)"],

@@ -1,23 +1,16 @@
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from conftest import LinearDictionary, tiny_reward, tiny_steering
-from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import naive_generate
 
 from lrs.config import SelectSection, StatisticsSection, load_config
 from lrs.core.store import StoreError
-from lrs.experiment.selection import candidate_row, candidates, choose_settings, gate_signals, paired_standard_error
-from lrs.method.gate import NEVER
+from lrs.experiment.selection import candidate_row, candidates, choose_settings, paired_standard_error
 from lrs.method.setting import Setting
 from lrs.saved import freeze, load_candidates, load_selection
-from lrs.tasks.prompts import prompt_ids
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
 GRID = SelectSection(
@@ -60,31 +53,6 @@ def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_fo
             assert setting.confidence_threshold == pytest.approx(0.5 + setting.confidence_quantile / 2)
     fired = (signals["token"] < by_arm["lrs"][0].reward_threshold).mean()
     assert fired == pytest.approx(by_arm["lrs"][0].reward_quantile, abs=0.01)
-
-
-def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_problems):
-    """The reward at each processed token of unsteered traces, and the confidence with which that token was chosen."""
-    problems = drawn_problems["countdown"][:3]
-    rewards = {variant: tiny_reward(variant).float() for variant in ("token", "history")}
-    rows, expected = [], []
-    for problem, budget in zip(problems, (5, 2, 7), strict=True):
-        prompt = prompt_ids(problem, tiny_backbone.tokenizer)
-        naive = {v: naive_generate(tiny_backbone.model, prompt, [], budget, tiny_steering(v, NEVER)) for v in rewards}
-        ids = naive["token"].token_ids
-        logits = tiny_backbone.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
-        chosen = logits.softmax(dim=-1).amax(dim=-1).tolist()
-        rows.append({"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": ids, "confidence": chosen})
-        confidence = [1.0, *chosen[1:-1]]
-        for position in range(budget - 1):
-            signals = {variant: naive[variant].rewards[position] for variant in rewards}
-            signals["confidence"] = confidence[position]
-            expected.append({"problem_id": problem.id, "position": position} | signals)
-    artifacts = SimpleNamespace(layer=1, dictionary=LinearDictionary(), rewards=rewards)
-    config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
-    keys = ["problem_id", "position"]
-    found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
-    found, wanted = (frame.sort_values(keys, ignore_index=True) for frame in (found, pd.DataFrame(expected)))
-    pd.testing.assert_frame_equal(found[wanted.columns], wanted, atol=1e-4, check_dtype=False)
 
 
 def test_candidate_row_pairs_with_base_by_problem():

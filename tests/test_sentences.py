@@ -8,6 +8,7 @@ from lrs.config import StatisticsSection
 from lrs.report.comparison import compare_arms
 from lrs.report.sentences import (
     corrected_sentence,
+    level_text,
     percent,
     points,
     reward_sentence,
@@ -27,6 +28,11 @@ def test_points_have_a_sign_and_are_never_minus_nothing(difference: float, text:
 
 def test_percent_has_one_decimal():
     assert percent(2 / 3) == "66.7%"
+
+
+@pytest.mark.parametrize(("level", "text"), [(0.95, "95%"), (0.9, "90%"), (0.975, "97.5%"), (0.57, "57%")])
+def test_a_level_is_told_as_it_is(level: float, text: str):
+    assert level_text(level) == text
 
 
 def test_traces_sentence_counts_the_problems_with_both_kinds_of_trace():

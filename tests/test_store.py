@@ -6,7 +6,7 @@ import pytest
 
 from lrs.core import store
 from lrs.core.digests import file_digest, fingerprint
-from lrs.core.store import StoreError, read_rows, write_frame, write_rows, write_text
+from lrs.core.store import StoreError, parts_of, read_parts, read_rows, write_frame, write_rows, write_text
 
 ROWS = [{"number": i, "text": "ab" * i, "values": [0.5] * i} for i in range(1, 8)]
 
@@ -91,3 +91,14 @@ def test_digests_follow_the_content(tmp_path):
     assert (tmp_path / "b").read_text() == "y"
     assert file_digest(tmp_path / "folder" / "a") != file_digest(tmp_path / "b")
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "b"}
+
+
+@pytest.mark.parametrize("size", [1, 4, 10, 99])
+def test_parts_hold_every_job_once_and_are_read_in_order(tmp_path, size):
+    parts = parts_of(range(10), size)
+    assert [job for jobs in parts.values() for job in jobs] == list(range(10))
+    assert max(map(len, parts.values())) <= size
+    for name, jobs in reversed(parts.items()):
+        write_rows(tmp_path / name, [{"job": job} for job in jobs])
+    assert read_parts(tmp_path)["job"] == list(range(10))
+    assert read_parts(tmp_path / "part-00000.arrow")["job"] == list(parts["part-00000.arrow"])

@@ -8,7 +8,7 @@ import pytest
 
 from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import mcnemar_exact, wilson_interval
-from lrs.report.comparison import RESULT_COLUMNS, behavior_shares, compare_arms
+from lrs.report.comparison import RESULT_COLUMNS, behavior_shares, compare_arms, significance
 from lrs.report.paper import read_paper_table
 from lrs.report.tables import (
     MAIN_COLUMNS,
@@ -340,3 +340,8 @@ def test_behavior_shares_count_traces_that_show_it_at_all():
     assert (shares["n"] == 3).all()
     assert (shares["low"] <= shares["share"]).all()
     assert (shares["share"] <= shares["high"]).all()
+
+
+@pytest.mark.parametrize(("level", "below"), [(0.95, 0.05), (0.9, 0.1), (0.99, 0.01)])
+def test_a_p_value_of_exactly_one_less_the_level_is_not_below_it(level, below):
+    assert significance(level) == below

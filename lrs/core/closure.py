@@ -13,6 +13,12 @@ from lrs.core.digests import fingerprint
 
 ROOT = Path(__file__).parents[2]
 _PACKAGE = "lrs"
+# No part of any closure, and why; what they import is. An error's text or a progress line undoes no hours of work.
+WITHOUT_EFFECT = {
+    "core/progress": "prints lines on stderr, and hands nothing back",
+    "core/closure": "only names code in plans; where it names it in another way, plans differ by that alone",
+    "core/kept": "decides what is kept, made again or refused; what lies in which file, and is read, is the store's",
+}
 _LIBRARIES = (
     "numpy",
     "torch",
@@ -35,7 +41,9 @@ def source_fingerprint(source: str, root: Path = ROOT) -> str:
 
 
 def closure(source: str, root: Path = ROOT) -> list[Path]:
-    """The modules of the package that running `source` reads, directly or not, those that do nothing left out.
+    """The modules of the package that running `source` reads, directly or not.
+
+    Those that do nothing are left out, and so are those of `WITHOUT_EFFECT`, which cannot change what is made.
 
     The package's own `__init__` only forwards names and is no part of it.
 
@@ -49,7 +57,8 @@ def closure(source: str, root: Path = ROOT) -> list[Path]:
         if path not in found:
             found.add(path)
             waiting |= _imports(_parsed(path), root)
-    return sorted(path for path in found if _parsed(path).body)
+    apart = {root.joinpath(_PACKAGE, f"{name}.py") for name in WITHOUT_EFFECT}
+    return sorted(path for path in found - apart if _parsed(path).body)
 
 
 def imports_of(path: Path, root: Path = ROOT) -> list[Path]:

@@ -11,16 +11,15 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from lrs.core.digests import file_digest, fingerprint
 from lrs.core.progress import Progress
-from lrs.core.store import StoreError, read_rows, write_rows, write_text
+from lrs.core.store import Job, StoreError, parts_of, read_parts, write_rows, write_text
 
 Plan = dict[str, Any]  # of JSON-able values
-Job = TypeVar("Job")
 _PLAN = "plan.json"
 
 
@@ -34,7 +33,7 @@ def keep(folder: Path, stage: str, plan: Plan, make: Callable[[Path], None]) -> 
     """
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    if _still_good(folder, stage, plan) and not _damaged(folder, stage) and not _strangers(folder):
+    if _still_good(folder, stage, plan) and not _told_damaged(folder, stage) and not _strangers(folder):
         return
     scratch.mkdir(parents=True)
     make(scratch)
@@ -67,14 +66,14 @@ def keep_parts(
     plan = plan | {"jobs": len(jobs), "part_size": part_size}
     digests: dict[str, str] = {}
     if _still_good(folder, stage, plan):
-        damaged = _damaged(folder, stage)
+        damaged = _told_damaged(folder, stage)
         for stranger in _strangers(folder):
             (folder / stranger).unlink()
         digests = {name: digest for name, digest in _read_plan(folder)["digests"].items() if name not in damaged}
     else:
         shutil.rmtree(folder, ignore_errors=True)
         _write_plan(folder, plan, digests)
-    parts = {f"part-{i // part_size:05d}.arrow": jobs[i : i + part_size] for i in range(0, len(jobs), part_size)}
+    parts = parts_of(jobs, part_size)
     done = sum(len(part) for name, part in parts.items() if name in digests)
     with Progress(stage, len(jobs), done=done) as progress:
         for name, part in parts.items():
@@ -91,15 +90,8 @@ def read_kept(path: Path) -> Dataset:
     Raises:
         StoreError: nothing is there, or a file is not as it was written.
     """
-    if path.is_dir():
-        check_kept(path)
-        files = sorted(path.glob("*.arrow"))
-    else:
-        check_kept(path.parent)
-        files = [path] if path.exists() else []
-    if not files:
-        raise StoreError(f"no table at {path}; run the stage that makes it (`dvc repro`)")
-    return concatenate_datasets([read_rows(file) for file in files])
+    check_kept(path if path.is_dir() else path.parent)
+    return read_parts(path)
 
 
 def check_kept(folder: Path) -> None:
@@ -112,9 +104,8 @@ def check_kept(folder: Path) -> None:
         return
     content = _read_plan(folder)
     plan, kept = content["plan"], content["digests"]
-    for name, digest in kept.items():
-        if _digest_or_none(folder / name) != digest:
-            raise StoreError(f"{folder / name} is not as it was written; its stage makes it again (`dvc repro`)")
+    if damaged := _damaged(folder):
+        raise StoreError(f"{folder / damaged[0]} is not as it was written; its stage makes it again (`dvc repro`)")
     if strangers := _strangers(folder):
         raise StoreError(f"{folder / strangers[0]} is none of the files kept there; rerun its stage (`dvc repro`)")
     wanted = -(-plan["jobs"] // plan["part_size"]) if "part_size" in plan else len(kept)
@@ -144,11 +135,16 @@ def _still_good(folder: Path, stage: str, plan: Plan) -> bool:
     return not changed
 
 
-def _damaged(folder: Path, stage: str) -> set[str]:
-    """Names of the files that are not as they were written; each is told in a line."""
+def _damaged(folder: Path) -> list[str]:
+    """Names of the files that are not as they were written, or are gone."""
     digests = _read_plan(folder)["digests"]
-    damaged = {name for name, digest in digests.items() if _digest_or_none(folder / name) != digest}
-    for name in sorted(damaged):
+    return sorted(name for name in digests if not _is_as_written(folder / name, digests[name]))
+
+
+def _told_damaged(folder: Path, stage: str) -> list[str]:
+    """As `_damaged`, each told in a line."""
+    damaged = _damaged(folder)
+    for name in damaged:
         _tell(stage, f"{folder / name} is not as it was written and is made again")
     return damaged
 
@@ -159,8 +155,8 @@ def _strangers(folder: Path) -> list[str]:
     return sorted(found - set(_read_plan(folder)["digests"]) - {_PLAN})
 
 
-def _digest_or_none(path: Path) -> str | None:
-    return file_digest(path) if path.exists() else None
+def _is_as_written(path: Path, digest: str) -> bool:
+    return path.exists() and file_digest(path) == digest
 
 
 def _tell(stage: str, what: str) -> None:

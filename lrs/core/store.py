@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
+Job = TypeVar("Job")
 _END_OF_STREAM = bytes.fromhex("ffffffff00000000")  # of an Arrow stream
 
 
@@ -50,7 +51,7 @@ def read_rows(path: Path) -> Dataset:
         StoreError: it is not there, truncated, or no Arrow file.
     """
     if not path.exists():
-        raise StoreError(f"no table at {path}; run the stage that makes it (`dvc repro`)")
+        raise _missing(path)
     try:
         with path.open("rb") as stream:
             stream.seek(-len(_END_OF_STREAM), os.SEEK_END)
@@ -59,3 +60,24 @@ def read_rows(path: Path) -> Dataset:
         return Dataset.from_file(str(path))
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise StoreError(f"{path} is truncated or no Arrow file ({error}); delete it and rerun its stage") from None
+
+
+def parts_of(jobs: Sequence[Job], part_size: int) -> dict[str, Sequence[Job]]:
+    """Which jobs' rows lie in which file, `part_size` jobs in each, in order."""
+    return {f"part-{i // part_size:05d}.arrow": jobs[i : i + part_size] for i in range(0, len(jobs), part_size)}
+
+
+def read_parts(path: Path) -> Dataset:
+    """Read all Arrow files of a folder in order of their names, or one Arrow file.
+
+    Raises:
+        StoreError: there is none, or one is truncated or no Arrow file.
+    """
+    files = sorted(path.glob("*.arrow")) if path.is_dir() else [path]
+    if not files:
+        raise _missing(path)
+    return concatenate_datasets([read_rows(file) for file in files])
+
+
+def _missing(path: Path) -> StoreError:
+    return StoreError(f"no table at {path}; run the stage that makes it (`dvc repro`)")

@@ -1,1 +1,1 @@
-"""What joins all: traces, evaluation, selection."""
+"""What joins all: traces, prompting, evaluation, signals, selection."""

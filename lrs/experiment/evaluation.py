@@ -22,8 +22,7 @@ from lrs.method.setting import Arm, Setting, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
-from lrs.tasks.prompts import PLAIN, Prompting, Turn, prompt_ids, question_ids
-from lrs.tutor.worked_examples import worked_examples
+from lrs.tasks.prompts import PLAIN, Prompting
 
 if TYPE_CHECKING:
     from lrs.config import Config, DecodingSection, SamplingSection
@@ -35,14 +34,14 @@ class Artifacts:
     """The profile's trained dictionary and reward models, loaded when first used, for the backbone they are to steer.
 
     Attributes:
-        identity: digests of what is kept of them.
+        digests: of what is kept of each, by name: dictionary, token, history.
     """
 
     def __init__(self, backbone: Backbone, config: Config):
         self.layer = config.backbone.layer
         self._backbone, self._sae = backbone, config.data / "sae"
         self._rewards = {variant: config.data / "reward" / variant for variant in ("token", "history")}
-        self.identity = [digest_of(folder) for folder in (self._sae, *self._rewards.values())]
+        self.digests = {name: digest_of(folder) for name, folder in ({"dictionary": self._sae} | self._rewards).items()}
 
     @cached_property
     def dictionary(self) -> SaeDictionary:
@@ -72,6 +71,7 @@ def evaluate(
     config: Config,
     folder: Path,
     sampling: SamplingSection | None = None,
+    prompting: Prompting = PLAIN,
 ) -> pd.DataFrame:
     """Outcomes of one arm on `problems`, decoded greedily (seed 0); resumes where a killed run stopped.
 
@@ -80,16 +80,20 @@ def evaluate(
         artifacts: what it steers with.
         sampling: how the first problems of each benchmark are sampled too (seeds from 1); None: greedy answers alone.
             Arms share their random numbers.
+        prompting: what stands around the questions, of `lrs.experiment.prompting.prompting_for`.
 
     Returns:
         A row a problem and seed: see `outcome_row`, plus arm, shots (worked examples in its prompt), steered_tokens,
         reward_before, reward_after, push_ratio.
 
     Raises:
-        ValueError: a steered arm without a setting of its own, or another arm with one; or what it steers with does
-            not fit the backbone.
+        ValueError: a steered arm without a setting of its own, or another arm with one; an arm that asks in another
+            way without its prompting, or another arm with one; or what it steers with does not fit the backbone.
     """
     check_setting(arm, setting)
+    if (arm.prompt == "plain") != (prompting == PLAIN):
+        needs = "needs its prompting" if prompting == PLAIN else "takes no prompting"
+        raise ValueError(f"arm {arm.name!r} {needs}: give `evaluate` what `prompting_for` returns")
     if arm.name == "placebo":
         config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
     jobs, temperature = jobs_for(problems), 0.0
@@ -99,22 +103,22 @@ def evaluate(
         temperature = sampling.temperature
     plan = plan_of(backbone, jobs, config) | code_of(__name__)
     plan |= {"arm": arm._asdict(), "temperature": temperature}
-    if arm.prompt != "plain":
-        plan |= {"prompting": config.prompting.model_dump(), "benchmarks": config.benchmarks, "seed": config.seed}
+    if prompting != PLAIN:
+        plan |= {"prompting": {"instruction": prompting.instruction, "examples": dict(prompting.examples)}}
     if setting:
-        plan |= {"setting": setting.model_dump(), "artifacts": artifacts.identity, "layer": artifacts.layer}
+        read = {name: artifacts.digests[name] for name in ("dictionary", arm.reward)}
+        plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
 
-    @cache  # loads and computes nothing where all parts are kept
-    def around() -> tuple[Steering | None, Prompting]:
-        steering = None
-        if setting:
-            steering = steering_for(arm, setting, artifacts.layer, artifacts.dictionary, artifacts.rewards)
-            check_fit(steering, backbone.d_model)
-        return steering, prompting_for(arm, backbone, problems, config)
+    @cache  # loads nothing where all parts are kept
+    def steering() -> Steering | None:
+        if not setting:
+            return None
+        loaded = steering_for(arm, setting, artifacts.layer, artifacts.dictionary, artifacts.rewards)
+        check_fit(loaded, backbone.d_model)
+        return loaded
 
     def make(jobs: Sequence[Job], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
-        steering, prompting = around()
-        written = write_generations(backbone, jobs, config, steering, temperature, on_finished, prompting)
+        written = write_generations(backbone, jobs, config, steering(), temperature, on_finished, prompting)
         return [
             outcome_row(job, generation, backbone)
             | {"arm": arm.name, "shots": len(prompting.examples.get(job[0].benchmark, ()))}
@@ -124,23 +128,6 @@ def evaluate(
 
     stage = f"{folder.parent.name}: {setting.name if setting else arm.name}"
     return keep_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
-
-
-def prompting_for(arm: Arm, backbone: Backbone, problems: Sequence[Problem], config: Config) -> Prompting:
-    """What an arm puts around the questions of `problems`: of the worked examples, as many as fit into the context."""
-    if arm.prompt == "instructed":
-        return Prompting(instruction=config.prompting.instruction)
-    if arm.prompt == "plain":
-        return PLAIN
-    room = backbone.context - config.decoding.max_new_tokens
-    examples: dict[str, list[Turn]] = {}
-    for benchmark, asked in by_benchmark(problems).items():
-        longest = max(asked, key=lambda problem: len(prompt_ids(problem, backbone.tokenizer)))
-        shown = worked_examples(benchmark, config)
-        while shown and len(question_ids(longest.question, backbone.tokenizer, shown)) > room:
-            shown.pop()
-        examples[benchmark] = shown
-    return Prompting(examples=examples)
 
 
 def other_geometry(decoding: DecodingSection) -> DecodingSection:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
 from lrs.figures.parts import draw_intervals, panels
 from lrs.figures.style import COLUMN, LIGHT, PAGE, REWARD_COLORS, count_range, styled
+from lrs.report.sentences import level_text
 
 _RESAMPLES = 1000  # of problems
 
@@ -64,13 +65,15 @@ def roc_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95) 
         axis.fill_between(grid, *band, color=color, alpha=0.15, linewidth=0)
         axis.plot(*roc_points(labels, means), color=color, label=f"{variant} {area:.2f} [{low:.2f}, {high:.2f}]")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axis.legend(title=f"AUROC [{confidence_level:.0%}]", loc="lower right", alignment="left", title_fontsize=7.5)
+    axis.legend(
+        title=f"AUROC [{level_text(confidence_level)}]", loc="lower right", alignment="left", title_fontsize=7.5
+    )
     figure.counted = _count(scores)
     return figure
 
 
 @styled
-def calibration_figure(scores: dict[str, pd.DataFrame], bins: int = 10) -> Figure:
+def calibration_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95, bins: int = 10) -> Figure:
     """Observed share of correct answers against predicted probability, with Wilson intervals; below, traces a bin.
 
     Args:
@@ -79,7 +82,10 @@ def calibration_figure(scores: dict[str, pd.DataFrame], bins: int = 10) -> Figur
     figure, (above, below) = panels(2, 1, COLUMN, 1.2 * COLUMN, sharex=True, height_ratios=(4, 1))
     axis, strip = above[0], below[0]
     axis.plot([0, 1], [0, 1], color=LIGHT, linestyle=":", linewidth=1)
-    tables = {variant: calibration_bins(table["correct"], table["mean"], bins) for variant, table in scores.items()}
+    tables = {
+        variant: calibration_bins(table["correct"], table["mean"], bins, confidence_level)
+        for variant, table in scores.items()
+    }
     for variant, table in tables.items():
         color = REWARD_COLORS[variant]
         axis.plot(table["predicted"], table["observed"], color=color, label=variant)
@@ -108,7 +114,7 @@ def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
     """AUROC of the reward along the trace, with intervals; 0.5 is chance.
 
     Args:
-        positions: columns variant, position (0..1, centre of the bin), auroc, low, high, and perhaps n (problems).
+        positions: columns variant, position (0..1, centre of the bin), auroc, low, high, n (problems).
     """
     figure, axes = panels(1, 1, COLUMN, 2.3)
     axis = axes[0, 0]
@@ -119,8 +125,7 @@ def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
         axis.fill_between(part["position"], part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
     axis.set(xlabel="position in the trace (0 first token, 1 last)", ylabel="AUROC", xlim=(0, 1))
     axis.legend(loc="best")
-    if "n" in positions:
-        figure.counted = count_range(positions["n"], "problems")
+    figure.counted = count_range(positions["n"], "problems")
     return figure
 
 
@@ -129,8 +134,7 @@ def reward_training_figure(history: pd.DataFrame) -> Figure:
     """Training loss and held-out AUROC by epoch; the epoch that early stopping keeps is ringed.
 
     Args:
-        history: columns variant, epoch, train_loss (binary cross-entropy, nats), auroc, and perhaps n (held-out
-            problems).
+        history: columns variant, epoch, train_loss (binary cross-entropy, nats), auroc, n (held-out problems).
     """
     figure, axes = panels(1, 2, 0.8 * PAGE, 2.1)
     history = history.reset_index(drop=True)
@@ -143,5 +147,5 @@ def reward_training_figure(history: pd.DataFrame) -> Figure:
     axes[0, 0].set(xlabel="epoch", ylabel="training loss (nats)")
     axes[0, 1].set(xlabel="epoch", ylabel="AUROC, held-out problems")
     axes[0, 1].legend(title="ring: kept", loc="best", title_fontsize=7.5)
-    figure.counted = count_range(history["n"], "held-out problems") if "n" in history else ""
+    figure.counted = count_range(history["n"], "held-out problems")
     return figure

@@ -24,9 +24,8 @@ def _draw_rule(axes: Axes, part: pd.DataFrame) -> None:
     """The best setting of an arm, how far below it each other one may lie, and the one that was chosen."""
     best, chosen = part.loc[part["accuracy"].idxmax(), "delta"], part[part["chosen"]]
     axes.axhline(best, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
-    if "standard_error" in part:
-        bars = {"color": LIGHT, "linewidth": 7, "alpha": 0.6, "zorder": 0}
-        axes.vlines(part["mildness"], best - part["standard_error"], best, **bars)
+    bars = {"color": LIGHT, "linewidth": 7, "alpha": 0.6, "zorder": 0}
+    axes.vlines(part["mildness"], best - part["standard_error"], best, **bars)
     axes.plot(chosen["mildness"], chosen["delta"], "o", color=BLACK, mfc="none", markersize=10)
 
 
@@ -39,8 +38,8 @@ def grid_figure(grid: pd.DataFrame) -> Figure:
 
     Args:
         grid: columns arm, step_size, num_steps, reward_quantile (NaN where there is no gate), accuracy, delta,
-            delta_low, delta_high, mildness (||dh||/||h||, mean over tokens), chosen, and perhaps confidence_quantile,
-            standard_error (paired, of the difference to the arm's best) and n (problems); all are fractions.
+            delta_low, delta_high, mildness (||dh||/||h||, mean over tokens), chosen, standard_error (paired, of the
+            difference to the arm's best), n (problems), and perhaps confidence_quantile; all are fractions.
     """
     arms = list(grid["arm"].unique())
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
@@ -65,14 +64,12 @@ def grid_figure(grid: pd.DataFrame) -> Figure:
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))
     percent_axis(axes[0, 0], "accuracy minus base (points)", vertical=True)
-    shown = [Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="best")]
-    if "standard_error" in grid:
-        shown.append(
-            Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="one paired standard error")
-        )
-    shown.append(Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen: the mildest"))
+    shown = [
+        Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="best"),
+        Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="one paired standard error"),
+        Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen: the mildest"),
+    ]
     series = [Line2D([], [], color=GREY, linestyle=line, linewidth=0.8, label=name) for name, line in lines.items()]
     legend_above(figure, shown + series * (len(series) > 1), columns=len(arms) + 1)
-    counted = [count_range(grid["n"], "validation problems")] if "n" in grid else []
-    figure.counted = " · ".join([*counted, "small numbers: step size"])
+    figure.counted = f"{count_range(grid['n'], 'validation problems')} · small numbers: step size"
     return figure

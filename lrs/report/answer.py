@@ -6,55 +6,55 @@ from typing import Any
 
 import pandas as pd
 
-from lrs.report.comparison import POOLED, PRIMARY, is_primary
-from lrs.report.sentences import percent, points
+from lrs.config import load_config
+from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
+from lrs.report.sentences import level_text, percent, points
 
-SIGNIFICANT = 0.05  # of a Holm-adjusted p
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
-def answer(main: pd.DataFrame) -> str:
+def answer(main: pd.DataFrame, confidence_level: float) -> str:
     """What the primary contrasts say, in a paragraph whose first sentence is the verdict.
 
     Args:
         main: columns `lrs.report.tables.MAIN_COLUMNS`.
+        confidence_level: of its intervals; a Holm-adjusted p below 1 less this decides the verdict.
     """
     rows = main[is_primary(main)].to_dict("records")
     if not rows:
-        return "This run has no primary contrast: `base` and `lrs` were not both decoded greedily."
+        return f"This run has no primary contrast: `{PRIMARY['arm']}` is none of its arms."
     benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
     problems = f"{rows[0]['n']:,} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
+    better, worse = (_significant(rows, sign, significance(confidence_level)) for sign in (1, -1))
     if len(rows) == 1:
-        return _answer_for_one(rows[0], main, problems)
-    better, worse = (_significant(rows, sign) for sign in (1, -1))
+        verdict = "beats" if better else "falls behind" if worse else "does not beat"
+        return _answer_for_one(rows[0], main, problems, verdict)
     where = ", ".join(f"`{name}`" for name in better) or f"none of {len(rows)} reasoners"
     fallen = f"; it falls behind on {', '.join(f'`{name}`' for name in worse)}" if worse else ""
     each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
     return (
         f"**LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds on {problems}, with "
-        f"95% intervals: {each}. The smallest p after Holm's correction over these {len(rows)} is "
-        f"{p_value(min(row['p_holm'] for row in rows))}."
+        f"{level_text(confidence_level)} intervals: {each}. The smallest p after Holm's correction over these "
+        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}."
     )
 
 
-def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str) -> str:
-    better, worse = (_significant([row], sign) for sign in (1, -1))
-    verdict = "beats" if better else "falls behind" if worse else "does not beat"
+def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
     base = main[(main[list(PRIMARY)] == pd.Series(PRIMARY | {"arm": "base"})).all(axis=1)]["accuracy"].item()
     sentences = [
         f"**LRS {verdict} the unsteered model.** On {problems}, `{row['backbone']}` is right in {percent(base)} "
         f"unsteered and in {percent(row['accuracy'])} with LRS: {with_interval(row)} points, {row['wins']:.0f} "
         f"problems won and {row['losses']:.0f} lost, exact McNemar p {p_value(row['p_mcnemar'])}."
     ]
-    if not (better or worse) and row["mde"] == row["mde"]:
+    if verdict == "does not beat" and row["mde"] == row["mde"]:
         sentences.append(f"A true gain of {100 * row['mde']:.1f} points would have been found four times in five.")
     return " ".join(sentences)
 
 
-def _significant(rows: list[dict[str, Any]], sign: int) -> list[str]:
+def _significant(rows: list[dict[str, Any]], sign: int, below: float) -> list[str]:
     """Backbones whose contrast survives Holm's correction with a difference of this sign."""
-    return [row["backbone"] for row in rows if row["p_holm"] < SIGNIFICANT and sign * row["delta"] > 0]
+    return [row["backbone"] for row in rows if row["p_holm"] < below and sign * row["delta"] > 0]
 
 
 def readme_block(expected: Path, profiles: tuple[str, ...] = ("cpu", "full")) -> str:
@@ -62,11 +62,15 @@ def readme_block(expected: Path, profiles: tuple[str, ...] = ("cpu", "full")) ->
 
     Args:
         expected: the folder of accepted tables, relative to the README's; profiles that are not in it are left out.
+
+    Raises:
+        ConfigError: accepted tables of a profile that is no longer there.
     """
     parts = []
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
-        parts.append(f"{answer(main)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
+        told = answer(main, load_config(folder.name).statistics.confidence_level)
+        parts.append(f"{told} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if len(parts) == 1 and picture.exists():
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")

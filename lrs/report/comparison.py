@@ -31,6 +31,11 @@ def is_primary(table: pd.DataFrame) -> pd.Series:
     return (table[list(PRIMARY)] == pd.Series(PRIMARY)).all(axis=1)
 
 
+def significance(confidence_level: float) -> float:
+    """What a p-value has to lie below: 1 less the level, without the noise of binary fractions (0.95 gives 0.05)."""
+    return round(1 - confidence_level, 12)
+
+
 def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Correctness as 0/1, one row a (benchmark, problem, seed) and one column an arm, `reference` first."""
     arms = list(outcomes["arm"].unique())

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrs.report.answer import SIGNIFICANT, answer, p_value, with_interval
-from lrs.report.comparison import POOLED, PRIMARY, is_primary
-from lrs.report.sentences import percent, points
+from lrs.config import load_config
+from lrs.report.answer import answer, p_value, with_interval
+from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
+from lrs.report.sentences import level_text, percent, points
 
 _MOST_LEADS = 5
 _KEYS = ["backbone", "benchmark", "decoding", "arm"]
@@ -35,6 +36,7 @@ class Accepted(NamedTuple):
     selection: pd.DataFrame
     behaviors: pd.DataFrame
     costs: pd.DataFrame
+    confidence_level: float
 
 
 def read_accepted(folder: Path) -> Accepted:
@@ -42,20 +44,23 @@ def read_accepted(folder: Path) -> Accepted:
 
     Raises:
         FileNotFoundError: there is no main table.
+        ConfigError: the profile is no longer there.
     """
+    main = pd.read_csv(folder / "main_results.csv")
     paths = [folder / f"{name}.csv" for name in ("reward_quality", "selection", "behaviors", "costs")]
     tables = [pd.read_csv(path) if path.exists() else pd.DataFrame() for path in paths]
-    return Accepted(folder, pd.read_csv(folder / "main_results.csv"), *tables)
+    level = load_config(main["profile"].iloc[0]).statistics.confidence_level
+    return Accepted(folder, main, *tables, level)
 
 
 def results_page(accepted: Accepted) -> str:
     """The whole of `results.md`; its links are relative to the folder of the tables."""
     sections = [
         f"# Results of profile `{accepted.main['profile'].iloc[0]}`",
-        answer(accepted.main),
-        _about(accepted.main),
+        answer(accepted.main, accepted.confidence_level),
+        _about(accepted.main, accepted.confidence_level),
         _accuracies(accepted),
-        _contrasts(accepted.main),
+        _contrasts(accepted.main, significance(accepted.confidence_level)),
         _rewards(accepted),
         _selection(accepted),
         _behaviors(accepted),
@@ -66,10 +71,11 @@ def results_page(accepted: Accepted) -> str:
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _about(main: pd.DataFrame) -> str:
+def _about(main: pd.DataFrame, level: float) -> str:
     names = [main["backbone"], main["benchmark"][main["benchmark"] != POOLED], main["device"]]
     reasoners, benchmarks, devices = (", ".join(f"`{name}`" for name in column.unique()) for column in names)
-    return f"Reasoners: {reasoners}. Benchmarks: {benchmarks}. Device: {devices}. All intervals are 95%."
+    where = f"Reasoners: {reasoners}. Benchmarks: {benchmarks}. Device: {devices}."
+    return f"{where} All intervals are {level_text(level)}."
 
 
 def _accuracies(accepted: Accepted) -> str:
@@ -111,13 +117,11 @@ def _arm_rows(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _contrasts(main: pd.DataFrame) -> str:
+def _contrasts(main: pd.DataFrame, below: float) -> str:
     """What survives the correction among secondary contrasts, and what comes closest among steered arms."""
     others = main[~is_primary(main)].dropna(subset="p_holm").sort_values("p_mcnemar", kind="stable")
-    surviving, steered = (
-        others[others["p_holm"] < SIGNIFICANT],
-        others[(others["arm_group"] == "method") & (others["p_holm"] >= SIGNIFICANT)],
-    )
+    survives = others["p_holm"] < below
+    surviving, steered = others[survives], others[~survives & (others["arm_group"] == "method")]
     parts = [
         "## Secondary contrasts",
         f"There are {len(others)}: an arm against base, on one benchmark or all, in one decoding. Holm's correction "

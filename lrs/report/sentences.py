@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lrs.report.comparison import is_primary
+from lrs.report.comparison import is_primary, significance
 
 
 def percent(share: float) -> str:
@@ -16,6 +16,11 @@ def percent(share: float) -> str:
 def points(difference: float) -> str:
     """A difference of shares, in percentage points, with its sign; never -0.0."""
     return f"{round(100 * difference, 1) + 0.0:+.1f}"
+
+
+def level_text(confidence_level: float) -> str:
+    """A confidence level as intervals are named by it: `95%`."""
+    return f"{100 * confidence_level:g}%"
 
 
 def traces_sentence(traces: pd.DataFrame) -> str:
@@ -90,7 +95,7 @@ def corrected_sentence(results: pd.DataFrame, confidence_level: float) -> str:
         results: of one backbone, what `lrs.report.tables.main_results` returns.
     """
     others = results[~is_primary(results) & results["p_holm"].notna()]
-    told = others[others["p_holm"] < 1 - confidence_level]
+    told = others[others["p_holm"] < significance(confidence_level)]
     above, below = (_places(told[side]) for side in (told["delta"] > 0, told["delta"] < 0))
     return f"Of {len(others)} secondary contrasts, after Holm's correction, above base: {above}; below it: {below}."
 

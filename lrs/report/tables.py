@@ -11,6 +11,7 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from lrs.config import Config
 from lrs.report.comparison import RESULT_COLUMNS, compare_arms
+from lrs.report.sentences import level_text
 
 MAIN_COLUMNS = ["profile", "device", *RESULT_COLUMNS]
 
@@ -56,7 +57,7 @@ def _describe_shots(outcomes: pd.DataFrame) -> str:
 def caption_for(table: pd.DataFrame, config: Config) -> str:
     """How the numbers of `main_results` were computed, and whether they mean anything."""
     warning = "SMOKE RUN, NOT THE PAPER'S NUMBERS: it only shows that every stage runs. " * (config.profile == "smoke")
-    level = f"{config.statistics.confidence_level:.0%}"
+    level = level_text(config.statistics.confidence_level)
     interval, test = f"{level} Wilson interval", "exact McNemar p"
     if table["seeds"].max() > 1:
         interval += " (with several seeds avg@k, over the effective sample size, clustered by problem)"

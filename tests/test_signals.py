@@ -1,0 +1,56 @@
+"""What a gate would see on unsteered traces, held to the oracle, and what it is made anew for."""
+
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import torch
+from conftest import LinearDictionary, tiny_reward, tiny_steering
+from datasets import Dataset
+from oracle import naive_generate
+
+from lrs.core.kept import keep
+from lrs.core.store import write_rows
+from lrs.experiment import signals
+from lrs.experiment.signals import gate_signals, keep_signals
+from lrs.method.gate import NEVER
+from lrs.tasks.prompts import prompt_ids
+
+
+def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_problems):
+    """The reward at each processed token of unsteered traces, and the confidence with which that token was chosen."""
+    problems = drawn_problems["countdown"][:3]
+    rewards = {variant: tiny_reward(variant).float() for variant in ("token", "history")}
+    rows, expected = [], []
+    for problem, budget in zip(problems, (5, 2, 7), strict=True):
+        prompt = prompt_ids(problem, tiny_backbone.tokenizer)
+        naive = {v: naive_generate(tiny_backbone.model, prompt, [], budget, tiny_steering(v, NEVER)) for v in rewards}
+        ids = naive["token"].token_ids
+        logits = tiny_backbone.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.softmax(dim=-1).amax(dim=-1).tolist()
+        rows.append({"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": ids, "confidence": chosen})
+        confidence = [1.0, *chosen[1:-1]]
+        for position in range(budget - 1):
+            signals = {variant: naive[variant].rewards[position] for variant in rewards}
+            signals["confidence"] = confidence[position]
+            expected.append({"problem_id": problem.id, "position": position} | signals)
+    artifacts = SimpleNamespace(layer=1, dictionary=LinearDictionary(), rewards=rewards)
+    config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
+    keys = ["problem_id", "position"]
+    found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
+    found, wanted = (frame.sort_values(keys, ignore_index=True) for frame in (found, pd.DataFrame(expected)))
+    pd.testing.assert_frame_equal(found[wanted.columns], wanted, atol=1e-4, check_dtype=False)
+
+
+def test_signals_are_made_once_for_the_rewards_and_traces_that_they_show(tiny_backbone, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(signals, "gate_signals", lambda *read: made.append(read) or pd.DataFrame({"token": [0.5]}))
+    keep(tmp_path / "base", "base", {}, lambda folder: write_rows(folder / "part-00000.arrow", [{"a": 1}]))
+    config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
+    digests = {"dictionary": "a", "token": "b", "history": "c"}
+    for found in (digests, digests, digests | {"history": "d"}):
+        artifacts = SimpleNamespace(digests=found)
+        table = keep_signals(tiny_backbone, Dataset.from_list([]), [], artifacts, config, tmp_path / "signals")
+        assert table["token"].tolist() == [0.5]
+        assert json.loads((tmp_path / "signals" / "plan.json").read_text())["plan"]["artifacts"] == found
+    assert len(made) == 2
