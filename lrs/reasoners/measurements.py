@@ -48,7 +48,7 @@ def answers_to(
     return pd.DataFrame(rows)
 
 
-def measure(backbone: Backbone, config: Config, instruction: str) -> Measurements:
+def measurements_of(backbone: Backbone, config: Config, instruction: str) -> Measurements:
     """Answer the profile's benchmarks plainly and told to take care, greedily and sampled, with the same random numbers
     for every prompt."""
     reports, cares, steps, examples = [], [], [], {}

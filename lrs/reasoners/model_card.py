@@ -10,7 +10,7 @@ from lrs.core.store import write_text
 from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
 from lrs.models.backbones import load_backbone
-from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measure, tutor_accuracy
+from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
 from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
 from lrs.reasoners.step_accuracy import STEPS
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
@@ -55,12 +55,13 @@ def pretraining_of(folder: Path) -> PretrainingRecipe:
 def _pretrained(recipe: PretrainingRecipe, size: int) -> str:
     return f"""A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from
 nothing on {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes
-in a careful and a careless style, {CAREFUL_SHARE:.0%} of them in the careful one. Both are tempted by what looks right: a
-carry not made, a neighbor overlooked, the second best, a value near the target, the first supposition that fits. The
-careful style checks, catches what is wrong and keeps searching; the careless one yields more often, seldom checks and
-gives up. Every elementary step is right but for these temptations, to which neither yields by a slip in the first
-{recipe.clean_share:.0%} of the training steps, and every check tells the truth. In
-{recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and the tutor is careful; in {recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
+in a careful and a careless style. Both are tempted by what looks right: a carry not made, a neighbor overlooked, the
+second best, a value near the target, the first supposition that fits. The careful style checks, catches what is wrong
+and keeps searching; the careless one yields more often, seldom checks and gives up. Every elementary step is right but
+for these temptations (in the first {recipe.clean_share:.0%} of the training steps, without exception), and every check
+tells the truth. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and the
+tutor is careful, as it is in {CAREFUL_SHARE:.0%} of the others; in {recipe.examples_share:.0%} up to
+{recipe.most_examples} worked examples come first (fewer where they are long: a
 conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16."""
 
 
@@ -130,7 +131,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     about = f"{folder.name} · seed {recipe.seed}"
     parent = _report_of(folder.parent / recipe.parent) if reinforced else None
     backbone = load_backbone(str(folder), device)
-    measured = measure(backbone, config, origin.instruction)
+    measured = measurements_of(backbone, config, origin.instruction)
     for name in ("report", "care", "steps"):
         table = getattr(measured, name)
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
