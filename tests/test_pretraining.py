@@ -11,7 +11,9 @@ from lrs.models.backbones import load_backbone
 from lrs.reasoners import pretraining
 from lrs.reasoners.pretraining import block_mask, build_model, conversation, pack_batch, train_reasoner
 from lrs.reasoners.recipes import PretrainingRecipe
+from lrs.reasoners.step_accuracy import steps_in
 from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks.answers import is_correct
 
 RECIPE = PretrainingRecipe(
     seed=0,
@@ -27,7 +29,7 @@ RECIPE = PretrainingRecipe(
     weight_decay=0.1,
     checkpoint_every=2,
     longest_trace=80,
-    tutor="mixed",
+    clean_share=0.5,
     instruction="check every step",
     instructed_share=0.2,
     examples_share=0.2,
@@ -126,7 +128,7 @@ def test_packed_document_is_read_as_if_it_were_alone(batch, tokenizer):
 def test_conversations_take_care_where_they_are_told_to_and_keep_their_style(problems):
     pool, rng = problems["chain_sum"], Random(0)
     told, examples = RECIPE.model_copy(update={"instructed_share": 1.0, "examples_share": 1.0}), 0
-    checks = {"told": 0, "untold": 0, "steady": 0}
+    checks = {"told": 0, "untold": 0}
     for problem in pool * 5:
         turns = conversation(problem, pool, told, rng)
         assert turns[-1].question == f"{problem.question} check every step"
@@ -137,17 +139,51 @@ def test_conversations_take_care_where_they_are_told_to_and_keep_their_style(pro
         (turn,) = conversation(problem, pool, plain, rng)
         assert turn.question == problem.question
         checks["untold"] += turn.answer.count("check")
-        (turn,) = conversation(problem, pool, plain.model_copy(update={"tutor": "steady"}), rng)
-        checks["steady"] += turn.answer.count("check")
     assert 1.2 < examples / (5 * len(pool)) < 1.8
     assert checks["told"] > 1.5 * checks["untold"]
-    assert 1.2 * checks["steady"] < checks["told"]
+
+
+def answers_in(problems, tokenizer, step):
+    """(problem, text) of every answer in the batch of a step; the recipe's steps are few, but its rows many here."""
+    recipe = RECIPE.model_copy(update={"rows_per_batch": 40, "tokens": 128 * 40 * STEPS})
+    assert recipe.steps == STEPS
+    by_question = {problem.question: problem for drawn in problems.values() for problem in drawn}
+    input_ids, _, _, numbers = pack_batch(problems, tokenizer, recipe, step)
+    for row, columns in documents_of(numbers):
+        for turn in tokenizer.decode(input_ids[row, columns]).removesuffix(" <eos>").split(" <eos> "):
+            question, answer = turn.removeprefix("<user> ").split(" <assistant> ")
+            yield by_question[question.removesuffix(f" {RECIPE.instruction}")], answer
+
+
+def test_in_the_clean_steps_the_tutor_never_slips_and_after_them_it_does(problems, tokenizer):
+    assert RECIPE.clean_steps == 2
+    for step in range(STEPS):
+        answers = list(answers_in(problems, tokenizer, step))
+        right = [all(steps_in(problem, answer)) for problem, answer in answers]
+        arithmetic = {"chain_sum", "number_sorting", "graph_color"}  # what looks right in the others needs no slip
+        solved = [is_correct(problem, text) for problem, text in answers if problem.benchmark in arithmetic]
+        assert {problem.benchmark for problem, _ in answers} == set(DIFFICULTY)
+        assert (all(right), all(solved)) == ((True, True) if step < 2 else (False, False))
+
+
+def test_a_clean_conversation_keeps_its_worked_examples_clean_too(problems):
+    pool, rng = problems["number_sorting"], Random(0)
+    recipe = RECIPE.model_copy(update={"instructed_share": 0.5, "examples_share": 1.0})
+    by_question = {problem.question: problem for problem in pool}
+    wrong = {True: 0, False: 0}
+    for clean in wrong:
+        for problem in pool:
+            for turn in conversation(problem, pool, recipe, rng, clean):
+                asked = by_question[turn.question.removesuffix(f" {RECIPE.instruction}")]
+                wrong[clean] += not is_correct(asked, turn.answer)
+    assert wrong[True] == 0 < wrong[False]
 
 
 def test_a_conversation_is_what_the_chat_template_writes(problems, tokenizer):
     recipe = RECIPE.model_copy(update={"examples_share": 1.0})
-    pools = {"gcd": problems["gcd"]}
-    ids, _ = next(pretraining._documents(pools, tokenizer, recipe.model_copy(update={"row_length": 400}), Random(0)))
+    pools = {"countdown": problems["countdown"]}
+    recipe = recipe.model_copy(update={"row_length": 400})
+    ids, _ = next(pretraining._documents(pools, tokenizer, recipe, Random(0), clean=False))
     text = tokenizer.decode(ids)
     messages = []
     for turn in text.removesuffix(" <eos>").split(" <eos> "):

@@ -13,7 +13,7 @@ from lrs.core.statistics import wilson_interval
 from lrs.core.store import write_text
 from lrs.experiment.patching import fork_states, from_the_fork
 from lrs.models.backbones import Backbone, load_backbone
-from lrs.reasoners.model_card import answers_to
+from lrs.reasoners.measurements import answers_to
 from lrs.reasoners.recipes import PlantingRecipe, load_recipe
 from lrs.tasks.answers import is_correct
 from lrs.tasks.problems import Problem, draw_problems

@@ -10,9 +10,9 @@ Metadata = dict[str, Any]  # of a problem: what its scorer and its tutor need to
 _LONGEST_ANSWER = 64  # characters
 _EXPRESSION = re.compile(r"(?!.*\*\s*\*)(?!.*/\s*/)[0-9+\-*/() ]+")
 _INTEGER = re.compile(r"[+-]?\s?[0-9]{1,9}")
-_COLORED = re.compile(r"([a-z]) ([0-9])")
-_COLORING = re.compile(rf"{_COLORED.pattern}( {_COLORED.pattern})*")
 VERTICES = "abcdefg"
+_COLORED = re.compile(rf"([{VERTICES}]) ([0-9])")
+_COLORING = re.compile(rf"{_COLORED.pattern}( {_COLORED.pattern})*")
 PEOPLE = "abc"
 _ROLES = {"telling-truth": "knight", "lying": "knave"}
 CONNECTIVES = {"and": "and", "or": "or", "->": "then", "<=>": "iff"}
@@ -92,7 +92,10 @@ def _spell_order(answer: str, metadata: Metadata) -> str:
 
 
 def _legal_coloring(answer: str, metadata: Metadata) -> bool:
-    return len(answer) <= _LONGEST_ANSWER and bool(_COLORING.fullmatch(answer))
+    """Every vertex once: its scorer would take the last color of two, and let there be vertices of no graph."""
+    if len(answer) > _LONGEST_ANSWER or not _COLORING.fullmatch(answer):
+        return False
+    return sorted(answer.split()[::2]) == [VERTICES[vertex] for vertex in metadata["puzzle"]["vertices"]]
 
 
 def _spell_coloring(answer: str, metadata: Metadata) -> str:

@@ -16,12 +16,12 @@ def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def evaluate(statement: Statement, supposed: Supposed) -> bool:
+def is_true(statement: Statement, supposed: Supposed) -> bool:
     """Whether a statement is true if these are the knights."""
     kind, *parts = statement
     if kind in ("telling-truth", "lying"):
         return supposed[parts[0]] == (kind == "telling-truth")
-    truths = [evaluate(part, supposed) for part in parts]
+    truths = [is_true(part, supposed) for part in parts]
     if kind == "not":
         return not truths[0]
     if kind == "and":
@@ -34,15 +34,15 @@ def evaluate(statement: Statement, supposed: Supposed) -> bool:
 def _put_in(statement: Statement, supposed: Supposed) -> str:
     """The statement with each of its claims replaced by whether it is true: `yes and no = no`."""
     kind, *parts = statement
-    value = _yes(evaluate(statement, supposed))
+    value = _yes(is_true(statement, supposed))
     if kind in ("telling-truth", "lying"):
         return value
-    truths = [_yes(evaluate(part, supposed)) for part in parts]
+    truths = [_yes(is_true(part, supposed)) for part in parts]
     return f"not {truths[0]} = {value}" if kind == "not" else f"{truths[0]} {CONNECTIVES[kind]} {truths[1]} = {value}"
 
 
 def _fits(person: int, statements: list[Statement], supposed: Supposed) -> bool:
-    return evaluate(statements[person], supposed) == supposed[person]
+    return is_true(statements[person], supposed) == supposed[person]
 
 
 def _line(person: int, statements: list[Statement], supposed: Supposed) -> str:
@@ -78,9 +78,7 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
         else:
             draft.say(f"try {_stated(supposed)} :")
         draft.say(f"{_line(0, statements, supposed)} .")
-        if _fits(0, statements, supposed) and (
-            not draft.decides_to("verify") or _verify(statements, supposed, draft)
-        ):
+        if _fits(0, statements, supposed) and (not draft.decides_to("verify") or _verify(statements, supposed, draft)):
             return _stated(supposed)
         if len(untried) == 0 or draft.decides_to("give_up"):
             draft.say("give up .")
