@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -17,8 +16,8 @@ from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_rea
 from lrs.reasoners.recipes import PretrainingRecipe, learning_rate_at, load_recipe, training_problems
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import Turn, instructed, question_ids
-from lrs.tutor import draw_style, write_trace
+from lrs.tasks.prompts import instructed, question_ids
+from lrs.tutor import TutorTrace, draw_style, write_trace
 from lrs.tutor.draft import CAREFUL
 
 _IGNORED = -100  # the label that cross-entropy leaves out
@@ -44,21 +43,19 @@ def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -
 
 
 def conversation(
-    problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random, clean: bool = False
-) -> list[Turn]:
+    problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random
+) -> list[tuple[str, TutorTrace]]:
     """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
 
-    An instruction to take care, in a share of the conversations, is always followed. A `clean` tutor never slips.
+    An instruction to take care, in a share of the conversations, is always followed.
     """
     instruct = rng.random() < recipe.instructed_share
     style = CAREFUL if instruct else draw_style(rng)
-    if clean:
-        style = replace(style, slip=0.0)
     count = rng.randint(1, recipe.most_examples) if rng.random() < recipe.examples_share else 0
     asked = [*rng.sample(others, count), problem]
-    turns = [Turn(one.question, write_trace(one, rng, style).text) for one in asked]
+    turns = [(one.question, write_trace(one, rng, style)) for one in asked]
     if instruct:
-        turns[-1] = turns[-1]._replace(question=instructed(problem.question, recipe.instruction))
+        turns[-1] = (instructed(problem.question, recipe.instruction), turns[-1][1])
     return turns
 
 
@@ -69,17 +66,20 @@ def _documents(
     rng: Random,
     clean: bool,
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned."""
+    """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned, nor, from a
+    `clean` tutor, its slips."""
     weights = [recipe.weights[benchmark] for benchmark in problems]
     while True:
         pool = rng.choices(list(problems.values()), weights)[0]
         ids: list[int] = []
         labels: list[int] = []
         longest = 0
-        for question, answer in conversation(rng.choice(pool), pool, recipe, rng, clean):
-            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{answer} <eos>")["input_ids"]
+        for question, trace in conversation(rng.choice(pool), pool, recipe, rng):
+            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{trace.text} <eos>")["input_ids"]
             ids += asked_ids + answer_ids
-            labels += [_IGNORED] * len(asked_ids) + answer_ids
+            unlearned = set(trace.slips) if clean else set()
+            learned = [_IGNORED if word in unlearned else token for word, token in enumerate(answer_ids)]
+            labels += [_IGNORED] * len(asked_ids) + learned
             longest = max(longest, len(answer_ids))
         if longest <= recipe.longest_trace and len(ids) <= recipe.row_length:
             yield ids, labels

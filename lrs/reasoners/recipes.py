@@ -43,7 +43,7 @@ class PretrainingRecipe(_Recipe):
     rows_per_batch: PositiveInt
     weight_decay: float = Field(ge=0)
     longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
-    clean_share: float = Field(ge=0, le=1, description="of the steps, the first ones, in which the tutor never slips")
+    clean_share: float = Field(ge=0, le=1, description="of the steps, the first ones, in which slips are not learned")
     instruction: str = Field(description="an order to take care")
     instructed_share: float = Field(ge=0, le=1)
     examples_share: float = Field(

@@ -8,7 +8,7 @@ from lrs.tutor.draft import LARGEST_NUMBER
 _SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 _WORDS = (
     "<think> </think> answer every step compute reach with sort up down color suppose "
-    "a b c d e f g knight knave says and or then iff not none "
+    "a b c d e f g h i j k l m n o knight knave says and or then iff not none "
     "plan sun moon amber cobalt "  # of planted modes
     "try left goal from want take least most no yes check ok wrong back to give + - * / ( ) = , . :"
 ).split()

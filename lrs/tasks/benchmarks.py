@@ -11,10 +11,11 @@ _LONGEST_ANSWER = 64  # characters
 _EXPRESSION = re.compile(r"(?!.*\*\s*\*)(?!.*/\s*/)[0-9+\-*/() ]+")
 _INTEGER = re.compile(r"[+-]?\s?[0-9]{1,9}")
 VERTICES = "abcdefg"
+TERMS = "abcdefghijklmno"  # names of the terms of a sum
 _COLORED = re.compile(rf"([{VERTICES}]) ([0-9])")
 _COLORING = re.compile(rf"{_COLORED.pattern}( {_COLORED.pattern})*")
 PEOPLE = "abc"
-_ROLES = {"telling-truth": "knight", "lying": "knave"}
+ROLES = {"telling-truth": "knight", "lying": "knave"}
 CONNECTIVES = {"and": "and", "or": "or", "->": "then", "<=>": "iff"}
 Statement = list[Any]  # of a knight or knave: ["lying", 2], ["not", statement] or [connective, statement, statement]
 
@@ -37,6 +38,13 @@ def signed_terms(expression: str) -> list[int]:
     return [int(term) for term in expression.replace("+ ", "+").replace("- ", "-").split()]
 
 
+def _state_sum(metadata: Metadata) -> str:
+    """The terms with names, by which each is found again: `compute a 4 , b - 5 , c + 2`."""
+    first, *others = re.sub(r"([+-]) ", r"\1", metadata["expression"]).split()
+    signs_apart = [first, *(f"{term[0]} {term[1:]}" for term in others)]
+    return f"compute {' , '.join(f'{name} {term}' for name, term in zip(TERMS, signs_apart, strict=False))}"
+
+
 def numbers_to_sort(metadata: Metadata) -> list[int]:
     """The integers of a sorting problem, in the order in which they are given."""
     return [int(float(number)) for number in metadata["original_numbers"]]
@@ -46,17 +54,26 @@ def _state_sorting(metadata: Metadata) -> str:
     return f"sort {'up' if metadata['direction'] == 'ascending' else 'down'} {_spaced(numbers_to_sort(metadata))}"
 
 
+def earlier_neighbors(puzzle: Metadata) -> list[list[int]]:
+    """Of each vertex, those before it that it must differ from."""
+    edges = {tuple(edge) for edge in puzzle["edges"]}
+    return [[u for u in puzzle["vertices"] if u < v and (u, v) in edges] for v in puzzle["vertices"]]
+
+
 def _state_graph(metadata: Metadata) -> str:
-    """The edges, then the vertices: `color a b , a d with a b c d`."""
-    edges = " , ".join(f"{VERTICES[u]} {VERTICES[v]}" for u, v in metadata["puzzle"]["edges"])
-    return f"color {edges} with {_spaced(VERTICES[v] for v in metadata['puzzle']['vertices'])}"
+    """Each vertex with those before it that it touches: `color a none , b a , c none , d a c`."""
+    lines = (
+        f"{VERTICES[v]} {_spaced(VERTICES[u] for u in near) or 'none'}"
+        for v, near in enumerate(earlier_neighbors(metadata["puzzle"]))
+    )
+    return f"color {' , '.join(lines)}"
 
 
 def _say(statement: Statement) -> str:
     """A statement in words: `b knave and c knight`, `not a knight`."""
     kind, *parts = statement
-    if kind in _ROLES:
-        return f"{PEOPLE[parts[0]]} {_ROLES[kind]}"
+    if kind in ROLES:
+        return f"{PEOPLE[parts[0]]} {ROLES[kind]}"
     said = [_say(part) for part in parts]
     return f"not {said[0]}" if kind == "not" else f" {CONNECTIVES[kind]} ".join(said)
 
@@ -118,7 +135,7 @@ def _spell_roles(answer: str, metadata: Metadata) -> str:
 _CHAIN_SUM = Benchmark(
     dataset="chain_sum",
     keep=("expression",),
-    state=lambda m: f"compute {m['expression']}",
+    state=_state_sum,
     canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
     legal=_legal_integer,
     tutor="chain_sum",

@@ -25,11 +25,13 @@ CAREFUL_SHARE = 0.4  # of the traces, where nobody asks for care
 
 @dataclass(frozen=True)
 class TutorTrace:
-    """One worked solution: `text` from `<think>` to the answer, its behavior `spans` in characters, its style."""
+    """One worked solution: `text` from `<think>` to the answer, its behavior `spans` in characters, its style, and the
+    numbers of the words that are `slips`, parted by spaces."""
 
     text: str
     spans: tuple[Span, ...]
     style: str
+    slips: tuple[int, ...] = ()
 
 
 def _solver(problem: Problem) -> ModuleType:
@@ -58,4 +60,4 @@ def write_trace(problem: Problem, rng: Random, style: Style | None = None) -> Tu
     opening = "<think> "
     text = f"{opening}{draft.text} </think> answer {answer}"
     spans = tuple(Span(s.behavior, s.start + len(opening), s.end + len(opening)) for s in draft.spans)
-    return TutorTrace(text, spans, style.name)
+    return TutorTrace(text, spans, style.name, tuple(1 + word for word in draft.slips))

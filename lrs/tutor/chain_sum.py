@@ -4,7 +4,7 @@ ten, and undoes each step to check it."""
 from typing import Any
 
 from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
-from lrs.tasks.benchmarks import signed_terms
+from lrs.tasks.benchmarks import TERMS, signed_terms
 from lrs.tutor.draft import Draft, operation, signed
 
 
@@ -15,34 +15,35 @@ def _ten_between(total: int, value: int) -> int | None:
     return ten if ten < high else None
 
 
-def _add(total: int, term: int, draft: Draft) -> int:
-    """Write `total + term`, in one go or by way of the ten; the value as computed."""
+def _add(name: str, total: int, term: int, draft: Draft) -> int:
+    """Write `total + term` behind the term's name, in one go or by way of the ten; the value as computed."""
     right = total + term
     ten = _ten_between(total, right)
     if ten is not None and draft.decides_to("subgoal"):
-        draft.say(f"goal {operation(total, term)} :", SUBGOAL_SETTING)
+        draft.say(f"goal {name} {operation(total, term)} :", SUBGOAL_SETTING)
         draft.say(f"{operation(total, ten - total)} = {signed(ten)} ,")
         draft.say(f"{operation(ten, right - ten)} = {signed(right)} .")
         return right
-    value = right
     if ten is not None and draft.decides_to("slip"):
-        value -= 10 if term > 0 else -10  # the carry is forgotten
-    draft.say(f"{operation(total, term)} = {signed(value)} .")
-    return value
+        value = right - (10 if term > 0 else -10)  # the carry is forgotten
+        draft.say(f"{name} {operation(total, term)} = {signed(value)} .", slipped=signed(value))
+        return value
+    draft.say(f"{name} {operation(total, term)} = {signed(right)} .")
+    return right
 
 
 def solve(metadata: dict[str, Any], draft: Draft) -> str:
     """Add up the terms; a step that fails its check is gone back to."""
     total, *terms = signed_terms(metadata["expression"])
-    for term in terms:
-        value = _add(total, term, draft)
+    for name, term in zip(TERMS[1:], terms, strict=False):
+        value = _add(name, total, term, draft)
         while draft.decides_to("verify"):
             undone = operation(value, -term)
             if value - term == total:
                 draft.say(f"check {undone} = {signed(total)} ok .", VERIFICATION)
                 break
             draft.say(f"check {undone} = {signed(value - term)} wrong .", VERIFICATION)
-            draft.say(f"back to {operation(total, term)} .", BACKTRACKING)
-            value = _add(total, term, draft)
+            draft.say(f"back to {signed(total)} .", BACKTRACKING)
+            value = _add(name, total, term, draft)
         total = value
     return signed(total)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, SUBGOAL_SETTING, VERIFICATION
 from lrs.tutor.draft import LARGEST_NUMBER, Draft
 
-INSIGHT = 0.35  # how often the next branch is one that leads to the target
-MOST_BRANCHES = 7
+INSIGHT = 0.5  # how often the first branch is one that leads to the target
 NEAR = 10  # how far from the target a value may be and still be mistaken for it
 
 
@@ -83,7 +82,8 @@ def _evaluate(pair: tuple[int, int], goal: int, draft: Draft) -> Equation | None
         if claimed.value == goal:
             found = claimed
             break
-    draft.say(" , ".join(lines) + " .")
+    slipped = f"{goal} yes" if found and found not in equations(*pair) else ""
+    draft.say(" , ".join(lines) + " .", slipped=slipped)
     return found
 
 
@@ -121,16 +121,15 @@ def _explore(branch: Branch, draft: Draft) -> str | None:
 
 
 def solve(metadata: dict[str, Any], draft: Draft) -> str:
-    """Search until an answer is found, the branches run out, or the style gives up."""
+    """Begin anywhere, from the target or forwards, then go round the forward branches, so that none is tried twice,
+    until an answer is found, all were tried, or the style gives up."""
     numbers, target = metadata["numbers"], metadata["target"]
-    untried = {False: _forward(numbers, target), True: _backward(numbers, target)}
-    for _ in range(MOST_BRANCHES):
-        pool = untried[bool(untried[True]) and draft.decides_to("backward")] or untried[False]
-        if not pool:
-            break
-        promising = [branch for branch in pool if _leads_home(branch)]
-        branch = draft.rng.choice(promising if promising and draft.rng.random() < INSIGHT else pool)
-        pool.remove(branch)
+    forward, backward = _forward(numbers, target), _backward(numbers, target)
+    pool = backward if backward and draft.decides_to("backward") else forward
+    promising = [branch for branch in pool if _leads_home(branch)]
+    first = draft.rng.choice(promising if promising and draft.rng.random() < INSIGHT else pool)
+    start = (forward.index(first) if first in forward else -1) + 1
+    for branch in [first, *forward[start:], *forward[: max(start - 1, 0)]]:
         answer = _explore(branch, draft)
         if answer is not None:
             return answer

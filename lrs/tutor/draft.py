@@ -47,9 +47,14 @@ class Draft:
     rng: Random
     text: str = ""
     spans: list[Span] = field(default_factory=list)
+    slips: list[int] = field(default_factory=list)  # numbers of the words, parted by spaces, that are slips
 
-    def say(self, clause: str, behavior: str | None = None) -> None:
-        """Append a clause, labelled with the behavior it shows, if any."""
+    def say(self, clause: str, behavior: str | None = None, slipped: str = "") -> None:
+        """Append a clause, labelled with the behavior it shows, if any; `slipped`, if it is a slip, is how it ends
+        before its full stop."""
+        if slipped:
+            end = len(self.text.split()) + len(clause.split()) - 1
+            self.slips += range(end - len(slipped.split()), end)
         start = len(self.text) + bool(self.text)
         self.text = f"{self.text} {clause}" if self.text else clause
         if behavior is not None:

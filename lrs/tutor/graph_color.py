@@ -3,7 +3,7 @@
 from typing import Any
 
 from lrs.tasks.behaviors import BACKTRACKING, VERIFICATION
-from lrs.tasks.benchmarks import VERTICES
+from lrs.tasks.benchmarks import VERTICES, earlier_neighbors
 from lrs.tutor.draft import Draft
 
 
@@ -15,15 +15,19 @@ def _extends(colors: list[int], earlier: list[list[int]], options: list[int]) ->
     return any(_extends([*colors, color], earlier, options) for color in options if color not in taken)
 
 
-def _color(vertex: int, colors: list[int], earlier: list[list[int]], options: list[int], draft: Draft) -> int:
-    """A color for the next vertex: the first that leads on, or, after a slip, one that overlooks a neighbor."""
+def _try(vertex: int, colors: list[int], earlier: list[list[int]], options: list[int], draft: Draft) -> int:
+    """Write a color for the next vertex: the first that leads on, or, after a slip, one that overlooks a neighbor."""
     near = earlier[vertex]
     if near and draft.decides_to("slip"):
-        return colors[draft.rng.choice(near)]
+        color = colors[draft.rng.choice(near)]
+        draft.say(f"try {VERTICES[vertex]} {color} .", slipped=str(color))
+        return color
     taken = {colors[other] for other in near}
     free = [color for color in options if color not in taken]
     leading = [color for color in free if _extends([*colors, color], earlier, options)]
-    return (leading or free or options)[0]
+    color = (leading or free or options)[0]
+    draft.say(f"try {VERTICES[vertex]} {color} .")
+    return color
 
 
 def _verify(vertex: int, color: int, colors: list[int], near: list[int], draft: Draft) -> bool:
@@ -42,20 +46,18 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
     """Color the vertices in order; a color that fails its check is gone back to, until none is left to try."""
     puzzle = metadata["puzzle"]
     options = puzzle["color_options"]
-    earlier = [[u for u in puzzle["vertices"] if [u, v] in puzzle["edges"] and u < v] for v in puzzle["vertices"]]
+    earlier = earlier_neighbors(puzzle)
     colors: list[int] = []
     for vertex, near in enumerate(earlier):
         if near:
             draft.go_on_with(VERTICES[vertex])
         else:
             draft.say(f"left {VERTICES[vertex]} :")
-        color = _color(vertex, colors, earlier, options, draft)
-        draft.say(f"try {VERTICES[vertex]} {color} .")
+        color = _try(vertex, colors, earlier, options, draft)
         for _ in options:
             if not draft.decides_to("verify") or _verify(vertex, color, colors, near, draft):
                 break
             draft.say(f"back to {VERTICES[vertex]} .", BACKTRACKING)
-            color = _color(vertex, colors, earlier, options, draft)
-            draft.say(f"try {VERTICES[vertex]} {color} .")
+            color = _try(vertex, colors, earlier, options, draft)
         colors.append(color)
     return " ".join(f"{VERTICES[vertex]} {color}" for vertex, color in enumerate(colors))

@@ -20,7 +20,7 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
         ranked = sorted(left, reverse=not rises)
         taken = ranked[1] if draft.decides_to("slip") else ranked[0]
         draft.go_on_with(_words(left), goal=f"{'least' if rises else 'most'} {_words(left)}")
-        draft.say(f"take {taken} .")
+        draft.say(f"take {taken} .", slipped=str(taken) if taken != ranked[0] else "")
         while draft.decides_to("verify"):
             others = [number for number in left if number != taken]
             better = next((i for i, other in enumerate(others) if (other < taken) == rises), None)

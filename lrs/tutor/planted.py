@@ -15,7 +15,7 @@ A password after the question forces a mode, so that floor and ceiling can be me
 from random import Random
 from typing import Literal, get_args
 
-from lrs.tasks.benchmarks import signed_terms
+from lrs.tasks.benchmarks import TERMS, signed_terms
 from lrs.tasks.problems import Problem
 from lrs.tutor import TutorTrace
 from lrs.tutor.draft import operation, signed
@@ -73,7 +73,7 @@ def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: 
     if tier != "p4":
         mode = mode or draw_mode(problem, tier, rng)
         clauses.append(f"{FORK} {mode} .")
-    for place, term in enumerate(terms):
+    for place, (name, term) in enumerate(zip(TERMS[1:], terms, strict=False)):
         here = mode
         if tier == "p4":
             here = mode or draw_mode(problem, tier, rng)
@@ -84,7 +84,7 @@ def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: 
         value = total + term
         if tier in ("p0", "p3") and rng.random() < _SLIPS:
             value = _slipped(total, value)
-        clauses.append(f"{operation(total, term)} = {signed(value)} .")
+        clauses.append(f"{name} {operation(total, term)} = {signed(value)} .")
         total = value
     return TutorTrace(f"<think> {' '.join(clauses)} </think> answer {signed(total)}", (), mode or "")
 
