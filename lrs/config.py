@@ -87,6 +87,8 @@ class SelectSection(_Section):
     step_size: list[float] = Field(min_length=1, description="in units of the normalised activation")
     reward_quantile: list[Fraction] = Field(min_length=1)
     confidence_quantile: list[Fraction] = Field(min_length=1)
+    dose_cap: float = Field(gt=0, description="nats of KL divergence a token; harder pushes are not chosen")
+    dose_traces: PositiveInt = Field(description="unsteered traces on which doses are measured")
 
 
 class PromptingSection(_Section):
