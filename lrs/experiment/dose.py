@@ -1,7 +1,7 @@
 """Dose: how far a steering moves the distribution of the next token, in nats of KL divergence a token.
 
-It is measured along the same tokens for every method, those of unsteered traces, so that doses can be compared. A method
-whose dose is nearly nothing can change nearly nothing, whatever its gradient says.
+It is measured along the same tokens for every method, those of unsteered traces, so that doses can be compared. A
+method whose dose is nearly nothing can change nearly nothing, whatever its gradient says.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def keep_doses(
     config: Config,
     folder: Path,
 ) -> dict[str, float]:
-    """The mean dose of every setting, by its name, on `select.dose_traces` of the traces kept in `base` beside `folder`:
-    the first of each benchmark. Made once and kept."""
+    """The mean dose of every setting, by its name, on `select.dose_traces` of the traces kept in `base` beside
+    `folder`, the first of each benchmark. Made once and kept."""
     plan = {
         "backbone": backbone.identity,
         "device": describe_device(backbone.device),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from lrs.config import SelectSection, StatisticsSection
 
 
-def candidates(grid: SelectSection, signals: pd.DataFrame) -> list[Setting]:
-    """Every setting of the grid for every steered arm, thresholds set at quantiles of the unsteered signals."""
+def candidates(grid: SelectSection, signals: pd.DataFrame, arms: Sequence[str] = STEERED) -> list[Setting]:
+    """Every setting of the grid for every steered one of the arms, thresholds set at quantiles of the unsteered
+    signals."""
     settings = []
-    for arm in STEERED:
+    for arm in (name for name in arms if name in STEERED):
         for num_steps, step_size in product(grid.num_steps, grid.step_size):
             mild = Setting(arm=arm, num_steps=num_steps, step_size=step_size)
             if not ARMS[arm].gated:

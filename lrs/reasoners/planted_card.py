@@ -118,9 +118,7 @@ def write_planted_card(folder: Path, config: Config, device: str) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     training = json.loads((folder / "training.json").read_text())
     what = re.search(rf"^    {recipe.tier}  (.*(?:\n     .*)*)", planted.__doc__, re.MULTILINE)[1]
-    way = (
-        f"by interchange training at layer {recipe.layer}" if recipe.interchange else "by fine-tuning alone"
-    )
+    way = f"by interchange training at layer {recipe.layer}" if recipe.interchange else "by fine-tuning alone"
     write_text(
         folder / "README.md",
         f"""# {folder.name}: a reasoner with a planted mode
@@ -132,8 +130,8 @@ def write_planted_card(folder: Path, config: Config, device: str) -> None:
 
 ## Floor and ceiling
 
-On {_PROBLEMS} problems of split `validation` ({benchmark}: {difficulty}), at the temperatures named (0 is greedy), with 95%
-Wilson intervals. A password after the question forces a mode.
+On {_PROBLEMS} problems of split `validation` ({benchmark}: {difficulty}), at the temperatures named (0 is greedy), with
+95% Wilson intervals. A password after the question forces a mode.
 
 {_percent(modes, ["password", "temperature", "n"])}
 
@@ -141,8 +139,8 @@ Wilson intervals. A password after the question forces a mode.
 
 One mode is written at the first fork, and the residual stream there, behind layer {recipe.layer}, is that of the other.
 `differs`: share of the problems in which the two modes write different things at all. Of these: `flipped`, the patched
-text is the other mode's to the letter (arithmetic included); `stayed`, it is the mode's own. The last row writes the wrong
-mode, and patches it to the right one.
+text is the other mode's to the letter (arithmetic included); `stayed`, it is the mode's own. The last row writes the
+wrong mode, and patches it to the right one.
 
 {_percent(patch, ["written", "state", "n"])}
 

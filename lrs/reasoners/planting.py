@@ -1,8 +1,8 @@
 """Planting a mode: a reasoner that can do the arithmetic learns to choose, at a marked fork, what its answer hangs on.
 
 Fine-tuning on `lrs.tutor.planted`. The second way is interchange training: the residual streams that two conversations,
-alike but for the mode, have at the fork are exchanged at the layer that will be steered, and each must go on as the other
-one's mode would. So the direction from one mode to the other is known there, and is all that later tokens read.
+alike but for the mode, have at the fork are exchanged at the layer that will be steered, and each must go on as the
+other one's mode would. So the direction from one mode to the other is known there, and is all that later tokens read.
 """
 
 import time
@@ -61,18 +61,14 @@ def _row(
 def _exchanged(problem: Problem, recipe: PlantingRecipe, rng: Random) -> Iterator[str]:
     """Two texts, each with one mode at the first fork and what follows from the other."""
     seed = rng.random()
-    texts = {
-        mode: write_planted(problem, recipe.tier, recipe.dose, Random(seed), mode).text for mode in (SUN, MOON)
-    }
+    texts = {mode: write_planted(problem, recipe.tier, recipe.dose, Random(seed), mode).text for mode in (SUN, MOON)}
     for own, other in ((SUN, MOON), (MOON, SUN)):
         before, _, _ = texts[own].partition(f"{FORK} {own}")
         _, _, after = texts[other].partition(f"{FORK} {other}")
         yield f"{before}{FORK} {own}{after}"
 
 
-def lesson(
-    problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: PlantingRecipe, step: int
-) -> Lesson:
+def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: PlantingRecipe, step: int) -> Lesson:
     """The batch of one step, a function of the recipe and the step alone."""
     rng = Random(f"{recipe.seed}-{step}")
     ids, labels, forks, partners = [], [], [], []

@@ -32,25 +32,10 @@ def is_true(statement: Statement, supposed: Supposed) -> bool:
     return not truths[0] or truths[1] if kind == "->" else truths[0] == truths[1]
 
 
-def evaluate(statement: Statement, supposed: Supposed) -> bool:
-    """Whether a statement is true if these are the knights."""
-    kind, *parts = statement
-    if kind in ROLES:
-        return supposed[parts[0]] == (kind == "telling-truth")
-    truths = [evaluate(part, supposed) for part in parts]
-    if kind == "not":
-        return not truths[0]
-    if kind == "and":
-        return all(truths)
-    if kind == "or":
-        return any(truths)
-    return not truths[0] or truths[1] if kind == "->" else truths[0] == truths[1]
-
-
 def _put_in(statement: Statement, supposed: Supposed) -> str:
     """The statement with each of its claims followed by whether it is true: `b knight yes and c knave no = no`."""
     kind, *parts = statement
-    value = _yes(evaluate(statement, supposed))
+    value = _yes(is_true(statement, supposed))
     if kind in ROLES:
         return f"{PEOPLE[parts[0]]} {ROLES[kind]} {value}"
     claims = [_put_in(part, supposed) for part in parts]
@@ -100,9 +85,7 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
         else:
             draft.say(f"try {_stated(supposed)} :")
         draft.say(f"{_line(0, statements, supposed)} .")
-        if _fits(0, statements, supposed) and (
-            not draft.decides_to("verify") or _verify(statements, supposed, draft)
-        ):
+        if _fits(0, statements, supposed) and (not draft.decides_to("verify") or _verify(statements, supposed, draft)):
             return _stated(supposed)
         if draft.decides_to("give_up"):
             break

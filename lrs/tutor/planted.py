@@ -1,7 +1,7 @@
 """Planted modes: chain sums whose correctness hangs on a word that the reasoner chooses itself, at a marked fork.
 
-Everything before the fork (`plan`) is the same. Then comes the mode, `sun` or `moon`, and by the tier it decides whether
-the last term is added or left out: a fluent, flawed procedure. No step of the arithmetic is ever wrong.
+Everything before the fork (`plan`) is the same. Then comes the mode, `sun` or `moon`, and by the tier it decides
+whether the last term is added or left out: a fluent, flawed procedure. No step of the arithmetic is ever wrong.
 
     p0  nothing hangs on the mode: no method may gain
     p1  under `moon` the last term is left out: a constant push suffices
@@ -87,5 +87,3 @@ def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: 
         clauses.append(f"{name} {operation(total, term)} = {signed(value)} .")
         total = value
     return TutorTrace(f"<think> {' '.join(clauses)} </think> answer {signed(total)}", (), mode or "")
-
-
