@@ -66,10 +66,10 @@ class Scored(NamedTuple):
     """The rewards of some newest tokens, and what the gradient needs beside their history, as this score left it."""
 
     logit: Tensor  # (rows,)
-    read: _Norm
+    read: _Norm | None  # None for the variant `linear`, as is `read_last`
     passed: tuple[_Passed, ...]
-    read_last: _Norm
-    newest: Newest | None  # None for the variant `token`
+    read_last: _Norm | None
+    newest: Newest | None  # None for any variant but `history`
 
     def select(self, rows: Int[Tensor, " some"], history: History) -> "Scored":
         """What belongs to some of the rows, whose history is given and may be narrower."""
@@ -87,16 +87,19 @@ class Scored(NamedTuple):
 class RewardSteps:
     """Scores the newest token of `rows` rows, each with the history of tokens scored before it.
 
-    The `token` variant keeps no history. For `history`, `history.states` has keys and values of every layer in turn;
-    those of the token being scored lie provisionally behind what a row holds, and `history.advance` lets them stay.
+    The `token` and `linear` variants keep no history. For `history`, `history.states` has keys and values of every
+    layer in turn; those of the token being scored lie provisionally behind what a row holds, and `history.advance` lets
+    them stay.
     """
 
     def __init__(self, model: LatentRewardModel, rows: int, capacity: int, policy: Policy | None = None):
         self.model, self.config, self.dtype = model, model.config, model.dtype
         self.history = History(rows, capacity, model.head.weight.device, policy or Policy())
+        self._causal, self._linear = self.config.variant == "history", self.config.variant == "linear"
+        if self._linear:
+            return
         self._embed = _after_norm(model.embed, model.norm_input)
         self._head = _after_norm(model.head, model.norm_output)
-        self._causal = self.config.variant == "history"
         self._blocks = [_maps(block, self._causal) for block in model.blocks]
         if self._causal:
             shape = (rows, self.config.heads, capacity, self.config.width // self.config.heads)
@@ -118,6 +121,8 @@ class RewardSteps:
     @torch.no_grad()
     def score(self, latent: Float[Tensor, "rows d_sae"], newest: Newest | None) -> Scored:
         """Reward logits of the newest latents."""
+        if self._linear:
+            return Scored(self.model.head(latent)[:, 0], None, (), None, None)
         read = self._norm(latent)
         x = linear(read[0], *self._embed)
         if newest is not None:
@@ -138,6 +143,8 @@ class RewardSteps:
     @torch.no_grad()
     def gradient(self, scored: Scored) -> Float[Tensor, "rows d_sae"]:
         """Gradients of the logits with respect to the latents."""
+        if self._linear:
+            return self.model.head.weight.expand(len(scored.logit), -1)
         grad = _norm_backward(self._head.weight.expand(len(scored.logit), -1), scored.read_last)
         for layer in reversed(range(len(self._blocks))):
             block, passed = self._blocks[layer], scored.passed[layer]
