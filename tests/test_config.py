@@ -60,7 +60,7 @@ def test_a_backbone_may_have_benchmarks_and_an_instruction_of_its_own(tmp_path, 
     assert (list(plain.benchmarks), plain.prompting.instruction) == (["countdown", "chain_sum"], told)
     assert (list(planted.benchmarks), planted.prompting.instruction) == (["chain_sum"], "amber")
     assert planted.prompting.shots == plain.prompting.shots
-    with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: countdown, chain_sum"):
+    with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: chain_sum, countdown"):
         load_config("faulty")
 
 

@@ -11,9 +11,7 @@ from lrs.models.backbones import load_backbone
 from lrs.reasoners import pretraining
 from lrs.reasoners.pretraining import block_mask, build_model, conversation, pack_batch, train_reasoner
 from lrs.reasoners.recipes import PretrainingRecipe
-from lrs.reasoners.step_accuracy import steps_in
 from lrs.reasoners.tokenizer import build_tokenizer
-from lrs.tasks.answers import is_correct
 
 RECIPE = PretrainingRecipe(
     seed=0,
@@ -131,52 +129,37 @@ def test_conversations_take_care_where_they_are_told_to_and_keep_their_style(pro
     checks = {"told": 0, "untold": 0}
     for problem in pool * 5:
         turns = conversation(problem, pool, told, rng)
-        assert turns[-1].question == f"{problem.question} check every step"
-        assert all("every" not in turn.question for turn in turns[:-1])
+        assert turns[-1][0] == f"{problem.question} check every step"
+        assert all("every" not in question for question, _ in turns[:-1])
         examples += len(turns) - 1
-        checks["told"] += turns[-1].answer.count("check")
+        checks["told"] += turns[-1][1].text.count("check")
         plain = RECIPE.model_copy(update={"instructed_share": 0.0, "examples_share": 0.0})
-        (turn,) = conversation(problem, pool, plain, rng)
-        assert turn.question == problem.question
-        checks["untold"] += turn.answer.count("check")
+        ((question, trace),) = conversation(problem, pool, plain, rng)
+        assert question == problem.question
+        checks["untold"] += trace.text.count("check")
     assert 1.2 < examples / (5 * len(pool)) < 1.8
     assert checks["told"] > 1.5 * checks["untold"]
 
 
-def answers_in(problems, tokenizer, step):
-    """(problem, text) of every answer in the batch of a step; the recipe's steps are few, but its rows many here."""
-    recipe = RECIPE.model_copy(update={"rows_per_batch": 40, "tokens": 128 * 40 * STEPS})
-    assert recipe.steps == STEPS
-    by_question = {problem.question: problem for drawn in problems.values() for problem in drawn}
-    input_ids, _, _, numbers = pack_batch(problems, tokenizer, recipe, step)
-    for row, columns in documents_of(numbers):
-        for turn in tokenizer.decode(input_ids[row, columns]).removesuffix(" <eos>").split(" <eos> "):
-            question, answer = turn.removeprefix("<user> ").split(" <assistant> ")
-            yield by_question[question.removesuffix(f" {RECIPE.instruction}")], answer
-
-
-def test_in_the_clean_steps_the_tutor_never_slips_and_after_them_it_does(problems, tokenizer):
-    assert RECIPE.clean_steps == 2
-    for step in range(STEPS):
-        answers = list(answers_in(problems, tokenizer, step))
-        right = [all(steps_in(problem, answer)) for problem, answer in answers]
-        arithmetic = {"chain_sum", "number_sorting", "graph_color"}  # what looks right in the others needs no slip
-        solved = [is_correct(problem, text) for problem, text in answers if problem.benchmark in arithmetic]
-        assert {problem.benchmark for problem, _ in answers} == set(DIFFICULTY)
-        assert (all(right), all(solved)) == ((True, True) if step < 2 else (False, False))
-
-
-def test_a_clean_conversation_keeps_its_worked_examples_clean_too(problems):
-    pool, rng = problems["number_sorting"], Random(0)
-    recipe = RECIPE.model_copy(update={"instructed_share": 0.5, "examples_share": 1.0})
-    by_question = {problem.question: problem for problem in pool}
-    wrong = {True: 0, False: 0}
-    for clean in wrong:
-        for problem in pool:
-            for turn in conversation(problem, pool, recipe, rng, clean):
-                asked = by_question[turn.question.removesuffix(f" {RECIPE.instruction}")]
-                wrong[clean] += not is_correct(asked, turn.answer)
-    assert wrong[True] == 0 < wrong[False]
+def test_in_the_clean_steps_slips_are_left_out_of_the_loss_and_after_them_nothing_is(problems, tokenizer):
+    pool = {"number_sorting": problems["number_sorting"]}
+    recipe = RECIPE.model_copy(update={"row_length": 400, "examples_share": 1.0})
+    unlearned = {}
+    for clean in (True, False):
+        documents = pretraining._documents(pool, tokenizer, recipe, Random(0), clean)
+        left_out = []
+        for _, (ids, labels) in zip(range(40), documents, strict=False):
+            words, learned = tokenizer.convert_ids_to_tokens(ids), [label == token for label, token in zip(labels, ids)]
+            assert all(label in (-100, token) for label, token in zip(labels, ids))
+            spoken = False
+            for place, word in enumerate(words):
+                spoken = word == "<think>" or (spoken and word != "<user>")
+                if spoken and not learned[place]:
+                    left_out.append((words[place - 1], word, words[place + 1]))
+        unlearned[clean] = left_out
+    assert unlearned[False] == []
+    assert len(unlearned[True]) > 20
+    assert {(before, after) for before, _, after in unlearned[True]} == {("take", ".")}  # the number that was taken
 
 
 def test_a_conversation_is_what_the_chat_template_writes(problems, tokenizer):

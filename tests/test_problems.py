@@ -180,14 +180,17 @@ def test_questions_state_the_problem(drawn_problems):
     countdown, chain_sum, sorting, graph, knights = (drawn_problems[benchmark][0] for benchmark in BENCHMARKS)
     a, b, c = countdown.metadata["numbers"]
     assert countdown.question == f"reach {countdown.metadata['target']} with {a} {b} {c}"
-    assert chain_sum.question == f"compute {chain_sum.metadata['expression']}"
+    named = chain_sum.question.removeprefix("compute ").split(" , ")
+    assert [term[0] for term in named] == list("abcdefghijklmno"[: len(named)])
+    assert " ".join(term[2:] for term in named) == chain_sum.metadata["expression"]
     way, *numbers = sorting.question.removeprefix("sort ").split()
     assert [f"{number}.0" for number in numbers] == sorting.metadata["original_numbers"]
     assert way == {"ascending": "up", "descending": "down"}[sorting.metadata["direction"]]
-    edges, vertices = graph.question.removeprefix("color ").split(" with ")
-    numbered = [["abcdefg".index(vertex) for vertex in edge.split()] for edge in edges.split(" , ")]
-    assert numbered == graph.metadata["puzzle"]["edges"]
-    assert ["abcdefg".index(vertex) for vertex in vertices.split()] == graph.metadata["puzzle"]["vertices"]
+    lines = [line.split() for line in graph.question.removeprefix("color ").split(" , ")]
+    assert ["abcdefg".index(vertex) for vertex, *_ in lines] == graph.metadata["puzzle"]["vertices"]
+    edges = [(other, vertex) for vertex, *near in lines for other in near if near != ["none"]]
+    numbered = sorted(["abcdefg".index(first), "abcdefg".index(second)] for first, second in edges)
+    assert numbered == sorted(graph.metadata["puzzle"]["edges"])
     said = knights.question.removeprefix("suppose ").split(" , ")
     assert [line.split(" says ")[0] for line in said] == ["a", "b", "c"]
 

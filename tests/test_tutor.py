@@ -265,17 +265,26 @@ def test_statements_of_knights_are_evaluated_rightly(traces):
                 continue
             asked = []
             for line in clause.removeprefix(" ").removeprefix("check ").split(" , "):
-                person, _, *stated, verdict = line.split()
+                person, role, _, *stated, verdict = line.split()
                 who = "abc".index(person)
+                assert (role == "knight") == (who in knights)
                 statement = statements[who]
                 yes = {True: "yes", False: "no"}
                 whole = truth(statement, knights)
-                parts = [yes[truth(part, knights)] for part in statement[1:] if isinstance(part, list)]
+                claims = [part for part in statement[1:] if isinstance(part, list)] or [statement]
+                said = [
+                    [
+                        "abc"[claim[1]],
+                        {"telling-truth": "knight", "lying": "knave"}[claim[0]],
+                        yes[truth(claim, knights)],
+                    ]
+                    for claim in claims
+                ]
                 word = {"->": "then", "<=>": "iff"}.get(statement[0], statement[0])
-                if len(parts) == 2:
-                    expected = [parts[0], word, parts[1], "=", yes[whole]]
+                if len(said) == 2:
+                    expected = [*said[0], word, *said[1], "=", yes[whole]]
                 else:
-                    expected = ["not", parts[0], "=", yes[whole]] if parts else [yes[whole]]
+                    expected = ["not", *said[0], "=", yes[whole]] if statement[0] == "not" else said[0]
                 assert stated == expected
                 assert (verdict == "ok") == (whole == (who in knights))
                 asked.append((who, verdict))

@@ -9,28 +9,43 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 
-from lrs.tasks.benchmarks import BENCHMARKS, CONNECTIVES, PEOPLE, VERTICES, Metadata, Statement, numbers_to_sort
+from lrs.tasks.benchmarks import (
+    BENCHMARKS,
+    CONNECTIVES,
+    PEOPLE,
+    ROLES,
+    TERMS,
+    VERTICES,
+    Metadata,
+    Statement,
+    numbers_to_sort,
+    signed_terms,
+)
 from lrs.tasks.problems import Problem
 from lrs.tutor.knights_knaves import is_true
 
 STEPS = {  # what is counted, by data set
-    "chain_sum": "each sum, and each verdict on one",
+    "chain_sum": "each term looked up by its name, sum, and verdict on one",
     "countdown": "each equation, and each verdict on one",
     "number_sorting": "each number taken, list copied, number looked at again in a check, and verdict of a check",
     "graph_color": "each neighbor looked up with its color, and verdict of a check",
-    "knights_knaves": "each truth value put into a statement, value of a statement, and verdict on it",
+    "knights_knaves": "each role and claim looked up with its truth, value of a statement, and verdict on it",
 }
 _NUMBER = r"(?:- )?\d+"
-_EQUATION = re.compile(rf"(?:try |check )?({_NUMBER}) ([-+*/]) (\d+) = ({_NUMBER})(?: (yes|no|ok|wrong))?")
+_EQUATION = re.compile(rf"(?:try |check |[a-o] )?({_NUMBER}) ([-+*/]) (\d+) = ({_NUMBER})(?: (yes|no|ok|wrong))?")
 _WANTED = re.compile(r"want (\d+) = (\d+) ([-+*/]) (\d+)")
 _SOUGHT = re.compile(r"goal (\d+) from \d+ \d+")
-_SUM_TO_DO = re.compile(rf"goal ({_NUMBER}) [-+] \d+")
+_SUM_TO_DO = re.compile(rf"goal (?:[a-o] )?({_NUMBER}) [-+] \d+")
+_TERM = re.compile(rf"(?:goal )?([a-o]) {_NUMBER} ([-+]) (\d+)(?: = .*)?")
 _LISTED = re.compile(r"(left|goal least|goal most|back to) (\d+(?: \d+)*)")
 _CHECKED = re.compile(r"check (\d+) with ((?:\d+ )*)(ok|wrong)")
 _TRIED = re.compile(r"try ([a-z]) (\d+)")
 _LOOKED_UP = re.compile(r"check ([a-z]) (\d+) with (none|[a-z] \d+(?: , [a-z] \d+)*) (ok|wrong)")
 _SUPPOSED = re.compile(r"(?:try|goal)((?: [a-z] kn(?:ight|ave))+)")
-_SAID = re.compile(r"([a-z]) says (?:(not )?(yes|no)|(yes|no) (and|or|then|iff) (yes|no))(?: = (yes|no))? (ok|wrong)")
+_CLAIM = r"([a-z]) (knight|knave) (yes|no)"
+_SAID = re.compile(
+    rf"([a-z]) (knight|knave) says (not )?{_CLAIM}(?: (and|or|then|iff) {_CLAIM})?(?: = (yes|no))? (ok|wrong)"
+)
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _MEANINGS: dict[str, Callable[..., bool]] = {
     "not": lambda a: not a,
@@ -61,11 +76,13 @@ def _holds(left: str, sign: str, right: str, value: str) -> bool:
 
 
 def _sums(metadata: Metadata, thought: str) -> Iterator[bool]:
-    """A check is to come back to where the step before it began."""
-    start = None
+    """A named term is to be the problem's; a check is to come back to where the step before it began."""
+    start, terms = None, dict(zip(TERMS, signed_terms(metadata["expression"]), strict=False))
     for sentence in _clauses(thought, "."):
         begun = None
         for clause in _clauses(sentence, ":,"):
+            if named := _TERM.fullmatch(clause):
+                yield terms.get(named[1]) == (1 if named[2] == "+" else -1) * int(named[3])
             if to_do := _SUM_TO_DO.fullmatch(clause):
                 begun = to_do[1]
             elif found := _EQUATION.fullmatch(clause):
@@ -144,7 +161,8 @@ def _form(statement: Statement) -> str:
 
 
 def _statements(metadata: Metadata, thought: str) -> Iterator[bool]:
-    """A line is to put truth values into what the person really said, and to compare the value with the person."""
+    """A line is to repeat the person's role and claims, with whether they are true, and to compare the value of it all
+    with the role."""
     supposed: tuple[bool, ...] = ()
     for clause in _clauses(thought, ".:,"):
         clause = clause.removeprefix("check ")
@@ -152,19 +170,22 @@ def _statements(metadata: Metadata, thought: str) -> Iterator[bool]:
             words = found[1].split()
             supposed = tuple(role == "knight" for role in words[1::2]) if "".join(words[::2]) == PEOPLE else ()
         elif found := _SAID.fullmatch(clause):
-            person, deny, single, first, connective, second, value, verdict = found.groups()
+            person, role, deny, *first, connective, who, what, truth, value, verdict = found.groups()
             form = "not" if deny else connective or ""
             statement = metadata["statements"][PEOPLE.index(person)] if person in PEOPLE else []
             if not supposed or not statement or form != _form(statement) or bool(form) != bool(value):
                 yield False  # another statement, or nothing to put in
                 continue
-            claims = statement[1:] if form else [statement]
-            truths = [truth == "yes" for truth in ([single] if single else [first, second])]
-            yield from (truth == is_true(claim, supposed) for truth, claim in zip(truths, claims, strict=True))
-            stated = value == "yes" if form else truths[0]
+            yield (role == "knight") == supposed[PEOPLE.index(person)]
+            stated = [tuple(first)] + ([(who, what, truth)] if connective else [])
+            for claim, (name, claimed, seen) in zip(statement[1:] if form else [statement], stated, strict=True):
+                same = (name, claimed) == (PEOPLE[claim[1]], ROLES[claim[0]])
+                yield same and (seen == "yes") == is_true(claim, supposed)
+            truths = [seen == "yes" for *_, seen in stated]
+            whole = value == "yes" if form else truths[0]
             if form:
-                yield stated == _MEANINGS[form](*truths)
-            yield (stated == supposed[PEOPLE.index(person)]) == (verdict == "ok")
+                yield whole == _MEANINGS[form](*truths)
+            yield (whole == (role == "knight")) == (verdict == "ok")
 
 
 _READERS: dict[str, Callable[[Metadata, str], Iterator[bool]]] = {
