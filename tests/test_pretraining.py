@@ -149,8 +149,8 @@ def test_in_the_clean_steps_slips_are_left_out_of_the_loss_and_after_them_nothin
         documents = pretraining._documents(pool, tokenizer, recipe, Random(0), clean)
         left_out = []
         for _, (ids, labels) in zip(range(40), documents, strict=False):
-            words, learned = tokenizer.convert_ids_to_tokens(ids), [label == token for label, token in zip(labels, ids)]
-            assert all(label in (-100, token) for label, token in zip(labels, ids))
+            words, learned = tokenizer.convert_ids_to_tokens(ids), [a == b for a, b in zip(labels, ids, strict=True)]
+            assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
             spoken = False
             for place, word in enumerate(words):
                 spoken = word == "<think>" or (spoken and word != "<user>")

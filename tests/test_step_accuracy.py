@@ -93,7 +93,8 @@ TEXTS = [  # what is said, and which of its steps are right
     (KNIGHTS, "goal a knave b knight c knave : check b knight says c knight no wrong .", [1, 1, 1]),
     (
         KNIGHTS,
-        "goal a knave b knight c knave : check b knight says c knight yes ok , c knave says not a knight no = yes wrong .",
+        "goal a knave b knight c knave : "
+        "check b knight says c knight yes ok , c knave says not a knight no = yes wrong .",
         [1, 0, 1, 1, 1, 1, 1],
     ),
     (KNIGHTS, "goal a knave b knight c knave : c knave says not a knight no = no ok .", [1, 1, 0, 1]),

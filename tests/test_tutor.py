@@ -153,7 +153,7 @@ def test_a_check_of_a_chain_sum_undoes_the_step_just_made(traces):
                 assert equations[0][3] == left
                 assert left.endswith("0")
                 assert all(holds(*equation) for equation in equations)
-                start, sign, right = re.fullmatch(r"((?:- )?\d+) ([-+]) (\d+)", goal).groups()
+                start, sign, right = re.fullmatch(r"[b-o] ((?:- )?\d+) ([-+]) (\d+)", goal).groups()
                 assert start == equations[0][0]
                 assert holds(start, sign, right, value)
             stated, undone = int(value.replace(" ", "")), {"+": "-", "-": "+"}[sign]
@@ -272,14 +272,8 @@ def test_statements_of_knights_are_evaluated_rightly(traces):
                 yes = {True: "yes", False: "no"}
                 whole = truth(statement, knights)
                 claims = [part for part in statement[1:] if isinstance(part, list)] or [statement]
-                said = [
-                    [
-                        "abc"[claim[1]],
-                        {"telling-truth": "knight", "lying": "knave"}[claim[0]],
-                        yes[truth(claim, knights)],
-                    ]
-                    for claim in claims
-                ]
+                roles = {"telling-truth": "knight", "lying": "knave"}
+                said = [["abc"[who], roles[kind], yes[truth([kind, who], knights)]] for kind, who in claims]
                 word = {"->": "then", "<=>": "iff"}.get(statement[0], statement[0])
                 if len(said) == 2:
                     expected = [*said[0], word, *said[1], "=", yes[whole]]
