@@ -19,7 +19,7 @@ from lrs.learning.sae import train_sae
 from lrs.method.arms import ARMS
 from lrs.method.dictionary import save_dictionary
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
-from lrs.method.setting import Setting
+from lrs.method.setting import VARIANTS, Setting
 from lrs.models.backbones import Backbone
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.saved import describe_run, load_about, load_outcomes
@@ -53,7 +53,7 @@ def artifacts(backbone, config):
     sae = SaeSection(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
     dictionary, _ = train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)
     keep(config.data / "sae", "sae", {}, lambda made: save_dictionary(dictionary, made))
-    for variant in ("token", "history"):
+    for variant in VARIANTS:
         torch.manual_seed(0)
         reward = LatentRewardModel(RewardConfig(8, variant, 8, 1, 1))
         keep(config.data / "reward" / variant, "reward", {}, partial(save_reward, reward))
