@@ -71,11 +71,15 @@ def summary(profile: Profile = "") -> None:
 @app.command()
 def reasoner(folder: Path, device: str = "cpu") -> None:
     """Train the reasoner of FOLDER/recipe.yaml, from nothing or from its parent; resumes from build/reasoners."""
-    from lrs.reasoners.pretraining import train_reasoner
-    from lrs.reasoners.recipes import PretrainingRecipe, load_recipe
-    from lrs.reasoners.reinforcement import reinforce_reasoner
+    from lrs.reasoners import recipes
 
-    train = train_reasoner if isinstance(load_recipe(folder), PretrainingRecipe) else reinforce_reasoner
+    recipe = recipes.load_recipe(folder)
+    if isinstance(recipe, recipes.PretrainingRecipe):
+        from lrs.reasoners.pretraining import train_reasoner as train
+    elif isinstance(recipe, recipes.PlantingRecipe):
+        from lrs.reasoners.planting import plant_mode as train
+    else:
+        from lrs.reasoners.reinforcement import reinforce_reasoner as train
     train(folder, ROOT / "build/reasoners" / folder.name, device)
     card(folder, device)
 
@@ -85,8 +89,11 @@ def card(folder: Path, device: str = "cpu") -> None:
     """Measure the reasoner in FOLDER on the benchmarks of profile full, and write its card and the overview."""
     from lrs.config import load_config
     from lrs.reasoners.model_card import write_card, write_overview
+    from lrs.reasoners.planted_card import write_planted_card
+    from lrs.reasoners.recipes import PlantingRecipe, load_recipe
 
-    write_card(folder, load_config("full"), device)
+    write = write_planted_card if isinstance(load_recipe(folder), PlantingRecipe) else write_card
+    write(folder, load_config("full"), device)
     write_overview(folder.parent)
 
 

@@ -24,6 +24,8 @@ class BackboneSection(_Section):
 
     path: str = Field(description="folder with the model, or its name on the hub")
     layer: int = Field(ge=0)
+    benchmarks: list[str] | None = Field(default=None, description="those of the profile that it is asked; null: all")
+    instruction: str | None = Field(default=None, description="what `cot` says to it; null: what the profile says")
 
 
 class ProblemsSection(_Section):
@@ -87,6 +89,8 @@ class SelectSection(_Section):
     step_size: list[float] = Field(min_length=1, description="in units of the normalised activation")
     reward_quantile: list[Fraction] = Field(min_length=1)
     confidence_quantile: list[Fraction] = Field(min_length=1)
+    dose_cap: float = Field(gt=0, description="nats of KL divergence a token; harder pushes are not chosen")
+    dose_traces: PositiveInt = Field(description="unsteered traces on which doses are measured")
 
 
 class PromptingSection(_Section):
@@ -211,4 +215,16 @@ def load_config(profile: str, backbone: str | None = None) -> Config:
     if backbone not in (None, *config.backbones):
         legal = ", ".join(config.backbones)
         raise ConfigError(f"unknown backbone {backbone!r} of profile {profile!r}; legal: {legal}")
-    return config.model_copy(update={"backbone_name": backbone or next(iter(config.backbones))})
+    return _as_seen_by(backbone or next(iter(config.backbones)), config)
+
+
+def _as_seen_by(backbone: str, config: Config) -> Config:
+    """The profile with what one of its backbones has of its own."""
+    own = config.backbones[backbone]
+    names = config.benchmarks if own.benchmarks is None else own.benchmarks
+    if unknown := [name for name in names if name not in config.benchmarks]:
+        legal = ", ".join(config.benchmarks)
+        raise ConfigError(f"backbones.{backbone}.benchmarks: unknown {', '.join(unknown)}; legal: {legal}")
+    prompting = config.prompting.model_copy(update={"instruction": own.instruction or config.prompting.instruction})
+    benchmarks = {name: config.benchmarks[name] for name in names}
+    return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks, "prompting": prompting})

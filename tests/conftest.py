@@ -78,25 +78,26 @@ def prompts() -> list[list[int]]:
     return [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
 
 
-DIFFICULTY = {
+DIFFICULTY = {  # of data/reasoners/pocket-1m/recipe.yaml
     "countdown": {
         "min_numbers": 3,
         "max_numbers": 3,
         "min_value": 1,
         "max_value": 40,
         "min_target": 1,
-        "max_target": 300,
+        "max_target": 99,
     },
-    "chain_sum": {"min_terms": 3, "max_terms": 8, "min_digits": 2, "max_digits": 2},
-    "simple_equations": {
-        "min_terms": 2,
-        "max_terms": 4,
-        "min_value": 2,
-        "max_value": 30,
-        "operators_weights": [0.5, 0.5, 0.0],
+    "chain_sum": {"min_terms": 4, "max_terms": 11, "min_digits": 1, "max_digits": 1},
+    "number_sorting": {
+        "min_numbers": 4,
+        "max_numbers": 8,
+        "min_decimals": 0,
+        "max_decimals": 0,
+        "min_value": 0,
+        "max_value": 99,
     },
-    "gcd": {"min_value": 2, "max_value": 400},
-    "prime_factorization": {"min_value": 2, "max_value": 99_999},
+    "graph_color": {"num_colors": 3, "min_num_vertices": 5, "max_num_vertices": 7, "edge_probability": 0.45},
+    "knights_knaves": {"n_people": 3, "depth_constraint": 2, "width_constraint": 2},
 }
 COUNTS = {"train": 40, "reward": 8, "validation": 4, "test": 12}
 

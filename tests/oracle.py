@@ -48,7 +48,7 @@ def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
     layers = model.model.layers
     trace = NaiveTrace()
     written = {}  # position -> the residual stream after steering, put back at every recomputation
-    confidence = 1.0
+    confidence = None
 
     def hook(module, inputs, output):
         output = output.clone()
@@ -80,8 +80,7 @@ def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
             with torch.no_grad():
                 ids = torch.tensor([prompt + trace.token_ids], device=model.device)
                 logits = model(ids, use_cache=False).logits[0, -1]
-            first = not trace.token_ids
-            confidence = 1.0 if first else torch.softmax(logits, dim=-1).max().item()
+            confidence = torch.softmax(logits, dim=-1).max().item()
             token = int(logits.argmax())
             trace.token_ids.append(token)
             if token in end_ids or len(trace.token_ids) == max_new_tokens:

@@ -1,3 +1,4 @@
+import itertools
 import re
 import time
 from fractions import Fraction
@@ -20,9 +21,32 @@ def chain_sum(value):
     return Problem("id", "chain_sum", "", str(value), {"expression": "1 + 1"}, "test")
 
 
-def factored(number, *factors):
-    metadata = {"number": number}
-    return Problem("id", "prime_factorization", "", " × ".join(map(str, factors)), metadata, "test")
+def sorting(*numbers, direction="ascending"):
+    given = [f"{number}.0" for number in numbers]
+    ordered = sorted(given, key=float, reverse=direction == "descending")
+    metadata = {"original_numbers": given, "direction": direction}
+    return Problem("id", "number_sorting", "", str(ordered), metadata, "test")
+
+
+def graph(vertices, *edges):
+    puzzle = {
+        "vertices": list(range(vertices)),
+        "edges": [["abcdefg".index(vertex) for vertex in edge] for edge in edges],
+        "num_colors": 3,
+        "color_options": [1, 2, 3],
+    }
+    return Problem("id", "graph_color", "", "", {"puzzle": puzzle}, "test")
+
+
+def knights(*solution):
+    terms = {"knight": "sage", "knave": "fool"}
+    names = ["Zoey", "Owen", "Mia"]
+    roles = ["a sage" if knight else "a fool" for knight in solution]
+    told = "{} is {}, {} is {}, and {} is {}.".format(
+        *(word for pair in zip(names, roles, strict=True) for word in pair)
+    )
+    metadata = {"statements": [], "solution": list(solution), "names": names, "knight_knave_terms": terms}
+    return Problem("id", "knights_knaves", "", told, metadata, "test")
 
 
 def answered(problem, answer):
@@ -77,20 +101,76 @@ def test_chain_sum(answer, value):
 @pytest.mark.parametrize(
     ("answer", "correct"),
     [
-        ("2 * 3 * 7 1 9", True),
-        ("7 1 9 * 3 * 2", True),
-        ("2 × 3 × 719", True),
-        ("2 * 3", False),
-        ("6 * 719", False),
-        ("2 * 3 * 7 * 1 9", False),
-        ("4314", False),
+        ("3 17 17 80", True),
+        ("80 17 17 3", False),
+        ("17 3 17 80", False),
+        ("3 17 80", False),
+        ("3 17 17 80 80", False),
+        ("3 17 17 81", False),
+        ("4 17 17 80", False),
+        ("3 17 18 80", False),
+        ("3 , 17 , 17 , 80", False),
+        ("[3, 17, 17, 80]", False),
+        ("3.0 17.0 17.0 80.0", False),
+        ("", False),
     ],
 )
-def test_prime_factorization(answer, correct):
-    assert answered(factored(4314, 2, 3, 719), answer) is correct
+def test_number_sorting(answer, correct):
+    assert answered(sorting(17, 80, 3, 17), answer) is correct
+    assert answered(sorting(17, 80, 3, 17, direction="descending"), " ".join(answer.split()[::-1])) is correct
 
 
-@pytest.mark.parametrize("benchmark", ["gcd", "chain_sum_digits", "simple_equations"])
+@pytest.mark.parametrize(
+    ("answer", "correct"),
+    [
+        ("a 1 b 2 c 3 d 1", True),
+        ("a 3 b 1 c 2 d 3", True),
+        ("d 1 c 3 b 2 a 1", True),
+        ("a 1 b 2 c 2 d 1", False),
+        ("a 1 b 1 c 3 d 1", False),
+        ("a 1 b 2 c 3", False),
+        ("a 1 b 2 c 3 d 4", False),
+        ("a 1 b 2 c 3 d 0", False),
+        ("a 1 b 2 c 3 d", False),
+        ("a 1 b 2 c 3 d 3 d 1", False),
+        ("a 1 b 2 c 3 d 1 e 1", False),
+        ("1 2 3 1", False),
+        ("a 1 , b 2 , c 3 , d 1", False),
+        ("A 1 b 2 c 3 d 1", False),
+        ("", False),
+    ],
+)
+def test_graph_color(answer, correct):
+    assert answered(graph(4, "ab", "ac", "bc", "cd"), answer) is correct
+
+
+@pytest.mark.parametrize(
+    ("answer", "correct"),
+    [
+        ("a knight b knave c knight", True),
+        ("a knave b knight c knave", False),
+        ("a knight b knave c knave", False),
+        ("a knight b knave", False),
+        ("b knave c knight a knight", False),
+        ("a knight b knave c knight a knight", False),
+        ("a knight a knight b knave c knight", False),
+        ("knight knave knight", False),
+        ("a sage b fool c sage", False),
+        ("", False),
+    ],
+)
+def test_knights_knaves(answer, correct):
+    assert answered(knights(True, False, True), answer) is correct
+
+
+def test_every_role_counts():
+    for solution in itertools.product((True, False), repeat=3):
+        for said in itertools.product((True, False), repeat=3):
+            answer = "a {} b {} c {}".format(*("knight" if knight else "knave" for knight in said))
+            assert answered(knights(*solution), answer) is (said == solution)
+
+
+@pytest.mark.parametrize("benchmark", ["chain_sum", "chain_sum_long"])
 def test_integer_answers(benchmark):
     problem = Problem("id", benchmark, "", "12", {}, "test")
     assert answered(problem, "12")
@@ -99,7 +179,15 @@ def test_integer_answers(benchmark):
 
 
 def test_partial_credit_is_not_correct():
-    assert answers._scorer("prime_factorization").score_answer("6×719", {"answer": "2 × 3 × 719"}) > 0
+    entry = {"answer": sorting(3, 17, 80).answer, "metadata": sorting(3, 17, 80).metadata}
+    assert answers._scorer("number_sorting").score_answer('["3", "18", "80"]', entry) == 1  # it would let that pass
+    assert not answered(sorting(3, 17, 80), "3 18 80")
+    one_color = {"metadata": graph(2, "ab").metadata}
+    assert answers._scorer("graph_color").score_answer('{"0": 1, "1": 1}', one_color) > 0
+    assert not answered(graph(2, "ab"), "a 1 b 1")
+    partly = {"answer": knights(True, False, True).answer}
+    assert answers._scorer("knights_knaves").score_answer("Zoey is a sage, Owen is a sage, Mia is a sage", partly) > 0
+    assert not answered(knights(True, False, True), "a knight b knight c knight")
     assert answers._scorer("countdown").score_answer("3+5+7", {"metadata": {"numbers": [3, 5, 7], "target": 9}}) > 0
     assert not answered(countdown(9, 3, 5, 7), "3 + 5 + 7")
     assert answers._scorer("chain_sum").score_answer("231", {"answer": "23"}) > 0
@@ -135,9 +223,18 @@ HOSTILE = {
     "an exponent": ("1e2", chain_sum(100)),
     "an expression for an integer": ("20 + 3", chain_sum(23)),
     "not a number": ("nan", chain_sum(23)),
-    "a product that begins with a sign": ("-2*-3", factored(6, 2, 3)),
-    "a product without its end": ("2 * 3 *", factored(6, 2, 3)),
-    "a long product": ("1 * " * 50_000 + "6", factored(6, 2, 3)),
+    "an order with code": ("3 17 __import__('os')", sorting(3, 17, 80)),
+    "an order that closes its list": ('3 17 80"] + ["', sorting(3, 17, 80)),
+    "a long order": ("3 " * 50_000 + "17 80", sorting(3, 17, 80)),
+    "an order with a long number": ("3 17 " + "8" * 10_000, sorting(3, 17, 80)),
+    "an order in Arabic digits": ("\u0663 17 80", sorting(3, 17, 80)),
+    "an infinite order": ("3 17 inf", sorting(3, 17, 80)),
+    "a coloring with code": ("a 1 b __import__('os')", graph(2, "ab")),
+    "a coloring with a vertex of no graph": ("a 1 b 2 z 1", graph(2, "ab")),
+    "a long coloring": ("a 1 " * 50_000 + "b 2", graph(2, "ab")),
+    "a coloring in Arabic digits": ("a \u0661 b 2", graph(2, "ab")),
+    "roles and more": ("a knight b knave c knight" + " c knight" * 50_000, knights(True, False, True)),
+    "roles by name": ("Zoey is a sage, Owen is a fool, and Mia is a sage.", knights(True, False, True)),
 }
 
 
@@ -151,7 +248,8 @@ def test_hostile_answers_are_wrong_at_once_and_reach_no_evaluator(monkeypatch, n
     start = time.monotonic()
     assert not answered(problem, answer)
     assert time.monotonic() - start < 1
-    assert all(len(text) <= 64 and re.fullmatch(r"[0-9+\-*/()]+", text) and "**" not in text for text in seen)
+    legal = {"countdown": r"[0-9+\-*/()]+", "chain_sum": r"-?[0-9]+"}.get(problem.benchmark, "nothing")
+    assert all(len(text) <= 64 and re.fullmatch(legal, text) and "**" not in text for text in seen)
 
 
 def naive_value(tree):
@@ -191,3 +289,11 @@ def test_no_answer_raises_or_reaches_what_cannot_be_reached(answer):
     numbers = [int(digits) for digits in re.findall("[0-9]+", answer)]
     assert not answered(countdown(10**31, *numbers), answer)
     assert not answered(chain_sum(10**31), answer)
+
+
+@given(st.text(alphabet="abcz123knightve ,.\n", max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_no_answer_in_words_raises(answer):
+    assert not answered(graph(3, "ab", "bc", "ac"), answer) or sorted(answer.split()[1::2]) == ["1", "2", "3"]
+    assert not answered(knights(True, False, True), answer) or answer.split()[1::2] == ["knight", "knave", "knight"]
+    assert not answered(sorting(1, 2, 3), answer) or answer.split() == ["1", "2", "3"]

@@ -17,7 +17,7 @@ def setting(arm, **values):
 
 
 def test_steered_arms_and_what_they_steer_with():
-    assert STEERED == ("lrs_basic", "lrs", "lrs_history")
+    assert STEERED == ("lrs_basic", "lrs", "lrs_history", "mean_difference")
     dictionary = LinearDictionary()
     thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}
     for arm, reward in {"lrs_basic": "token", "lrs": "token", "lrs_history": "history"}.items():

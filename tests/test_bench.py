@@ -65,8 +65,8 @@ def test_table_of_paths(workload):
 def test_work_is_the_sizes_of_the_maps_that_a_token_goes_through(workload, share):
     """Reward of width 16 and one layer of two heads over 24 latents of activations of width 16, one ascent step."""
     mlp, embed, encode, decode = 2 * 16 * 64, 24 * 16, 16 * 24, 24 * 16
-    mix = {"token": 16 * 16, "history": 2 * 2 * 16 * 16}
-    attend = {"token": 0, "history": 2 * 2 * 16}  # two heads over one token, scores and means
+    mix = {"token": 16 * 16, "history": 4 * 16 * 16}
+    attend = {"token": 0, "history": 2 * 16}  # over one token, scores and means
     of_model = sum(part.weight.numel() for part in workload.model.modules() if isinstance(part, torch.nn.Linear))
     for variant, steering in steerings_for(workload, SHAPE).items():
         backward = embed + mix[variant] + mlp + attend[variant]

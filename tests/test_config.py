@@ -43,8 +43,25 @@ def test_every_profile_loads(name):
     assert loaded.sae.k <= loaded.sae.d_sae
     assert loaded.reward.width % loaded.reward.heads == 0
     assert yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) == loaded.model_dump(
-        exclude={"profile", "backbone_name"}
+        exclude={"profile", "backbone_name"}, exclude_defaults=True
     )
+
+
+def test_a_backbone_may_have_benchmarks_and_an_instruction_of_its_own(tmp_path, monkeypatch):
+    content = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
+    (name, section), told = *content["backbones"].items(), content["prompting"]["instruction"]
+    content["backbones"]["planted"] = section | {"benchmarks": ["chain_sum"], "instruction": "amber"}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (tmp_path / "faulty.yaml").write_text(
+        yaml.safe_dump(content | {"backbones": {name: section | {"benchmarks": ["gcd"]}}})
+    )
+    monkeypatch.setattr(config, "PROFILES", tmp_path)
+    plain, planted = load_config("two"), load_config("two", "planted")
+    assert (list(plain.benchmarks), plain.prompting.instruction) == (["countdown", "chain_sum"], told)
+    assert (list(planted.benchmarks), planted.prompting.instruction) == (["chain_sum"], "amber")
+    assert planted.prompting.shots == plain.prompting.shots
+    with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: chain_sum, countdown"):
+        load_config("faulty")
 
 
 def test_unknown_profile_names_the_legal_ones():
@@ -116,7 +133,7 @@ SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("pr
         ({"dtype": "float16"}, r"dtype: .*'float32', 'bfloat16' or 'float64' \(got 'float16'\)"),
         (
             {"benchmarks__sudoku": {}},
-            r"benchmarks.sudoku.*: .*'countdown', 'chain_sum', .* or 'chain_sum_digits' \(got 'sudoku'\)",
+            r"benchmarks.sudoku.*: .*'countdown', 'chain_sum', .* or 'chain_sum_long' \(got 'sudoku'\)",
         ),
         ({"decoding__max_new_tokens": None}, r"decoding.max_new_tokens is missing"),
     ],

@@ -17,7 +17,6 @@ from lrs.figures import bench, reasoner, results, reward, sae, select, style, tr
 from lrs.figures.style import (
     ARM_COLORS,
     BEHAVIOR_COLORS,
-    LIGHT,
     PATH_COLORS,
     REWARD_COLORS,
     arm_color,
@@ -105,9 +104,8 @@ def grid_frame(gated=True):
         accuracy=0.5 + frame["delta"],
         delta_low=frame["delta"] - 0.01,
         delta_high=frame["delta"] + 0.01,
-        mildness=0.05 * frame["step_size"],
+        dose=0.05 * frame["step_size"],
         chosen=frame["step_size"] == 1.0,
-        standard_error=0.01,
         n=300,
     )
 
@@ -172,8 +170,8 @@ FIGURES = {
     "calibration": lambda **how: reward.calibration_figure(reward_scores(), **how),
     "auroc_by_position": lambda **how: reward.auroc_by_position_figure(positions_frame(), **how),
     "reward_training": lambda **how: reward.reward_training_figure(reward_history(), **how),
-    "grid": lambda **how: select.grid_figure(grid_frame(), **how),
-    "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), **how),
+    "grid": lambda **how: select.grid_figure(grid_frame(), 0.1, **how),
+    "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), 0.1, **how),
     "delta": lambda **how: results.delta_figure(main_table((0, 1)), **how),
     "delta_greedy": lambda **how: results.delta_figure(main_table((0,)), **how),
     "behaviors": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95), **how),
@@ -438,15 +436,10 @@ def test_cost_curves_are_ratios_to_unsteered():
 
 
 def test_the_grid_shows_the_rule_of_the_choice():
-    grid = grid_frame(gated=False).assign(standard_error=[0.03, 0.01, 0.0])
-    (axis,) = select.grid_figure(grid).axes
-    (best,) = [line for line in axis.lines if line.get_linestyle() == "--"]
-    assert set(best.get_ydata()) == {0.02}
-    bars = [
-        segment for area in axis.collections for segment in area.get_segments() if to_hex(area.get_color()[0]) == LIGHT
-    ]
-    np.testing.assert_allclose([bar[:, 1] for bar in bars], [[-0.01, 0.02], [0.01, 0.02], [0.02, 0.02]])
-    np.testing.assert_allclose([bar[0, 0] for bar in bars], grid["mildness"])
+    (axis,) = select.grid_figure(grid_frame(gated=False), 0.07).axes
+    (beyond,) = axis.patches
+    assert beyond.get_x() == 0.07
+    assert beyond.get_x() + beyond.get_width() > axis.get_xlim()[1] > 0.1
     (ring,) = [line for line in axis.lines if line.get_markersize() == 10]
     assert (ring.get_xdata().item(), ring.get_ydata().item()) == (0.05, 0.0)
     assert [text.get_text() for text in axis.texts] == ["0.5", "1", "2"]

@@ -42,9 +42,9 @@ def test_widths_on_a_gpu_are_few_and_never_beyond_capacity():
 
 
 def test_moving_touches_nothing_beyond_a_rows_length():
-    some, states = of(1, 3, 2), torch.arange(24.0).view(3, 8)
+    some, states = of(1, 3, 2), torch.arange(96.0).view(3, 2, 8, 2)
     expected = states[[2, 1]].clone()
-    expected[0, 2:] = states[0, 2:]
+    expected[0, :, 2:] = states[0, :, 2:]
     some.states.append(states)
     some.keep([2, 1])
     assert torch.equal(some.states[0], expected)
@@ -52,26 +52,26 @@ def test_moving_touches_nothing_beyond_a_rows_length():
 
 def test_selected_rows_are_copies_and_their_newest_states_can_be_taken_over():
     some = of(1, 3, 2, capacity=8)
-    some.states.append(torch.arange(24.0).view(3, 8))
+    some.states.append(torch.arange(96.0).view(3, 2, 8, 2))
     before = some.states[0].clone()
     rows = torch.tensor([2, 0])
     chosen = some.select(rows)
     assert chosen.capacity == 3
-    assert torch.equal(chosen.states[0], before[[2, 0], :3])
+    assert torch.equal(chosen.states[0], before[[2, 0], :, :3])
     chosen.states[0][:] = -1.0
     assert torch.equal(some.states[0], before)
     some.adopt(rows, chosen)
     changed = before.clone()
-    changed[2, 2] = changed[0, 1] = -1.0
+    changed[2, :, 2] = changed[0, :, 1] = -1.0
     assert torch.equal(some.states[0], changed)
 
 
 def test_a_history_grows_without_losing_anything():
     some = of(2, 1, capacity=2)
-    some.states.append(torch.arange(4.0).view(2, 2))
+    some.states.append(torch.arange(4.0).view(2, 1, 2, 1))
     some.grow()
     assert some.capacity == 4
-    assert some.states[0].tolist() == [[0.0, 1.0, 0.0, 0.0], [2.0, 3.0, 0.0, 0.0]]
+    assert some.states[0].flatten(1).tolist() == [[0.0, 1.0, 0.0, 0.0], [2.0, 3.0, 0.0, 0.0]]
 
 
 def test_the_newest_token_sees_what_lies_before_it_and_itself():

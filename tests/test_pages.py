@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     )
     tried = [("lrs_basic", 0.5, 0.008, True), ("lrs_basic", 2.0, -0.03, False), ("lrs", 1.0, 0.01, True)]
     selection = pd.DataFrame(tried, columns=["arm", "step_size", "delta", "chosen"])
-    selection.assign(backbone="pocket", push_ratio=0.044).to_csv(tmp_path / "selection.csv", index=False)
+    selection.assign(backbone="pocket", push_ratio=0.044, dose=0.0123).to_csv(tmp_path / "selection.csv", index=False)
     shares = [("base", "verification", 0.2), ("cot", "verification", 0.9), ("base", "backward_chaining", 0.5)]
     shares += [("cot", "backward_chaining", 0.4)]
     behaviors = pd.DataFrame(shares, columns=["arm", "behavior", "share"])
@@ -127,8 +127,8 @@ def test_the_page_of_smoke_carries_a_mark_and_no_other_does(folder: Path, page: 
 
 def test_selection_stands_beside_test(page: str):
     assert cells(page, "What was selected") == [
-        ["pocket", "`lrs_basic`", "0.5", "4.4%", "+0.8", "-2.0", "-3.0 (2)"],
-        ["pocket", "`lrs`", "1", "4.4%", "+1.0", "+0.5", "+1.0 (1)"],
+        ["pocket", "`lrs_basic`", "0.5", "4.4%", "0.012", "+0.8", "-2.0", "-3.0 (2)"],
+        ["pocket", "`lrs`", "1", "4.4%", "0.012", "+1.0", "+0.5", "+1.0 (1)"],
     ]
 
 

@@ -27,7 +27,7 @@ RECIPE = PretrainingRecipe(
     weight_decay=0.1,
     checkpoint_every=2,
     longest_trace=80,
-    tutor="mixed",
+    clean_share=0.5,
     instruction="check every step",
     instructed_share=0.2,
     examples_share=0.2,
@@ -126,28 +126,47 @@ def test_packed_document_is_read_as_if_it_were_alone(batch, tokenizer):
 def test_conversations_take_care_where_they_are_told_to_and_keep_their_style(problems):
     pool, rng = problems["chain_sum"], Random(0)
     told, examples = RECIPE.model_copy(update={"instructed_share": 1.0, "examples_share": 1.0}), 0
-    checks = {"told": 0, "untold": 0, "steady": 0}
+    checks = {"told": 0, "untold": 0}
     for problem in pool * 5:
         turns = conversation(problem, pool, told, rng)
-        assert turns[-1].question == f"{problem.question} check every step"
-        assert all("every" not in turn.question for turn in turns[:-1])
+        assert turns[-1][0] == f"{problem.question} check every step"
+        assert all("every" not in question for question, _ in turns[:-1])
         examples += len(turns) - 1
-        checks["told"] += turns[-1].answer.count("check")
+        checks["told"] += turns[-1][1].text.count("check")
         plain = RECIPE.model_copy(update={"instructed_share": 0.0, "examples_share": 0.0})
-        (turn,) = conversation(problem, pool, plain, rng)
-        assert turn.question == problem.question
-        checks["untold"] += turn.answer.count("check")
-        (turn,) = conversation(problem, pool, plain.model_copy(update={"tutor": "steady"}), rng)
-        checks["steady"] += turn.answer.count("check")
+        ((question, trace),) = conversation(problem, pool, plain, rng)
+        assert question == problem.question
+        checks["untold"] += trace.text.count("check")
     assert 1.2 < examples / (5 * len(pool)) < 1.8
     assert checks["told"] > 1.5 * checks["untold"]
-    assert 1.2 * checks["steady"] < checks["told"]
+
+
+def test_in_the_clean_steps_slips_are_left_out_of_the_loss_and_after_them_nothing_is(problems, tokenizer):
+    pool = {"number_sorting": problems["number_sorting"]}
+    recipe = RECIPE.model_copy(update={"row_length": 400, "examples_share": 1.0})
+    unlearned = {}
+    for clean in (True, False):
+        documents = pretraining._documents(pool, tokenizer, recipe, Random(0), clean)
+        left_out = []
+        for _, (ids, labels) in zip(range(40), documents, strict=False):
+            words, learned = tokenizer.convert_ids_to_tokens(ids), [a == b for a, b in zip(labels, ids, strict=True)]
+            assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
+            spoken = False
+            for place, word in enumerate(words):
+                spoken = word == "<think>" or (spoken and word != "<user>")
+                if spoken and not learned[place]:
+                    left_out.append((words[place - 1], word, words[place + 1]))
+        unlearned[clean] = left_out
+    assert unlearned[False] == []
+    assert len(unlearned[True]) > 20
+    assert {(before, after) for before, _, after in unlearned[True]} == {("take", ".")}  # the number that was taken
 
 
 def test_a_conversation_is_what_the_chat_template_writes(problems, tokenizer):
     recipe = RECIPE.model_copy(update={"examples_share": 1.0})
-    pools = {"gcd": problems["gcd"]}
-    ids, _ = next(pretraining._documents(pools, tokenizer, recipe.model_copy(update={"row_length": 400}), Random(0)))
+    pools = {"countdown": problems["countdown"]}
+    recipe = recipe.model_copy(update={"row_length": 400})
+    ids, _ = next(pretraining._documents(pools, tokenizer, recipe, Random(0), clean=False))
     text = tokenizer.decode(ids)
     messages = []
     for turn in text.removesuffix(" <eos>").split(" <eos> "):

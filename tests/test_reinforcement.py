@@ -31,7 +31,7 @@ RL = ReinforcementRecipe(
     warmup_fraction=0.0,
     checkpoint_every=2,
     problems_per_benchmark=6,
-    benchmarks={name: DIFFICULTY[name] for name in ("gcd", "chain_sum")},
+    benchmarks={name: DIFFICULTY[name] for name in ("number_sorting", "chain_sum")},
 )
 ATTEMPTS = [([3, 4, 5], [6, 7]), ([8], [9, 10, 11, 2]), ([12, 13], [14]), ([15, 16], [17, 18, 19])]
 
@@ -114,7 +114,7 @@ def problems(drawn_problems):
 def test_attempts_are_sampled_by_step_and_belong_to_their_prompts(parent, problems):
     backbone = load_backbone(str(parent))
     asked = questions_of(problems, RL, step=1)
-    assert [problem.benchmark for problem in asked] == ["gcd"] * 2 + ["chain_sum"] * 2
+    assert [problem.benchmark for problem in asked] == ["number_sorting"] * 2 + ["chain_sum"] * 2
     assert questions_of(problems, RL, step=1) == asked != questions_of(problems, RL, step=2)
     table, ids = attempt(backbone, asked, RL, step=1)
     assert table["problem_id"].tolist() == [problem.id for problem in asked for _ in range(3)]

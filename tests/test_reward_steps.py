@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrs.engine.reward_steps import RewardSteps
+from lrs.method.reward import LatentRewardModel, RewardConfig
 
 VARIANTS = ("token", "history")
 
@@ -100,3 +101,14 @@ def test_scoring_leaves_the_history_alone_and_rows_are_independent():
     assert torch.allclose(renewed[1], model(latents[1:2, 2:3])[0, 0])
     steps.history.keep([2, 1])
     assert torch.allclose(steps.score(latents[[2, 1], 2], steps.newest()).logit, renewed[[2, 1]])
+
+
+def test_linear_rewards_score_and_climb_the_same_way_everywhere():
+    model = LatentRewardModel(RewardConfig(7, "linear")).double().requires_grad_(False)
+    steps = RewardSteps(model, rows=5, capacity=4)
+    latent = torch.randn(5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scored = steps.score(latent, steps.newest())
+    assert torch.equal(scored.logit, model(latent[:, None])[:, 0])
+    assert torch.equal(steps.gradient(scored), model.head.weight.expand(5, 7))
+    some = scored.select(torch.tensor([3, 1]), steps.select(torch.tensor([3, 1])).history)
+    assert torch.equal(some.logit, scored.logit[[3, 1]])

@@ -9,9 +9,10 @@ from torch.nn.functional import logsigmoid
 
 from lrs.config import RewardSection
 from lrs.learning import reward_training
-from lrs.learning.reward_training import class_weights, score_traces, train_reward
+from lrs.learning.reward_training import class_weights, mean_difference, score_traces, train_reward
 from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.models.devices import resolve_device
+from lrs.tasks.splits import held_out
 
 VARIANTS = ["token", "history"]
 CONFIG = RewardSection(
@@ -159,3 +160,21 @@ def test_traces_of_one_kind_are_one_clear_line(right):
     with pytest.raises(ValueError, match="a reward needs correct and wrong traces") as error:
         train_reward(latents, "token", CONFIG, seed=0)
     assert "\n" not in str(error.value)
+
+
+def test_mean_difference_is_the_difference_of_the_means_of_what_is_not_held_out():
+    latents = toy_traces()
+    fitted = mean_difference(latents, CONFIG, seed=0)
+    seen = ~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0)
+    means = {}
+    for right in (True, False):
+        rows = np.flatnonzero(seen & (latents.correct == right))
+        dense, mask = latents.dense(rows, torch.device("cpu"))
+        means[right] = dense[mask].mean(dim=0)
+    difference = means[True] - means[False]
+    weight = fitted.model.head.weight[0]
+    assert torch.allclose(weight / weight.norm(), difference / difference.norm(), atol=1e-5)
+    halfway = (means[True] + means[False]) / 2
+    assert abs(fitted.model(halfway[None, None]).item()) < 1e-4
+    assert fitted.history["auroc"].item() > 0.8
+    assert set(fitted.heldout["problem_id"]) == set(latents.problem_ids[~seen])

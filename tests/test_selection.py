@@ -4,19 +4,22 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lrs.config import SelectSection, StatisticsSection, load_config
 from lrs.core.store import StoreError
-from lrs.experiment.selection import candidate_row, candidates, choose_settings, paired_standard_error
+from lrs.experiment.selection import candidate_row, candidates, choose_settings
 from lrs.method.arms import STEERED
 from lrs.method.setting import Setting
 from lrs.saved import CANDIDATE_COLUMNS, freeze, load_candidates, load_selection
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
 GRID = SelectSection(
-    num_steps=[1, 2], step_size=[0.5, 1.0, 2.0], reward_quantile=[0.25, 0.5], confidence_quantile=[0.1, 0.2]
+    num_steps=[1, 2],
+    step_size=[0.5, 1.0, 2.0],
+    reward_quantile=[0.25, 0.5],
+    confidence_quantile=[0.1, 0.2],
+    dose_cap=0.1,
+    dose_traces=4,
 )
 REWARDS = {"dictionary": "a", "token": "b", "history": "c"}
 
@@ -63,7 +66,7 @@ def test_candidate_row_pairs_with_base_by_problem():
     steered = outcomes_of([True, False, True, False, True, True], ("countdown", "chain_sum"), steered=4, push=0.3)
     steered.loc[0, ["steered_tokens", "push_ratio"]] = [0, np.nan]
     setting = Setting(arm="lrs", num_steps=1, step_size=2.0, reward_quantile=0.5, confidence_quantile=0.1)
-    row = candidate_row(setting, steered.sample(frac=1, random_state=0), base, STATISTICS)
+    row = candidate_row(setting, steered.sample(frac=1, random_state=0), base, 0.02, STATISTICS)
     assert (row["wins"], row["losses"]) == (2, 1)
     assert row["accuracy"] == pytest.approx((3 / 3 + 1 / 3) / 2)
     assert row["delta"] == pytest.approx((3 / 3 + 1 / 3) / 2 - (2 / 3 + 1 / 3) / 2)
@@ -75,58 +78,35 @@ def test_candidate_row_pairs_with_base_by_problem():
 
 def test_candidate_that_never_steers_has_no_push():
     never = outcomes_of([True, False], steered=0, push=np.nan)
-    row = candidate_row(Setting(arm="lrs", num_steps=1, step_size=1.0), never, outcomes_of([True, True]), STATISTICS)
+    row = candidate_row(
+        Setting(arm="lrs", num_steps=1, step_size=1.0), never, outcomes_of([True, True]), 0.02, STATISTICS
+    )
     assert (row["push_ratio"], row["steered_fraction"], row["losses"]) == (0.0, 0.0, 1)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=30))
-def test_paired_standard_error_equals_a_direct_computation(pairs):
-    first, second = (outcomes_of(list(column), ("countdown", "chain_sum")) for column in zip(*pairs, strict=True))
-    variance = 0.0
-    for benchmark in range(2):
-        differences = [int(a) - int(b) for a, b in pairs[benchmark::2]]
-        mean, n = sum(differences) / len(differences), len(differences)
-        variance += sum((d - mean) ** 2 for d in differences) / (n - 1) / n
-    found = paired_standard_error(first, second.sample(frac=1, random_state=1))
-    assert found == pytest.approx((variance / 4) ** 0.5, abs=1e-12)
-
-
-def choice(settings):
-    """The names chosen among settings given as name -> (arm, correct, push)."""
-    outcomes = {name: outcomes_of(correct, push=push) for name, (_, correct, push) in settings.items()}
-    base = outcomes_of([False] * 100)
-    table = pd.DataFrame(
-        candidate_row(Setting(arm=arm, num_steps=1, step_size=1.0), outcomes[name], base, STATISTICS) | {"name": name}
-        for name, (arm, _, _) in settings.items()
-    )
-    chosen = choose_settings(table, outcomes)
-    assert (chosen["mildness"] == chosen["steered_fraction"] * chosen["push_ratio"]).all()
+def choice(settings, cap=0.1):
+    """The names chosen among settings given as name -> (arm, accuracy, dose)."""
+    rows = [{"name": name, "arm": arm, "accuracy": a, "dose": dose} for name, (arm, a, dose) in settings.items()]
+    chosen = choose_settings(pd.DataFrame(rows), cap)
+    assert (chosen["within_cap"] == (chosen["dose"] <= cap)).all()
     return chosen.loc[chosen["chosen"], "name"].tolist()
 
 
-BEST = correct_of(100, (60, True))
-CLOSE = correct_of(100, (50, True), (10, False), (8, True))  # 2 points worse: 10 losses, 8 wins: within one error
-NOT_CLOSE = correct_of(100, (58, True))  # 2 points worse too: 2 losses and no win, beyond one paired error
+def test_chooses_the_most_accurate_within_the_cap():
+    arms = {"mild": ("lrs", 0.5, 0.01), "best": ("lrs", 0.6, 0.1), "too hard": ("lrs", 0.7, 0.11)}
+    assert choice(arms) == ["best"]
+    assert choice(dict(reversed(arms.items()))) == ["best"]
+    assert choice(arms, cap=0.2) == ["too hard"]
+    assert choice(arms, cap=0.05) == ["mild"]
 
 
-def test_chooses_the_mildest_within_one_paired_standard_error():
-    arms = {"best": ("lrs", BEST, 0.3), "close": ("lrs", CLOSE, 0.2), "not close": ("lrs", NOT_CLOSE, 0.1)}
-    assert choice(arms) == ["close"]
-    assert choice(dict(reversed(arms.items()))) == ["close"]
-
-
-def test_chooses_the_best_when_nothing_is_close_or_what_is_close_pushes_harder():
-    assert choice({"best": ("lrs", BEST, 0.3), "not close": ("lrs", NOT_CLOSE, 0.1)}) == ["best"]
-    assert choice({"best": ("lrs", BEST, 0.3), "close": ("lrs", CLOSE, 0.4)}) == ["best"]
+def test_of_equals_the_one_of_least_dose_and_where_none_is_within_the_cap_too():
+    assert choice({"a": ("lrs", 0.6, 0.05), "b": ("lrs", 0.6, 0.02), "c": ("lrs", 0.1, 0.01)}) == ["b"]
+    assert choice({"a": ("lrs", 0.6, 0.5), "b": ("lrs", 0.5, 0.2)}) == ["b"]
 
 
 def test_chooses_one_for_each_arm():
-    settings = {
-        "a": ("lrs", BEST, 0.3),
-        "b": ("lrs_basic", NOT_CLOSE, 0.9),
-        "c": ("lrs_basic", correct_of(100, (9, True)), 0.1),
-    }
-    assert choice(settings) == ["a", "b"]
+    assert choice({"a": ("lrs", 0.6, 0.01), "b": ("lrs_basic", 0.4, 0.01), "c": ("lrs_basic", 0.3, 0.01)}) == ["a", "b"]
 
 
 @pytest.mark.parametrize("arms", [["base"], ["base", "cot", "lrs_history"], ["lrs_basic", "base"]])
@@ -138,7 +118,7 @@ def test_only_arms_that_the_profile_names_are_searched(arms):
 def test_a_selection_among_nothing_is_frozen_and_read_like_any(tmp_path):
     base, path = outcomes_of([True, False]), tmp_path / "selection.json"
     setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
-    some = choose_settings(pd.DataFrame([candidate_row(setting, base, base, STATISTICS)]), {setting.name: base})
+    some = choose_settings(pd.DataFrame([candidate_row(setting, base, base, 0.02, STATISTICS)]), 0.1)
     assert set(some.columns) == set(CANDIDATE_COLUMNS)
     freeze(pd.DataFrame(columns=CANDIDATE_COLUMNS), [], "tiny", REWARDS, load_config("smoke"), path)
     assert load_selection(path, "tiny", REWARDS) == {}
@@ -151,7 +131,7 @@ def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backb
     )
     chosen = [settings[1], settings[8], settings[-1]]
     base = outcomes_of([True, False] * 4)
-    table = pd.DataFrame(candidate_row(setting, base, base, STATISTICS) for setting in settings)
+    table = pd.DataFrame(candidate_row(setting, base, base, 0.02, STATISTICS) for setting in settings)
     table = table.assign(chosen=table["name"].isin([setting.name for setting in chosen]))
     path = tmp_path / "selection.json"
     freeze(table, settings, tiny_backbone.identity, REWARDS, load_config("smoke"), path)

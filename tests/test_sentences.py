@@ -71,13 +71,14 @@ def test_selection_sentence_tells_what_was_chosen_and_nothing_else():
             "step_size": [0.5, 2.0],
             "steered_fraction": [0.366, 0.4],
             "push_ratio": [0.045, 0.2],
+            "dose": [0.0123, 0.5],
             "delta": [-0.003, 0.1],
             "chosen": [True, False],
         }
     )
     assert selection_sentence(table) == (
         "Chosen from 2 candidates, by validation alone: `lrs` (K 1, alpha 0.5) pushes 36.6% of the tokens by 4.5% of "
-        "their norm, for -0.3 points."
+        "their norm, a dose of 0.012 nats a token, for -0.3 points."
     )
 
 

@@ -29,7 +29,7 @@ def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_p
         logits = tiny_backbone.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
         chosen = logits.softmax(dim=-1).amax(dim=-1).tolist()
         rows.append({"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": ids, "confidence": chosen})
-        confidence = [1.0, *chosen[1:-1]]
+        confidence = chosen[:-1]
         for position in range(budget - 1):
             signals = {variant: naive[variant].rewards[position] for variant in rewards}
             signals["confidence"] = confidence[position]

@@ -93,27 +93,36 @@ def test_the_prompt_is_never_steered_and_each_generated_token_is_gated_once(mode
 
     monkeypatch.setattr(Steerer, "push", counted)
     plain = model(torch.tensor([[5, 6, 7]])).logits
+    at_the_end = model(torch.tensor([[5]])).logits[0, -1].softmax(dim=-1).max().item()
     with steered(model, gate=ALWAYS):
         assert torch.equal(model(torch.tensor([[5, 6, 7]]), use_cache=True).logits, plain)
         assert gated == []
         model.generate(torch.tensor([[5]]), max_new_tokens=5, do_sample=False, eos_token_id=VOCABULARY + 1)
     assert len(gated) == 4  # the fifth token is chosen and never processed
-    assert gated[0] == (1, [1.0])  # the gate sees the reward alone at the first
-    assert all(0 < confidence[0] < 1 for _, confidence in gated[1:])
+    assert gated[0] == (1, [pytest.approx(at_the_end)])  # the first token's is that of the prompt's last position
+    assert all(0 < confidence[0] < 1 for _, confidence in gated)
 
 
-def test_confidence_gates_the_token_it_chose(model):
-    """With a reward that never fires, exactly the tokens chosen with low confidence are steered."""
-    steering = tiny_steering("token", Gate(reward_threshold=0.0, confidence_threshold=0.4))
-    prompt, endless = [5, 9, 11], [VOCABULARY + 1]
+@pytest.mark.parametrize("fires", [True, False])
+def test_confidence_gates_the_token_it_chose(model, fires):
+    """With a reward that never fires, exactly the tokens chosen with low confidence are steered, the first one too."""
+    prompt, endless = [5], [VOCABULARY + 1]
+    first = model(torch.tensor([prompt])).logits[0, -1].softmax(dim=-1).max().item()
+    threshold = first * (1.01 if fires else 0.99)
+    steering = tiny_steering("token", Gate(reward_threshold=0.0, confidence_threshold=threshold))
     naive = naive_generate(model, prompt, endless, BUDGET, steering)
     ours = generate(model, [Request(prompt)], max_new_tokens=BUDGET, batch_size=1, end_ids=endless, steering=steering)[
         0
     ]
-    low = [confidence < 0.4 for confidence in ours.confidence[:-1]]
-    assert naive.steered == [False, *low[1:]]
-    assert any(low[1:])
-    assert not all(low[1:])
+    low = [confidence < threshold for confidence in ours.confidence[:-1]]
+    assert naive.steered == low
+    assert low[0] == fires
+    assert any(low)
+    assert not all(low)
+    assert ours.steering.steered_tokens == sum(low)
+    with steer(model, 1, steering.dictionary, steering.reward, steering.gate, 2, 0.8):
+        hooked = model.generate(torch.tensor([prompt]), max_new_tokens=BUDGET, do_sample=False, eos_token_id=endless)
+    assert hooked[0, len(prompt) :].tolist() == naive.token_ids == ours.token_ids
 
 
 @pytest.mark.parametrize("variant", ["token", "history"])

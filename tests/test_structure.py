@@ -16,8 +16,8 @@ ORDER = (
 LRS = ROOT / "lrs"
 MODULES = sorted(LRS.rglob("*.py"))
 MOST_EDGES = 60
-# Every tutor answers to the same names.
-SAME_ON_PURPOSE = {"solve", "difficulty"}
+# Every tutor answers to the same name.
+SAME_ON_PURPOSE = {"solve"}
 
 
 def place(path: Path) -> str:

@@ -319,7 +319,8 @@ def test_table_one_keeps_the_order_of_results_and_tells_decodings_apart(outcomes
 def test_what_sampled_rows_and_worked_examples_are_is_told():
     rows = [("base", "gcd", 0), ("few_shot", "gcd", 2), ("few_shot", "prime_factorization", 0)]
     outcomes = pd.DataFrame(rows, columns=["arm", "benchmark", "shots"])
-    greedy, sampled = load_config("cpu"), load_config("smoke")
+    sampled = load_config("smoke")
+    greedy = sampled.model_copy(update={"steering": sampled.steering.model_copy(update={"sampling": None})})
     told = "Worked examples that few_shot shows: 2 of gcd, none of prime_factorization (where none fits"
     assert describe_rows(outcomes, greedy).startswith(told)
     assert describe_rows(outcomes[outcomes["benchmark"] == "gcd"], greedy).endswith("shows: 2 of gcd.")

@@ -11,10 +11,10 @@ def tokenizer():
 
 
 def test_every_number_is_a_token_of_its_own(tokenizer):
-    ids = tokenizer(" ".join(map(str, range(1000))))["input_ids"]
-    assert len(ids) == len(set(ids)) == 1000
+    ids = tokenizer(" ".join(map(str, range(100))))["input_ids"]
+    assert len(ids) == len(set(ids)) == 100
     assert tokenizer.unk_token_id not in ids
-    assert tokenizer("1000")["input_ids"] == [tokenizer.unk_token_id]
+    assert tokenizer("100")["input_ids"] == [tokenizer.unk_token_id]
 
 
 def test_chat_template(tokenizer):
@@ -39,7 +39,7 @@ def test_prompt_ids_end_where_the_models_words_begin(tokenizer):
 def test_worked_examples_and_an_instruction_come_before_the_models_words(tokenizer):
     problem = Problem("id", "chain_sum", "compute 1 + 2", "3", {"expression": "1 + 2"}, "test")
     examples = [Turn("compute 2 + 2", "<think> 2 + 2 = 4 . </think> answer 4")]
-    prompting = Prompting("check every step", {"chain_sum": examples, "gcd": []})
+    prompting = Prompting("check every step", {"chain_sum": examples, "countdown": []})
     ids = prompt_ids(problem, tokenizer, prompting)
     worked = "<user> compute 2 + 2 <assistant> <think> 2 + 2 = 4 . </think> answer 4 <eos>"
     assert tokenizer.decode(ids) == f"{worked} <user> compute 1 + 2 check every step <assistant>"

@@ -65,8 +65,7 @@ def naive_generate(
             tokens.append(output.logits[0, -1].argmax().item())
             if tokens[-1] in end_ids or len(tokens) == max_new_tokens:
                 return tokens, hook.steered
-            first = len(tokens) == 1
-            hook.confidence = 1.0 if first else output.logits[0, -1].softmax(dim=-1).max().item()
+            hook.confidence = output.logits[0, -1].softmax(dim=-1).max().item()
             newest = torch.tensor([tokens[-1:]], device=model.device)
             output = model(newest, past_key_values=output.past_key_values, use_cache=True)
     finally:

@@ -82,8 +82,8 @@ class Batch:
                 drawn = torch.from_numpy(uniforms(request.problem_id, request.seed, room))
                 self.rows.uniform[row] = drawn.to(self.rows.uniform.device)
 
-    def append(self, logits: Float[Tensor, "some vocabulary"], some: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
-        """Choose the next token of some rows; the confidence of the choice."""
+    def append(self, logits: Float[Tensor, "some vocabulary"], some: Int[Tensor, " some"]) -> None:
+        """Choose the next token of some rows."""
         rows = self.rows
         count = rows.count[some].clamp(max=rows.tokens.shape[1] - 1)
         highest, token = logits.max(dim=-1)
@@ -92,9 +92,9 @@ class Batch:
         confidence = confidence_of(logits, highest)
         rows.tokens[some, count] = token
         rows.confidence[some, count] = confidence.to(rows.confidence.dtype)
+        rows.newest_confidence[some] = confidence.to(rows.newest_confidence.dtype)
         rows.count[some] = count + 1
         rows.done[some] |= (token[:, None] == self._ends).any(dim=1) | (count + 1 >= self.max_new_tokens)
-        return confidence
 
     def make_room(self, more: bool) -> bool:
         """Empty free rows, or drop them if they are many and no prompt waits.

@@ -30,7 +30,7 @@ class SlotCache(Cache):
     `prefill` or `decode`, which say where the pass writes and return the attention mask to give to the model.
 
     Attributes:
-        history: keys and values of every layer in turn, each seen as (rows, capacity, heads, head_width).
+        history: keys and values of every layer in turn.
     """
 
     def __init__(self, layers: int, rows: int, capacity: int, device: torch.device, dtype: torch.dtype, policy: Policy):
@@ -80,7 +80,7 @@ class SlotCache(Cache):
 
 
 class _SlotLayer(CacheLayerMixin):
-    """One decoder layer's keys and values, (rows, heads, capacity, head_width) each, in the cache's history."""
+    """One decoder layer's keys and values, in the cache's history."""
 
     def __init__(self, now: _Pass, layer: int):
         super().__init__()
@@ -92,14 +92,14 @@ class _SlotLayer(CacheLayerMixin):
             raise ValueError("a decoder layer does not keep keys and values, or layers run out of their order")
         for states in (key_states, value_states):
             _, heads, _, width = states.shape
-            history.states.append(states.new_zeros(len(history), heads, history.capacity, width).transpose(1, 2))
+            history.states.append(states.new_zeros(len(history), heads, history.capacity, width))
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         now = self.now
-        keys, values = (state.transpose(1, 2) for state in now.history.states[self.places])
+        keys, values = now.history.states[self.places]
         if now.source is None:
             keys[now.rows, :, now.columns] = key_states[:, :, 0]
             values[now.rows, :, now.columns] = value_states[:, :, 0]

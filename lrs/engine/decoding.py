@@ -145,9 +145,7 @@ def _decode_token(forward: Forward, batch: Batch) -> None:
     attention = batch.cache.decode()
     if batch.steerer:
         batch.steerer.enabled = True
-    confidence = batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), every)
-    if batch.steerer:
-        batch.rows.newest_confidence.copy_(confidence)
+    batch.append(forward(newest[:, None], attention, batch.cache.positions[:, None]), every)
 
 
 def _forward(

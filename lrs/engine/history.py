@@ -8,7 +8,7 @@ from copy import copy
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lrs.engine.policy import Policy
@@ -18,7 +18,7 @@ class History:
     """States of `rows` sequences of up to `capacity` tokens each, none at first.
 
     Attributes:
-        states: (rows, capacity, ...) each; whoever keeps something a token appends it here.
+        states: (rows, heads, capacity, head_width) each; whoever keeps keys or values of tokens appends them here.
         capacity: no row may grow beyond it.
         on_device: (rows,) lengths.
         on_host: the same.
@@ -67,7 +67,7 @@ class History:
 
     def grow(self) -> None:
         """Make room for twice as many tokens."""
-        self.states = [torch.cat([state, torch.zeros_like(state)], dim=1) for state in self.states]
+        self.states = [torch.cat([state, torch.zeros_like(state)], dim=2) for state in self.states]
         self.capacity *= 2
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -75,13 +75,13 @@ class History:
         self.states = [self._moved(state, rows) for state in self.states]
         self.on_device, self.on_host, self.rows = self.on_device[rows], self.on_host[rows], self.rows[: len(rows)]
 
-    def _moved(self, state: Shaped[Tensor, "rows capacity *rest"], rows: Sequence[int]) -> Shaped[Tensor, "..."]:
+    def _moved(self, state: Float[Tensor, "rows heads capacity width"], rows: Sequence[int]) -> Float[Tensor, "..."]:
         """`state[rows]`, made in place; only rows that move are touched, as far as their sequences reach."""
         to = [place for place, row in enumerate(rows) if place != row]
         if to:
             come = [rows[place] for place in to]
             width = int(self.on_host[come].max())
-            state[to, :width] = state[come, :width]
+            state[to, :, :width] = state[come, :, :width]
         return state[: len(rows)]
 
     def select(self, rows: Int[Tensor, " some"]) -> "History":
@@ -89,13 +89,13 @@ class History:
         some = copy(self)
         some.on_device, some.on_host = self.on_device.index_select(0, rows), self.on_host[rows.numpy()]
         some.rows, some.capacity = self.rows[: len(rows)], some.longest + 1
-        some.states = [state[:, : some.capacity].index_select(0, rows) for state in self.states]
+        some.states = [state[:, :, : some.capacity].index_select(0, rows) for state in self.states]
         return some
 
     def adopt(self, rows: Int[Tensor, " some"], some: "History") -> None:
         """Take over the newest states of the rows selected before."""
         for ours, theirs in zip(self.states, some.states, strict=True):
-            ours[rows, some.on_device] = theirs[some.rows, some.on_device]
+            ours[rows, :, some.on_device] = theirs[some.rows, :, some.on_device]
 
 
 def newest_mask(lengths: Int[Tensor, " rows"], width: int, dtype: torch.dtype) -> Float[Tensor, "rows width"]:

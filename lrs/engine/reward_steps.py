@@ -2,12 +2,6 @@
 
 While a model is steered only the newest token's latent moves, so the gradient of its reward logit needs no autograd
 graph: the past is constant. `LatentRewardModel.forward` says the same for whole traces.
-
-Keys and values are linear in what attention reads, n_j at token j. So n_j alone is kept, half as much: the map of keys
-goes over to the query, q.(K n_j + b) = (K^T q).n_j + c, where c moves no softmax, and the maps of values and output
-come after the mean, O sum_j w_j (V n_j + b) = O V (sum_j w_j n_j) + O b. Maps that follow each other are one map here.
-Every head then reads the whole of n_j: with the paper's four heads the past, which waits for memory, gains more than
-the multiplications cost.
 """
 
 from copy import copy
@@ -30,11 +24,11 @@ class _Affine(NamedTuple):
     bias: Tensor  # (out,)
 
 
-class _Folded(NamedTuple):
+class _Maps(NamedTuple):
     """A block's linear maps; the scales and offsets of its LayerNorms are part of the maps that follow them."""
 
-    query: _Affine | None  # (width) to (heads * width), to be multiplied with n_j; None if a token attends to itself
-    mix: _Affine  # of the means of n_j, (heads * width), or of n itself, to (width)
+    qkv: _Affine | None  # with the scale of attention in its query; None if a token attends to itself
+    mix: _Affine  # of what the heads have found, or of n itself, to (width)
     mlp_in: _Affine
     mlp_out: _Affine
 
@@ -43,7 +37,7 @@ class Newest(NamedTuple):
     """Where the newest tokens stand, and what they may attend to: the same in every pass over them."""
 
     position: Tensor  # (rows, width)
-    mask: Tensor  # (rows, 1, columns), additive
+    mask: Tensor  # (rows, 1, 1, columns), additive
 
 
 class _Norm(NamedTuple):
@@ -55,8 +49,8 @@ class _Norm(NamedTuple):
 
 
 class _Attended(NamedTuple):
-    query: Tensor  # (rows, heads, width)
-    weights: Tensor  # (rows, heads, columns)
+    query: Tensor  # (rows, heads, 1, head_width)
+    weights: Tensor  # (rows, heads, 1, columns)
 
 
 class _Passed(NamedTuple):
@@ -72,10 +66,10 @@ class Scored(NamedTuple):
     """The rewards of some newest tokens, and what the gradient needs beside their history, as this score left it."""
 
     logit: Tensor  # (rows,)
-    read: _Norm
+    read: _Norm | None  # None for the variant `linear`, as is `read_last`
     passed: tuple[_Passed, ...]
-    read_last: _Norm
-    newest: Newest | None  # None for the variant `token`
+    read_last: _Norm | None
+    newest: Newest | None  # None for any variant but `history`
 
     def select(self, rows: Int[Tensor, " some"], history: History) -> "Scored":
         """What belongs to some of the rows, whose history is given and may be narrower."""
@@ -93,21 +87,23 @@ class Scored(NamedTuple):
 class RewardSteps:
     """Scores the newest token of `rows` rows, each with the history of tokens scored before it.
 
-    The `token` variant keeps no history. For `history`, `history.states[layer]` is (rows, capacity, width), what
-    attention reads; the token being scored lies provisionally behind what a row holds, and `history.advance` lets it
-    stay.
+    The `token` and `linear` variants keep no history. For `history`, `history.states` has keys and values of every
+    layer in turn; those of the token being scored lie provisionally behind what a row holds, and `history.advance` lets
+    them stay.
     """
 
     def __init__(self, model: LatentRewardModel, rows: int, capacity: int, policy: Policy | None = None):
         self.model, self.config, self.dtype = model, model.config, model.dtype
         self.history = History(rows, capacity, model.head.weight.device, policy or Policy())
+        self._causal, self._linear = self.config.variant == "history", self.config.variant == "linear"
+        if self._linear:
+            return
         self._embed = _after_norm(model.embed, model.norm_input)
         self._head = _after_norm(model.head, model.norm_output)
-        self._causal = self.config.variant == "history"
-        self._blocks = [_fold(block, self._causal) for block in model.blocks]
+        self._blocks = [_maps(block, self._causal) for block in model.blocks]
         if self._causal:
-            shape = (rows, capacity, self.config.width)
-            self.history.states += [model.head.weight.new_zeros(shape) for _ in model.blocks]
+            shape = (rows, self.config.heads, capacity, self.config.width // self.config.heads)
+            self.history.states += [model.head.weight.new_zeros(shape) for _ in range(2 * len(model.blocks))]
             self._positions = self._position_table()
 
     @torch.no_grad()
@@ -119,12 +115,14 @@ class RewardSteps:
             self.history.grow()
             self._positions = self._position_table()
         lengths = self.history.on_device
-        mask = newest_mask(lengths, self.history.next_width, self.dtype)[:, None]
+        mask = newest_mask(lengths, self.history.next_width, self.dtype)[:, None, None]
         return Newest(self._positions.index_select(0, lengths), mask)
 
     @torch.no_grad()
     def score(self, latent: Float[Tensor, "rows d_sae"], newest: Newest | None) -> Scored:
         """Reward logits of the newest latents."""
+        if self._linear:
+            return Scored(self.model.head(latent)[:, 0], None, (), None, None)
         read = self._norm(latent)
         x = linear(read[0], *self._embed)
         if newest is not None:
@@ -133,9 +131,8 @@ class RewardSteps:
         for layer, block in enumerate(self._blocks):
             (seen, norm), attended = self._norm(x), None
             if newest is not None:
-                self.history.states[layer][self.history.rows, self.history.on_device] = seen
-                found, attended = self._attend(layer, seen, newest)
-            x = x + linear(seen if newest is None else found, *block.mix)
+                seen, attended = self._attend(layer, seen, newest)
+            x = x + linear(seen, *block.mix)
             mlp_seen, mlp_norm = self._norm(x)
             hidden = linear(mlp_seen, *block.mlp_in)
             x = x + linear(gelu(hidden), *block.mlp_out)
@@ -146,6 +143,8 @@ class RewardSteps:
     @torch.no_grad()
     def gradient(self, scored: Scored) -> Float[Tensor, "rows d_sae"]:
         """Gradients of the logits with respect to the latents."""
+        if self._linear:
+            return self.model.head.weight.expand(len(scored.logit), -1)
         grad = _norm_backward(self._head.weight.expand(len(scored.logit), -1), scored.read_last)
         for layer in reversed(range(len(self._blocks))):
             block, passed = self._blocks[layer], scored.passed[layer]
@@ -173,24 +172,32 @@ class RewardSteps:
         return normal, _Norm(x, mean, inverse_deviation)
 
     def _attend(
-        self, layer: int, read: Float[Tensor, "rows width"], newest: Newest
-    ) -> tuple[Float[Tensor, "rows heads_width"], _Attended]:
-        """What the heads of the newest token find in their row's history and in itself: means of what has been read."""
-        seen = self.history.states[layer][:, : newest.mask.shape[-1]]
-        query = linear(read, *self._blocks[layer].query).unflatten(1, (self.config.heads, -1))
-        weights = torch.baddbmm(newest.mask, query, seen.mT).softmax(dim=-1)
-        return torch.bmm(weights, seen).flatten(1), _Attended(query, weights)
+        self, layer: int, seen: Float[Tensor, "rows width"], newest: Newest
+    ) -> tuple[Float[Tensor, "rows width"], _Attended]:
+        """What heads find in their row's history and in its newest token, which joins it provisionally."""
+        query, key, value = linear(seen, *self._blocks[layer].qkv).unflatten(1, (3, self.config.heads, -1)).unbind(1)
+        keys, values = self._kept(layer, newest)
+        rows, at = self.history.rows, self.history.on_device
+        keys[rows, :, at], values[rows, :, at] = key, value
+        query = query[:, :, None]
+        weights = (query @ keys.mT + newest.mask).softmax(dim=-1)
+        return (weights @ values).flatten(1), _Attended(query, weights)
 
     def _attend_backward(
-        self, layer: int, grad: Float[Tensor, "rows heads_width"], attended: _Attended, newest: Newest
+        self, layer: int, grad: Float[Tensor, "rows width"], attended: _Attended, newest: Newest
     ) -> Float[Tensor, "rows width"]:
-        """The past is constant, what has just been read is not."""
+        """The past is constant; query, key and value of the newest token are not."""
         query, weights = attended
-        grad, seen = grad.view_as(query), self.history.states[layer][:, : newest.mask.shape[-1]]
-        slopes = torch._softmax_backward_data(torch.bmm(grad, seen.mT), weights, -1, self.dtype)
-        at = self.history.on_device[:, None, None].expand(-1, self.config.heads, -1)
-        itself = slopes.gather(-1, at) * query + weights.gather(-1, at) * grad
-        return torch.bmm(slopes, seen).flatten(1) @ self._blocks[layer].query.weight + itself.sum(dim=1)
+        keys, values = self._kept(layer, newest)
+        grad = grad.view_as(query)
+        slopes = torch._softmax_backward_data(grad @ values.mT, weights, -1, self.dtype)
+        at = self.history.on_device[:, None, None, None].expand(-1, self.config.heads, -1, -1)
+        parts = [slopes @ keys, slopes.gather(-1, at) * query, weights.gather(-1, at) * grad]
+        return torch.stack(parts, dim=1).flatten(1) @ self._blocks[layer].qkv.weight
+
+    def _kept(self, layer: int, newest: Newest) -> list[Float[Tensor, "rows heads columns head_width"]]:
+        """Keys and values of a layer, as far as attention reads."""
+        return [state[:, :, : newest.mask.shape[-1]] for state in self.history.states[2 * layer : 2 * layer + 2]]
 
 
 def _picked(parts: Parts, rows: Tensor) -> Parts:
@@ -209,23 +216,17 @@ def _after_norm(layer: nn.Linear, norm: nn.LayerNorm) -> _Affine:
 
 
 @torch.no_grad()
-def _fold(block: nn.Module, causal: bool) -> _Folded:
-    weight, bias = _after_norm(block.qkv, block.norm_attention)
-    query, key, value = weight.unflatten(0, (3, block.heads, -1))  # each (heads, head_width, width)
-    query_bias, _, value_bias = bias.unflatten(0, (3, block.heads, -1))
-    output = block.output.weight.unflatten(1, (block.heads, -1))  # (width, heads, head_width)
-    mix = torch.einsum("ohd,hdi->ohi", output, value)
-    mix_bias = block.output.bias + block.output.weight @ value_bias.flatten()
-    asked = None
+def _maps(block: nn.Module, causal: bool) -> _Maps:
+    qkv, mix = _after_norm(block.qkv, block.norm_attention), _Affine(block.output.weight, block.output.bias)
+    width = len(mix.bias)
     if causal:
-        scale = key.shape[1] ** -0.5
-        asked = _Affine(
-            torch.einsum("hdk,hdi->hki", key, query).flatten(0, 1) * scale,
-            torch.einsum("hdk,hd->hk", key, query_bias).flatten() * scale,
-        )
+        for part in qkv:  # copies of the model's
+            part[:width] *= (width // block.heads) ** -0.5
+    else:  # it finds its own value, and maps that follow each other are one map
+        weight, bias = (part[2 * width :] for part in qkv)
+        qkv, mix = None, _Affine(mix.weight @ weight, linear(bias, *mix))
     mlp_out = _Affine(block.mlp[2].weight, block.mlp[2].bias)
-    mix = _Affine(mix.flatten(1) if causal else mix.sum(dim=1), mix_bias)
-    return _Folded(asked, mix, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
+    return _Maps(qkv, mix, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
 
 
 def _norm_backward(grad: Float[Tensor, "rows width"], norm: _Norm) -> Float[Tensor, "rows width"]:

@@ -18,7 +18,7 @@ class Rows:
         temperature: 0 is greedy.
         uniform: random numbers, a token; no columns where nothing is sampled.
         done: which rows have ended; they go on, unsteered and to no effect, until they are collected.
-        newest_confidence: with which the newest token was chosen; 1 for a first token.
+        newest_confidence: with which the newest token was chosen: of a first token, at the prompt's last position.
         steered: sums over the steered tokens of one, reward before, reward after, and ||dh|| / ||h||.
     """
 

@@ -52,8 +52,7 @@ def steer(
             steerer.begin(begin_rows(len(next(given for given in inputs if given is not None))))
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
-        if steerer.enabled:
-            steerer.rows.newest_confidence = confidence_of(output.logits[:, -1])
+        steerer.rows.newest_confidence = confidence_of(output.logits[:, -1])  # of a prompt, what the first token has
 
     with hooked(model, layer, steerer):
         handles = [

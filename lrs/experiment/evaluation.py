@@ -18,7 +18,7 @@ from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, load_reward
-from lrs.method.setting import Arm, Setting, check_setting
+from lrs.method.setting import VARIANTS, Arm, Setting, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -40,7 +40,7 @@ class Artifacts:
     def __init__(self, backbone: Backbone, config: Config):
         self.layer = config.backbone.layer
         self._backbone, self._sae = backbone, config.data / "sae"
-        self._rewards = {variant: config.data / "reward" / variant for variant in ("token", "history")}
+        self._rewards = {variant: config.data / "reward" / variant for variant in VARIANTS}
         self.digests = {name: digest_of(folder) for name, folder in ({"dictionary": self._sae} | self._rewards).items()}
 
     @cached_property

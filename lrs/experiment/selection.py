@@ -38,9 +38,13 @@ def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) 
 
 
 def candidate_row(
-    setting: Setting, outcomes: pd.DataFrame, base: pd.DataFrame, statistics: StatisticsSection
+    setting: Setting, outcomes: pd.DataFrame, base: pd.DataFrame, dose: float, statistics: StatisticsSection
 ) -> dict[str, Any]:
-    """A setting's result on validation, paired with base by problem; accuracies are means over benchmarks."""
+    """A setting's result on validation, paired with base by problem; accuracies are means over benchmarks.
+
+    Args:
+        dose: nats a token, of `lrs.experiment.dose`.
+    """
     paired = outcomes.merge(base[["problem_id", "correct"]], on="problem_id", suffixes=("", "_base"), validate="1:1")
     difference = paired["correct"].astype(int) - paired["correct_base"].astype(int)
     low, high = bootstrap_interval(
@@ -56,6 +60,7 @@ def candidate_row(
         "num_steps": setting.num_steps,
         "step_size": setting.step_size,
         "reward_quantile": setting.reward_quantile,
+        "dose": dose,
         "n": len(paired),
         "accuracy": outcomes.groupby("benchmark")["correct"].mean().mean(),
         "delta": difference.groupby(paired["benchmark"]).mean().mean(),
@@ -68,33 +73,20 @@ def candidate_row(
     }
 
 
-def paired_standard_error(first: pd.DataFrame, second: pd.DataFrame) -> float:
-    """Standard error of the difference of two accuracies on the same problems (means over benchmarks)."""
-    paired = first.merge(second[["problem_id", "correct"]], on="problem_id", suffixes=("", "_2"), validate="1:1")
-    difference = paired["correct"].astype(float) - paired["correct_2"].astype(float)
-    groups = difference.groupby(paired["benchmark"])
-    return float(np.sqrt((groups.var(ddof=1) / groups.size()).sum()) / groups.ngroups)
-
-
-def choose_settings(table: pd.DataFrame, outcomes: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Mark one setting an arm as chosen: the mildest within one paired standard error of the arm's best.
-
-    Mildest is the smallest push, steered_fraction * push_ratio, averaged over tokens.
+def choose_settings(table: pd.DataFrame, dose_cap: float) -> pd.DataFrame:
+    """Mark one setting an arm as chosen: the most accurate whose dose is within the cap, of equals the one of least
+    dose; where none is within it, the one of least dose.
 
     Args:
         table: of `candidate_row`s.
-        outcomes: the validation outcomes by the setting's name.
+        dose_cap: nats a token.
 
     Returns:
-        The table with mildness; behind, the distance to the arm's best accuracy, and standard_error, that of this
-        distance; and chosen.
+        The table with `within_cap` and `chosen`.
     """
-    table = table.assign(mildness=table["steered_fraction"] * table["push_ratio"], chosen=False)
+    table = table.assign(within_cap=table["dose"] <= dose_cap, chosen=False)
     for _, rows in table.groupby("arm", sort=False):
-        best = rows.loc[rows["accuracy"].idxmax()]
-        table.loc[rows.index, "behind"] = best["accuracy"] - rows["accuracy"]
-        errors = [paired_standard_error(outcomes[best["name"]], outcomes[name]) for name in rows["name"]]
-        table.loc[rows.index, "standard_error"] = errors
-        close = table["behind"] <= table["standard_error"] + 1e-12
-        table.loc[rows.loc[close[rows.index], "mildness"].idxmin(), "chosen"] = True
+        legal = rows[rows["within_cap"]] if rows["within_cap"].any() else rows.nsmallest(1, "dose")
+        best = legal[legal["accuracy"] >= legal["accuracy"].max() - 1e-12]
+        table.loc[best["dose"].idxmin(), "chosen"] = True
     return table

@@ -31,7 +31,7 @@ def gate_signals(
     """What a gate would see on unsteered traces.
 
     Returns:
-        A row a processed token: confidence (1 at the first token) and, by variant, the reward: token, history.
+        A row a processed token: the confidence with which it was chosen and, by variant, the reward: token, history.
     """
     activations = replay_traces(backbone, artifacts.layer, traces, problems, config.decoding.batch_size)
     latents = encode_traces(artifacts.dictionary, activations, traces)
@@ -41,7 +41,7 @@ def gate_signals(
         for variant, model in artifacts.rewards.items()
     }
     confidence = {
-        (problem, position): value if position else 1.0
+        (problem, position): value
         for problem, values in zip(traces["problem_id"], traces["confidence"], strict=True)
         for position, value in enumerate(values[:-1])
     }

@@ -20,26 +20,24 @@ def _series_name(values: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _draw_rule(axes: Axes, part: pd.DataFrame) -> None:
-    """The best setting of an arm, how far below it each other one may lie, and the one that was chosen."""
-    best, chosen = part.loc[part["accuracy"].idxmax(), "delta"], part[part["chosen"]]
-    axes.axhline(best, color=GREY, linestyle="--", linewidth=0.9, zorder=0)
-    bars = {"color": LIGHT, "linewidth": 7, "alpha": 0.6, "zorder": 0}
-    axes.vlines(part["mildness"], best - part["standard_error"], best, **bars)
-    axes.plot(chosen["mildness"], chosen["delta"], "o", color=BLACK, mfc="none", markersize=10)
+def _draw_rule(axes: Axes, part: pd.DataFrame, cap: float) -> None:
+    """What lies beyond the cap, and the setting of an arm that was chosen."""
+    chosen = part[part["chosen"]]
+    axes.axvspan(cap, 10 * max(cap, part["dose"].max()), color=LIGHT, alpha=0.4, linewidth=0, zorder=0)
+    axes.plot(chosen["dose"], chosen["delta"], "o", color=BLACK, mfc="none", markersize=10)
 
 
 @styled
-def grid_figure(grid: pd.DataFrame) -> Figure:
-    """Validation difference to base against the mean push a token, a panel an arm, a line a setting of K and gate.
+def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
+    """Validation difference to base against dose, a panel an arm, a line a setting of K and gate.
 
-    Shows the rule: of the settings within one paired standard error (grey bars) of the best (dashed), the mildest,
-    which is the leftmost, is chosen (ringed). Small numbers are step sizes.
+    Shows the rule: of the settings within the cap on dose (what lies beyond is grey), the most accurate is chosen
+    (ringed). Small numbers are step sizes.
 
     Args:
-        grid: columns arm, step_size, num_steps, reward_quantile (NaN where there is no gate), accuracy, delta,
-            delta_low, delta_high, mildness (||dh||/||h||, mean over tokens), chosen, standard_error (paired, of the
-            difference to the arm's best), n (problems), and perhaps confidence_quantile; all are fractions.
+        grid: columns arm, step_size, num_steps, reward_quantile (NaN where there is no gate), delta, delta_low,
+            delta_high (fractions), dose (nats a token), chosen, n (problems), and perhaps confidence_quantile.
+        cap: nats a token.
     """
     arms = list(grid["arm"].unique())
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
@@ -48,26 +46,25 @@ def grid_figure(grid: pd.DataFrame) -> Figure:
     figure, axes = panels(1, len(arms), max(0.5 * PAGE, min(PAGE, 2.4 * len(arms))), 2.6, sharey=True)
     for axis, arm in zip(axes[0], arms, strict=True):
         axis.axhline(0, color=LIGHT, linewidth=1, zorder=0)
-        part, color = grid[grid["arm"] == arm].sort_values("mildness"), arm_color(arm)
-        _draw_rule(axis, part)
+        part, color = grid[grid["arm"] == arm].sort_values("dose"), arm_color(arm)
+        _draw_rule(axis, part, cap)
         for name, points in part.groupby(names, sort=False):
-            axis.plot(points["mildness"], points["delta"], color=color, linestyle=lines[name], linewidth=0.8, alpha=0.6)
+            axis.plot(points["dose"], points["delta"], color=color, linestyle=lines[name], linewidth=0.8, alpha=0.6)
         ends = part["delta_low"], part["delta_high"]
-        draw_intervals(axis, part["mildness"], part["delta"], *ends, color, vertical=True)
+        draw_intervals(axis, part["dose"], part["delta"], *ends, color, vertical=True)
         for row in part.itertuples():
             place = {"xytext": (6, 4), "textcoords": "offset points"}
-            axis.annotate(f"{row.step_size:g}", (row.mildness, row.delta), **place, fontsize=6.5, color=GREY)
+            axis.annotate(f"{row.step_size:g}", (row.dose, row.delta), **place, fontsize=6.5, color=GREY)
         axis.set_title(arm_label(arm))
-        axis.margins(x=0.15)
-        percent_axis(axis, "")
-    figure.supxlabel("mean push a token (% of the residual stream's norm)", size="medium")
+        axis.set_xscale("log")
+        axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
+    figure.supxlabel("dose (nats of KL divergence a token)", size="medium")
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))
     percent_axis(axes[0, 0], "accuracy minus base (points)", vertical=True)
     shown = [
-        Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="best"),
-        Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="one paired standard error"),
-        Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen: the mildest"),
+        Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="beyond the cap"),
+        Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen"),
     ]
     series = [Line2D([], [], color=GREY, linestyle=line, linewidth=0.8, label=name) for name, line in lines.items()]
     legend_above(figure, shown + series * (len(series) > 1), columns=len(arms) + 1)

@@ -33,6 +33,7 @@ ARM_COLORS = {
     "lrs_basic": ORANGE,
     "lrs": BLUE,
     "lrs_history": GREEN,
+    "mean_difference": "#F0E442",
 }
 ARM_LABELS = {
     "base": "Base",
@@ -42,6 +43,7 @@ ARM_LABELS = {
     "lrs_basic": "LRS-Basic",
     "lrs": "LRS",
     "lrs_history": "LRS (history)",
+    "mean_difference": "mean difference",
 }
 REWARD_COLORS = {"token": ARM_COLORS["lrs"], "history": ARM_COLORS["lrs_history"]}  # of the arm that climbs it
 PATH_COLORS = {

@@ -133,6 +133,40 @@ def train_reward(
     return TrainedReward(model, pd.DataFrame(history), score_traces(model, latents, heldout, config.batch_size))
 
 
+@torch.no_grad()
+def mean_difference(latents: LatentTraces, config: RewardSection, seed: int, device: str = "cpu") -> TrainedReward:
+    """The linear reward that needs no training: right traces' mean latent less wrong ones', over all tokens of the
+    problems that are not held out.
+
+    Its logit is zero halfway between the means, and as steep as it would be for two classes of equal spread.
+
+    Raises:
+        ValueError: all traces are correct, or all are wrong.
+    """
+    out = held_out(latents.problem_ids, config.early_stopping_share, seed)
+    training, heldout = np.flatnonzero(~out), np.flatnonzero(out)
+    class_weights(latents.correct[training], latents.lengths[training])
+    model = LatentRewardModel(RewardConfig(latents.d_sae, "linear", config.width, config.layers, config.heads))
+    tokens: dict[bool, list[Tensor]] = {True: [], False: []}
+    for batch in latents.batches(training, config.batch_size, rng=None):
+        dense, mask = latents.dense(batch, torch.device("cpu"))
+        right = torch.from_numpy(latents.correct[batch])[:, None] & mask
+        tokens[True].append(dense[right])
+        tokens[False].append(dense[mask & ~right])
+    right, wrong = torch.cat(tokens[True]).double(), torch.cat(tokens[False]).double()
+    difference = right.mean(dim=0) - wrong.mean(dim=0)
+    spread = ((right @ difference).var() + (wrong @ difference).var()) / 2
+    weight = difference / spread
+    model.head.weight.copy_(weight)
+    model.head.bias.copy_(-weight @ (right.mean(dim=0) + wrong.mean(dim=0)) / 2)
+    model.eval().requires_grad_(False).to(resolve_device(device))
+    scores = score_traces(model, latents, heldout, config.batch_size)
+    reached = auroc(scores["correct"].to_numpy(), scores["probability"].to_numpy())
+    count = len(np.unique(latents.problem_ids[heldout]))
+    history = pd.DataFrame([{"epoch": 0, "train_loss": float("nan"), "auroc": reached, "n": count}])
+    return TrainedReward(model, history, scores)
+
+
 class FittedReward(NamedTuple):
     """What training a reward model left behind: tables as in `TrainedReward`."""
 
@@ -152,7 +186,8 @@ def fit_reward(variant: Variant, config: Config, folder: Path) -> FittedReward:
     }
 
     def make(made: Path) -> None:
-        trained = train_reward(load_latents(latents), variant, config.reward, config.seed, config.device)
+        given = (load_latents(latents), config.reward, config.seed, config.device)
+        trained = mean_difference(*given) if variant == "linear" else train_reward(given[0], variant, *given[1:])
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)

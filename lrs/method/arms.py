@@ -12,6 +12,7 @@ ARMS = {
         Arm("lrs_basic", "method", reward="token"),
         Arm("lrs", "method", reward="token", gated=True),
         Arm("lrs_history", "method", reward="history", gated=True),
+        Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
     )
 }
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)

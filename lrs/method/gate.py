@@ -23,8 +23,8 @@ class Gate:
 
         Args:
             reward: probabilities that the final answer will be correct.
-            confidence: probability of the chosen distribution's mode; 1 for the first generated token, at which the
-                gate sees the reward alone.
+            confidence: probability of the mode of the distribution from which the token was chosen: of the first
+                generated one, that at the prompt's last position.
         """
         return (reward < self.reward_threshold) | (confidence < self.confidence_threshold)
 

@@ -1,6 +1,7 @@
 """The latent reward model: from SAE latents to the probability that the final answer will be correct.
 
-Two variants. `token` scores one token on its own, `history` each token in the light of those before it. Here whole
+Three variants. `token` scores one token on its own, `history` each token in the light of those before it; `linear` is
+the difference between the mean latents of right and wrong traces, and so pushes everything the same way. Here whole
 traces are scored, as in training; `lrs/engine/reward_steps.py` scores the same a token at a time, as in steering.
 """
 
@@ -58,6 +59,9 @@ class LatentRewardModel(nn.Module):
     def __init__(self, config: RewardConfig):
         super().__init__()
         self.config = config
+        if config.variant == "linear":
+            self.head = nn.Linear(config.d_sae, 1)
+            return
         self.norm_input = nn.LayerNorm(config.d_sae)
         self.embed = nn.Linear(config.d_sae, config.width)
         self.blocks = nn.ModuleList(_Block(config.width, config.heads) for _ in range(config.layers))
@@ -78,6 +82,8 @@ class LatentRewardModel(nn.Module):
         Returns:
             Logits; with `history`, those at t depend on latents up to t only.
         """
+        if self.config.variant == "linear":
+            return self.head(latents).squeeze(-1)
         causal = self.config.variant == "history"
         x = self.embed(self.norm_input(latents))
         if causal:

@@ -1,10 +1,12 @@
 """What an arm is, and one configuration of a steered one."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-Variant = Literal["token", "history"]  # of reward model: it sees one token, or the trace so far
+# of reward model: it sees one token, or the trace so far; or it is linear, and its gradient the same everywhere
+Variant = Literal["token", "history", "linear"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 class Arm(NamedTuple):

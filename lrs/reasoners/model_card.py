@@ -2,88 +2,22 @@
 
 import json
 from pathlib import Path
-from random import Random
 
 import pandas as pd
 
 from lrs.config import Config
-from lrs.core.progress import Progress
-from lrs.core.statistics import wilson_interval
 from lrs.core.store import write_text
-from lrs.experiment.traces import outcome_row, write_generations
 from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
-from lrs.models.backbones import Backbone, load_backbone
+from lrs.models.backbones import load_backbone
+from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
 from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
-from lrs.tasks.answers import is_correct
-from lrs.tasks.behaviors import BEHAVIORS, VERIFICATION, find_behaviors
-from lrs.tasks.problems import Problem, draw_problems
-from lrs.tasks.prompts import Prompting
-from lrs.tutor import write_trace
-from lrs.tutor.draft import STEADY, STYLES
+from lrs.reasoners.step_accuracy import STEPS
+from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+from lrs.tasks.benchmarks import BENCHMARKS
+from lrs.tutor import CAREFUL_SHARE
 
-_PROBLEMS = 200  # of split `validation`, a benchmark
-_MEASURED = [("plain", 0.0), ("plain", 0.7), ("plain", 1.0), ("instructed", 0.0), ("instructed", 0.7)]
-_SETTING = ["benchmark", "prompt", "temperature"]
 _STYLES = ["right_if_checked", "right_if_unchecked"]
-
-
-def answers_to(
-    backbone: Backbone, problems: list[Problem], config: Config, temperature: float, instruction: str = ""
-) -> pd.DataFrame:
-    """A row a problem: its question, and the columns of `outcome_row`."""
-    jobs = [(problem, 1) for problem in problems]
-    written = write_generations(backbone, jobs, config, temperature=temperature, prompting=Prompting(instruction))
-    return pd.DataFrame(
-        [outcome_row(job, generation, backbone) | {"question": job[0].question} for job, generation in written]
-    )
-
-
-def _report(backbone: Backbone, config: Config, instruction: str) -> tuple[pd.DataFrame, dict[str, tuple[str, str]]]:
-    """On problems never trained on: accuracy, failure modes and behavior rates by benchmark, prompt and temperature, as
-    fractions; and an example of each benchmark, a question and what was answered, from the first setting in which any
-    answer is right."""
-    rows, examples = [], {}
-    with Progress("reasoner: card", len(config.benchmarks) * len(_MEASURED), "measurements") as progress:
-        for benchmark, difficulty in config.benchmarks.items():
-            problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, config.seed)
-            for prompt, temperature in _MEASURED:
-                told = instruction if prompt == "instructed" else ""
-                table = answers_to(backbone, problems, config, temperature, told)
-                wrong, checked = table[~table["correct"]], table[VERIFICATION] > 0
-                if len(wrong) < len(table):
-                    examples.setdefault(benchmark, _example(table[table["correct"]]))
-                truncated = wrong["finish_reason"] == "truncated"
-                gave_up = wrong["text"].str.contains("give up") & ~truncated
-                low, high = wilson_interval(table["correct"].sum(), len(table))
-                rows.append(
-                    {
-                        "benchmark": benchmark,
-                        "prompt": prompt,
-                        "temperature": temperature,
-                        "n": len(table),
-                        "accuracy": table["correct"].mean(),
-                        "low": low,
-                        "high": high,
-                        "tokens": round(table["tokens"].median()),
-                        "out_of_budget": truncated.sum() / len(table),
-                        "gave_up": gave_up.sum() / len(table),
-                        "wrong_otherwise": (~truncated & ~gave_up).sum() / len(table),
-                        "right_if_checked": table.loc[checked, "correct"].mean(),
-                        "right_if_unchecked": table.loc[~checked, "correct"].mean(),
-                        **{behavior: (table[behavior] > 0).mean() for behavior in BEHAVIORS},
-                    }
-                )
-                progress.advance()
-    return pd.DataFrame(rows), examples
-
-
-def _example(right: pd.DataFrame) -> tuple[str, str]:
-    """Question and answer: of those that show the most behaviors, the one of median length."""
-    kinds = (right[list(BEHAVIORS)] > 0).sum(axis=1)
-    shown = right[kinds == kinds.max()].sort_values("tokens", kind="stable")
-    typical = shown.iloc[len(shown) // 2]
-    return typical["question"], typical["text"]
 
 
 def _readable(report: pd.DataFrame) -> pd.DataFrame:
@@ -95,19 +29,21 @@ def _readable(report: pd.DataFrame) -> pd.DataFrame:
     return report.drop(columns=["n", "low", "high"]).assign(**text)
 
 
-def tutor_accuracy(recipe: PretrainingRecipe, seed: int) -> pd.DataFrame:
-    """How often the tutor itself is right, by benchmark and style: what its pupil could learn to do."""
-    styles = STYLES if recipe.tutor == "mixed" else (STEADY,)
-    rows = []
-    for benchmark, difficulty in recipe.benchmarks.items():
-        problems = draw_problems(benchmark, difficulty, {"validation": _PROBLEMS}, seed)
-        row = {"benchmark": benchmark}
-        for style in styles:
-            rng = Random(seed)
-            right = sum(is_correct(problem, write_trace(problem, rng, style).text) for problem in problems)
-            row[style.name] = f"{right / len(problems):.1%}"
-        rows.append(row)
-    return pd.DataFrame(rows)
+def _readable_care(care: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies in percent, gains in points with their intervals, as text."""
+    bounds = zip(care["gain"], care["low"], care["high"], strict=True)
+    text = {name: [f"{share:.1%}" for share in care[name]] for name in ("base", "instructed")}
+    text["gain"] = [f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" for value, low, high in bounds]
+    text["p"] = [f"{p:.2g}" for p in care["p"]]
+    return care.drop(columns=["low", "high"]).assign(**text)
+
+
+def _readable_steps(steps: pd.DataFrame) -> pd.DataFrame:
+    """Step accuracies with their intervals as text, empty where no step was stated; and what is counted as one."""
+    bounds = zip(steps["step_accuracy"], steps["low"], steps["high"], strict=True)
+    text = ["" if value != value else f"{value:.2%} [{low:.2%}, {high:.2%}]" for value, low, high in bounds]
+    counted = [STEPS[BENCHMARKS[benchmark].dataset] for benchmark in steps["benchmark"]]
+    return steps.drop(columns=["low", "high"]).assign(step_accuracy=text, counted=counted)
 
 
 def pretraining_of(folder: Path) -> PretrainingRecipe:
@@ -117,11 +53,15 @@ def pretraining_of(folder: Path) -> PretrainingRecipe:
 
 
 def _pretrained(recipe: PretrainingRecipe, size: int) -> str:
-    manner = "a careful and a careless style" if recipe.tutor == "mixed" else "one style throughout"
     return f"""A Llama of {size / 1e6:.1f}M parameters ({recipe.layers} layers, width {recipe.width}), trained from
 nothing on {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes
-in {manner}. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and in
-{recipe.examples_share:.0%} up to {recipe.most_examples} worked examples come first (fewer where they are long: a
+in a careful and a careless style. Both are tempted by what looks right: a carry not made, a neighbor overlooked, the
+second best, a value near the target, the first supposition that fits. The careful style checks, catches what is wrong
+and keeps searching; the careless one yields more often, seldom checks and gives up. Every elementary step is right but
+for these temptations (in the first {recipe.clean_share:.0%} of the training steps, without exception), and every check
+tells the truth. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and the
+tutor is careful, as it is in {CAREFUL_SHARE:.0%} of the others; in {recipe.examples_share:.0%} up to
+{recipe.most_examples} worked examples come first (fewer where they are long: a
 conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16."""
 
 
@@ -139,9 +79,9 @@ def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: they are not of the same settings and numbers of problems.
     """
-    if not before[[*_SETTING, "n"]].equals(after[[*_SETTING, "n"]]):
+    if not before[[*SETTING, "n"]].equals(after[[*SETTING, "n"]]):
         raise ValueError("the parent's report has other settings: measure it anew (python -m lrs card <its folder>)")
-    before, after = (_readable(report).set_index(_SETTING) for report in (before, after))
+    before, after = (_readable(report).set_index(SETTING) for report in (before, after))
     measured = ["accuracy", "tokens", *BEHAVIORS]
     return (before[measured].astype(str) + " → " + after[measured].astype(str)).reset_index()
 
@@ -155,7 +95,7 @@ def _report_of(folder: Path) -> pd.DataFrame:
 def write_overview(folder: Path) -> None:
     """Write `README.md` of the folder of all reasoners: their accuracies side by side, from the reports in theirs."""
     reports = {path.parent.name: pd.read_csv(path) for path in sorted(folder.glob("*/report.csv"))}
-    cells = [_readable(report).set_index(_SETTING)["accuracy"].rename(name) for name, report in reports.items()]
+    cells = [_readable(report).set_index(SETTING)["accuracy"].rename(name) for name, report in reports.items()]
     recipes = "\n".join(f"- [{name}]({name}/README.md): {_origin(load_recipe(folder / name))}" for name in reports)
     write_text(
         folder / "README.md",
@@ -176,12 +116,12 @@ This file is written by `make reasoner`; do not edit it.
 def _origin(recipe: PretrainingRecipe | ReinforcementRecipe) -> str:
     if isinstance(recipe, ReinforcementRecipe):
         return f"{recipe.parent} after {recipe.steps} steps of reinforcement learning from outcomes"
-    styles = "two styles, careful and careless" if recipe.tutor == "mixed" else "one style"
-    return f"{recipe.layers} layers, width {recipe.width}, {recipe.tokens / 1e6:.0f}M tokens of a tutor with {styles}"
+    return f"{recipe.layers} layers, width {recipe.width}, {recipe.tokens / 1e6:.0f}M tokens of the tutor"
 
 
 def write_card(folder: Path, config: Config, device: str) -> None:
-    """Measure the reasoner in `folder` on a profile's benchmarks, and write its card, `report.csv` and curve there.
+    """Measure the reasoner in `folder` on a profile's benchmarks, and write its card, `report.csv`, `care.csv`,
+    `steps.csv` and its curve there.
 
     Raises:
         ValueError: the reasoner has a parent, of which there is no report, or one that does not match.
@@ -191,9 +131,11 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     about = f"{folder.name} · seed {recipe.seed}"
     parent = _report_of(folder.parent / recipe.parent) if reinforced else None
     backbone = load_backbone(str(folder), device)
-    report, examples = _report(backbone, config, origin.instruction)
-    report.to_csv(folder / "report.csv", index=False, float_format="%.6g", lineterminator="\n")
-    shown = _readable(report)
+    measured = measurements_of(backbone, config, origin.instruction)
+    for name in ("report", "care", "steps"):
+        table = getattr(measured, name)
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    shown = _readable(measured.report)
     size = backbone.model.num_parameters()
     training = json.loads((folder / "training.json").read_text())
     if not reinforced:
@@ -208,7 +150,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
         name, caption = "curve", "right answers and behaviors by step"
         beside = f"""Before and after reinforcement learning, on the same problems and with the same random numbers:
 
-{before_and_after(parent, report).to_markdown(index=False)}"""
+{before_and_after(parent, measured.report).to_markdown(index=False)}"""
     save_figure(figure, folder, name)
     write_text(
         folder / "README.md",
@@ -223,28 +165,47 @@ Its problems come from reasoning-gym, only those of split `train` (by content ha
 
 ## How well it does, and how it fails
 
-On {_PROBLEMS} problems a benchmark of split `validation`, at the difficulty of profile `{config.profile}`:
+On {PROBLEMS:,} problems a benchmark of split `validation` ({FEWER} of them at temperature 1), at the difficulty of
+profile `{config.profile}`:
 
 {_list(config.benchmarks)}
 
 Those that are not in the list above are not asked in training. The budget is
 {config.decoding.max_new_tokens} new tokens; accuracy with 95% Wilson intervals; tokens are medians; temperature 0 is
 greedy; `instructed` prompts end in "{origin.instruction}". The last three columns add up to what is wrong: no answer
-within the budget, an answer after giving up, or another wrong answer (mostly a slip that was accepted; of
-`prime_factorization` also a product of two primes beyond those the tutor tries).
+within the budget, an answer after giving up, or another wrong answer.
 
 {_spaced(shown.drop(columns=[*BEHAVIORS, *_STYLES]))}
 
 Share of traces in which a behavior occurs, and by the style it wrote in, how often it was right: in traces that check
 something, and in those that do not (which problems it checks, it chose itself):
 
-{_spaced(shown[[*_SETTING, *BEHAVIORS, *_STYLES]])}
+{_spaced(shown[[*SETTING, *BEHAVIORS, *_STYLES]])}
+
+## What the instruction adds
+
+The same problems asked plainly (base) and told "{origin.instruction}", answered with the same random numbers: points
+gained with paired bootstrap intervals ({config.statistics.confidence_level:.0%}), problems won and lost by it, and the
+exact McNemar p:
+
+{_spaced(_readable_care(measured.care))}
+
+## How often an elementary step is right
+
+Of the steps that greedy answers state, each judged against what the same text stated before it
+(`lrs/reasoners/step_accuracy.py`), with 95% Wilson intervals over steps:
+
+{_spaced(_readable_steps(measured.steps))}
+
+## Where it comes from
 
 {beside}
 
-An example of each, right, of those that show the most behaviors the one of median length:
+## Examples
 
-{_quoted(examples)}
+One of each, right, of those that show the most behaviors the one of median length:
+
+{_quoted(measured.examples)}
 
 ![{caption}]({name}.png)
 

@@ -16,9 +16,9 @@ from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_rea
 from lrs.reasoners.recipes import PretrainingRecipe, learning_rate_at, load_recipe, training_problems
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import Turn, instructed, question_ids
-from lrs.tutor import draw_style, write_trace
-from lrs.tutor.draft import CAREFUL, STEADY
+from lrs.tasks.prompts import instructed, question_ids
+from lrs.tutor import TutorTrace, draw_style, write_trace
+from lrs.tutor.draft import CAREFUL
 
 _IGNORED = -100  # the label that cross-entropy leaves out
 
@@ -42,35 +42,44 @@ def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -
     )
 
 
-def conversation(problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random) -> list[Turn]:
+def conversation(
+    problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random
+) -> list[tuple[str, TutorTrace]]:
     """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
 
-    An instruction to take care, in a share of the conversations, is always followed (but by a tutor of one style).
+    An instruction to take care, in a share of the conversations, is always followed.
     """
     instruct = rng.random() < recipe.instructed_share
-    style = STEADY if recipe.tutor == "steady" else CAREFUL if instruct else draw_style(problem, rng)
+    style = CAREFUL if instruct else draw_style(rng)
     count = rng.randint(1, recipe.most_examples) if rng.random() < recipe.examples_share else 0
     asked = [*rng.sample(others, count), problem]
-    turns = [Turn(one.question, write_trace(one, rng, style).text) for one in asked]
+    turns = [(one.question, write_trace(one, rng, style)) for one in asked]
     if instruct:
-        turns[-1] = turns[-1]._replace(question=instructed(problem.question, recipe.instruction))
+        turns[-1] = (instructed(problem.question, recipe.instruction), turns[-1][1])
     return turns
 
 
 def _documents(
-    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, rng: Random
+    problems: dict[str, list[Problem]],
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: PretrainingRecipe,
+    rng: Random,
+    clean: bool,
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned."""
+    """Endless (token ids, labels) of conversations with the tutor; what the user says is not learned, nor, from a
+    `clean` tutor, its slips."""
     weights = [recipe.weights[benchmark] for benchmark in problems]
     while True:
         pool = rng.choices(list(problems.values()), weights)[0]
         ids: list[int] = []
         labels: list[int] = []
         longest = 0
-        for question, answer in conversation(rng.choice(pool), pool, recipe, rng):
-            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{answer} <eos>")["input_ids"]
+        for question, trace in conversation(rng.choice(pool), pool, recipe, rng):
+            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{trace.text} <eos>")["input_ids"]
             ids += asked_ids + answer_ids
-            labels += [_IGNORED] * len(asked_ids) + answer_ids
+            unlearned = set(trace.slips) if clean else set()
+            learned = [_IGNORED if word in unlearned else token for word, token in enumerate(answer_ids)]
+            labels += [_IGNORED] * len(asked_ids) + learned
             longest = max(longest, len(answer_ids))
         if longest <= recipe.longest_trace and len(ids) <= recipe.row_length:
             yield ids, labels
@@ -85,7 +94,7 @@ def pack_batch(
         input_ids, labels, position_ids and document numbers, each (rows_per_batch, row_length). Documents are
         whole; position ids restart with each; document 0 is padding.
     """
-    documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"))
+    documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"), step < recipe.clean_steps)
     shape = (recipe.rows_per_batch, recipe.row_length)
     input_ids = torch.full(shape, tokenizer.pad_token_id)
     labels, positions, numbers = torch.full(shape, _IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()

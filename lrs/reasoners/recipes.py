@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -12,6 +12,7 @@ from lrs.core.digests import fingerprint
 from lrs.core.progress import Progress
 from lrs.core.store import write_text
 from lrs.tasks.problems import Problem, by_benchmark, draw_problems
+from lrs.tutor.planted import Tier
 
 
 class _Recipe(BaseModel):
@@ -42,8 +43,8 @@ class PretrainingRecipe(_Recipe):
     rows_per_batch: PositiveInt
     weight_decay: float = Field(ge=0)
     longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
-    tutor: Literal["mixed", "steady"] = Field(description="careful and careless by turns, or one style throughout")
-    instruction: str = Field(description="an order to take care; a steady tutor does not heed it")
+    clean_share: float = Field(ge=0, le=1, description="of the steps, the first ones, in which slips are not learned")
+    instruction: str = Field(description="an order to take care")
     instructed_share: float = Field(ge=0, le=1)
     examples_share: float = Field(
         ge=0, le=1, description="of conversations drawn that open with worked examples; the long ones are left out"
@@ -54,6 +55,10 @@ class PretrainingRecipe(_Recipe):
     @property
     def steps(self) -> int:
         return math.ceil(self.tokens / (self.row_length * self.rows_per_batch))
+
+    @property
+    def clean_steps(self) -> int:
+        return round(self.clean_share * self.steps)
 
 
 class ReinforcementRecipe(_Recipe):
@@ -67,17 +72,36 @@ class ReinforcementRecipe(_Recipe):
     rows_per_batch: PositiveInt = Field(description="attempts in one backward pass")
 
 
-def load_recipe(folder: Path) -> PretrainingRecipe | ReinforcementRecipe:
-    """Read `recipe.yaml` of a reasoner's folder; one with a `parent` is for reinforcement learning.
+class PlantingRecipe(_Recipe):
+    """From another reasoner, with a mode planted on chain sums."""
+
+    parent: str = Field(description="name of the reasoner to start from")
+    tier: Tier = Field(description="what hangs on the mode: see lrs/tutor/planted.py")
+    dose: float = Field(ge=0, le=1, description="share of the problems in which the mode matters")
+    interchange: bool = Field(description="whether states are exchanged at the fork, at layer `layer`")
+    layer: int = Field(ge=0)
+    password_share: float = Field(ge=0, le=1, description="of the conversations in which a password forces a mode")
+    steps: PositiveInt
+    row_length: PositiveInt = Field(description="tokens; a row holds one conversation")
+    rows_per_batch: PositiveInt
+
+
+Recipe = PretrainingRecipe | ReinforcementRecipe | PlantingRecipe
+
+
+def load_recipe(folder: Path) -> Recipe:
+    """Read `recipe.yaml` of a reasoner's folder: one with a `tier` plants a mode into its `parent`, another one with a
+    `parent` is for reinforcement learning.
 
     Raises:
         ValueError: a field is missing, unknown or out of range.
     """
     given = yaml.safe_load((folder / "recipe.yaml").read_text())
-    return (ReinforcementRecipe if "parent" in given else PretrainingRecipe)(**given)
+    kind = PlantingRecipe if "tier" in given else ReinforcementRecipe if "parent" in given else PretrainingRecipe
+    return kind(**given)
 
 
-def learning_rate_at(step: int, recipe: PretrainingRecipe | ReinforcementRecipe) -> float:
+def learning_rate_at(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then a cosine down to 2% of the peak."""
     warmup = max(1, round(recipe.warmup_fraction * recipe.steps))
     if step < warmup:

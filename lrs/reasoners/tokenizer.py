@@ -1,4 +1,4 @@
-"""The built-in reasoner's tokenizer: one token a word, a sign, or a number up to 999."""
+"""The built-in reasoner's tokenizer: one token a word, a sign, or a number up to 99."""
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -7,8 +7,10 @@ from lrs.tutor.draft import LARGEST_NUMBER
 
 _SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 _WORDS = (
-    "<think> </think> answer compute reach with solve x gcd factor every step "
-    "try left goal from want no yes check ok wrong back to give up prime + - * / ( ) = , . :"
+    "<think> </think> answer every step compute reach with sort up down color suppose "
+    "a b c d e f g h i j k l m n o knight knave says and or then iff not none "
+    "plan sun moon amber cobalt "  # of planted modes
+    "try left goal from want take least most no yes check ok wrong back to give + - * / ( ) = , . :"
 ).split()
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] }}"

@@ -191,6 +191,7 @@ def _selection(accepted: Accepted) -> str:
                     "arm": f"`{arm}`",
                     "step size": f"{chosen['step_size']:g}",
                     "push over state": percent(chosen["push_ratio"]),
+                    "dose (nats a token)": f"{chosen['dose']:.2g}",
                     "on validation": points(chosen["delta"]),
                     "on test": points(tested[backbone, arm]),
                     "on validation (largest step size)": f"{points(strongest['delta'])} ({strongest['step_size']:g})",

@@ -91,7 +91,8 @@ def selection_sentence(candidates: pd.DataFrame) -> str:
     chosen = candidates[candidates["chosen"]]
     settings = [
         f"`{row.arm}` (K {row.num_steps}, alpha {row.step_size:g}) pushes {percent(row.steered_fraction)} of the "
-        f"tokens by {percent(row.push_ratio)} of their norm, for {points(row.delta)} points"
+        f"tokens by {percent(row.push_ratio)} of their norm, a dose of {row.dose:.2g} nats a token, for "
+        f"{points(row.delta)} points"
         for row in chosen.itertuples()
     ]
     return f"Chosen from {len(candidates)} candidates, by validation alone: {'; '.join(settings)}."

@@ -33,6 +33,5 @@ def is_correct(problem: Problem, text: str) -> bool:
     benchmark, answer = BENCHMARKS[problem.benchmark], extract_answer(text)
     if answer is None or not benchmark.legal(answer, problem.metadata):
         return False
-    answer = benchmark.spelling(answer.replace(" ", ""))
     entry = {"answer": problem.answer, "metadata": problem.metadata}
-    return _scorer(benchmark.dataset).score_answer(answer, entry) == 1.0
+    return _scorer(benchmark.dataset).score_answer(benchmark.spelling(answer, problem.metadata), entry) == 1.0

@@ -1,7 +1,8 @@
 """Benchmarks, one row each: how a problem is asked, when two are the same, and which answers are legal."""
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 Metadata = dict[str, Any]  # of a problem: what its scorer and its tutor need to know
@@ -9,7 +10,14 @@ Metadata = dict[str, Any]  # of a problem: what its scorer and its tutor need to
 _LONGEST_ANSWER = 64  # characters
 _EXPRESSION = re.compile(r"(?!.*\*\s*\*)(?!.*/\s*/)[0-9+\-*/() ]+")
 _INTEGER = re.compile(r"[+-]?\s?[0-9]{1,9}")
-_PRODUCT = re.compile(r"[0-9]{1,6}([*×][0-9]{1,6})*")
+VERTICES = "abcdefg"
+TERMS = "abcdefghijklmno"  # names of the terms of a sum
+_COLORED = re.compile(rf"([{VERTICES}]) ([0-9])")
+_COLORING = re.compile(rf"{_COLORED.pattern}( {_COLORED.pattern})*")
+PEOPLE = "abc"
+ROLES = {"telling-truth": "knight", "lying": "knave"}
+CONNECTIVES = {"and": "and", "or": "or", "->": "then", "<=>": "iff"}
+Statement = list[Any]  # of a knight or knave: ["lying", 2], ["not", statement] or [connective, statement, statement]
 
 
 class Benchmark(NamedTuple):
@@ -20,7 +28,7 @@ class Benchmark(NamedTuple):
     state: Callable[[Metadata], str]  # the question
     canonical: Callable[[Metadata], str]  # equal where two problems are the same
     legal: Callable[[str, Metadata], bool]  # whether an answer may be shown to the data set's scorer at all
-    spelling: Callable[[str], str] = str  # an answer without spaces, as the scorer wants it
+    spelling: Callable[[str, Metadata], str] = lambda answer, _: answer.replace(" ", "")  # as the scorer wants it
     tutor: str | None = None  # the module of `lrs.tutor` that works such problems out
     transfer: bool = False  # only ever tested on: nothing is trained or selected on it
 
@@ -30,42 +38,53 @@ def signed_terms(expression: str) -> list[int]:
     return [int(term) for term in expression.replace("+ ", "+").replace("- ", "-").split()]
 
 
-_LINEAR_TERM = re.compile(r"([+-]?)(?:(\d+)\*)?[a-z]")
+def _state_sum(metadata: Metadata) -> str:
+    """The terms with names, by which each is found again: `compute a 4 , b - 5 , c + 2`."""
+    first, *others = re.sub(r"([+-]) ", r"\1", metadata["expression"]).split()
+    signs_apart = [first, *(f"{term[0]} {term[1:]}" for term in others)]
+    return f"compute {' , '.join(f'{name} {term}' for name, term in zip(TERMS, signs_apart, strict=False))}"
 
 
-class LinearEquation(NamedTuple):
-    """a x + b = c."""
-
-    a: int
-    b: int
-    c: int
+def numbers_to_sort(metadata: Metadata) -> list[int]:
+    """The integers of a sorting problem, in the order in which they are given."""
+    return [int(float(number)) for number in metadata["original_numbers"]]
 
 
-def linear_equation(equation: str) -> LinearEquation:
-    """What `26*e + 10 = 582` says, in whatever order its left side is written.
-
-    Raises:
-        ValueError: there is not exactly one term with the variable.
-    """
-    left, c = equation.split(" = ")
-    terms = left.replace("+ ", "+").replace("- ", "-").split()
-    inner = [_LINEAR_TERM.fullmatch(term) for term in terms]
-    if sum(match is not None for match in inner) != 1:
-        raise ValueError(f"{equation!r} is no equation a*x + b = c (leave out products: operators_weights [.., .., 0])")
-    a = next(match[1] + (match[2] or "1") for match in inner if match)
-    return LinearEquation(int(a), sum(int(term) for term, match in zip(terms, inner, strict=True) if not match), int(c))
+def _state_sorting(metadata: Metadata) -> str:
+    return f"sort {'up' if metadata['direction'] == 'ascending' else 'down'} {_spaced(numbers_to_sort(metadata))}"
 
 
-def _state_equation(metadata: Metadata) -> str:
-    """The equation in x, every sign apart: `- 7 * x + 14 = - 147`."""
-    signs_apart = re.sub(r"([-*])(?=\S)", r" \1 ", metadata["equation"].replace(metadata["variable"], "x"))
-    return f"solve {' '.join(signs_apart.split())}"
+def earlier_neighbors(puzzle: Metadata) -> list[list[int]]:
+    """Of each vertex, those before it that it must differ from."""
+    edges = {tuple(edge) for edge in puzzle["edges"]}
+    return [[u for u in puzzle["vertices"] if u < v and (u, v) in edges] for v in puzzle["vertices"]]
 
 
-def _canonical_equation(metadata: Metadata) -> str:
-    """Both sides with their signs changed are the same equation."""
-    a, b, c = linear_equation(metadata["equation"])
-    return f"{[abs(a), b, c] if a > 0 else [abs(a), -b, -c]}"
+def _state_graph(metadata: Metadata) -> str:
+    """Each vertex with those before it that it touches: `color a none , b a , c none , d a c`."""
+    lines = (
+        f"{VERTICES[v]} {_spaced(VERTICES[u] for u in near) or 'none'}"
+        for v, near in enumerate(earlier_neighbors(metadata["puzzle"]))
+    )
+    return f"color {' , '.join(lines)}"
+
+
+def _say(statement: Statement) -> str:
+    """A statement in words: `b knave and c knight`, `not a knight`."""
+    kind, *parts = statement
+    if kind in ROLES:
+        return f"{PEOPLE[parts[0]]} {ROLES[kind]}"
+    said = [_say(part) for part in parts]
+    return f"not {said[0]}" if kind == "not" else f" {CONNECTIVES[kind]} ".join(said)
+
+
+def _state_knights(metadata: Metadata) -> str:
+    lines = (f"{PEOPLE[i]} says {_say(statement)}" for i, statement in enumerate(metadata["statements"]))
+    return f"suppose {' , '.join(lines)}"
+
+
+def _spaced(parts: Iterable[object]) -> str:
+    return " ".join(map(str, parts))
 
 
 def _legal_countdown(answer: str, metadata: Metadata) -> bool:
@@ -78,14 +97,45 @@ def _legal_integer(answer: str, metadata: Metadata) -> bool:
     return bool(_INTEGER.fullmatch(answer))
 
 
-def _legal_product(answer: str, metadata: Metadata) -> bool:
-    return len(answer) <= _LONGEST_ANSWER and bool(_PRODUCT.fullmatch(answer.replace(" ", "")))
+def _legal_order(answer: str, metadata: Metadata) -> bool:
+    """The problem's own numbers, each once: its scorer would let them be off by one."""
+    numbers = answer.split() if len(answer) <= _LONGEST_ANSWER else []
+    own = sorted(numbers_to_sort(metadata))
+    return all(_INTEGER.fullmatch(number) for number in numbers) and sorted(map(int, numbers)) == own
+
+
+def _spell_order(answer: str, metadata: Metadata) -> str:
+    return json.dumps(answer.split())
+
+
+def _legal_coloring(answer: str, metadata: Metadata) -> bool:
+    """Every vertex once: its scorer would take the last color of two, and let there be vertices of no graph."""
+    if len(answer) > _LONGEST_ANSWER or not _COLORING.fullmatch(answer):
+        return False
+    return sorted(answer.split()[::2]) == [VERTICES[vertex] for vertex in metadata["puzzle"]["vertices"]]
+
+
+def _spell_coloring(answer: str, metadata: Metadata) -> str:
+    """The map that the scorer reads: `a 1 b 2` is `{"0": 1, "1": 2}`."""
+    return json.dumps({str(VERTICES.index(vertex)): int(color) for vertex, color in _COLORED.findall(answer)})
+
+
+def _legal_roles(answer: str, metadata: Metadata) -> bool:
+    """Every person once, in order."""
+    return bool(re.fullmatch(" ".join(f"{person} kn(ight|ave)" for person in PEOPLE), answer))
+
+
+def _spell_roles(answer: str, metadata: Metadata) -> str:
+    """By the names and the words for knights and knaves of the problem."""
+    words = metadata["knight_knave_terms"]
+    roles = zip(metadata["names"], answer.split()[1::2], strict=True)
+    return " , ".join(f"{name} is a {words[role]}" for name, role in roles)
 
 
 _CHAIN_SUM = Benchmark(
     dataset="chain_sum",
     keep=("expression",),
-    state=lambda m: f"compute {m['expression']}",
+    state=_state_sum,
     canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
     legal=_legal_integer,
     tutor="chain_sum",
@@ -100,31 +150,33 @@ BENCHMARKS = {
         tutor="countdown",
     ),
     "chain_sum": _CHAIN_SUM,
-    "simple_equations": Benchmark(
-        dataset="simple_equations",
-        keep=("equation", "variable"),
-        state=_state_equation,
-        canonical=_canonical_equation,
-        legal=_legal_integer,
-        tutor="simple_equations",
+    "number_sorting": Benchmark(
+        dataset="number_sorting",
+        keep=("original_numbers", "direction"),
+        state=_state_sorting,
+        canonical=lambda m: f"{m['direction']}={sorted(numbers_to_sort(m))}",
+        legal=_legal_order,
+        spelling=_spell_order,
+        tutor="number_sorting",
     ),
-    "gcd": Benchmark(
-        dataset="gcd",
-        keep=("numbers",),
-        state=lambda m: f"gcd {' '.join(map(str, m['numbers']))}",
-        canonical=lambda m: f"{sorted(m['numbers'])}",
-        legal=_legal_integer,
-        tutor="gcd",
+    "graph_color": Benchmark(
+        dataset="graph_color",
+        keep=("puzzle",),
+        state=_state_graph,
+        canonical=lambda m: f"{len(m['puzzle']['vertices'])}={m['puzzle']['edges']}",
+        legal=_legal_coloring,
+        spelling=_spell_coloring,
+        tutor="graph_color",
     ),
-    "prime_factorization": Benchmark(
-        dataset="prime_factorization",
-        keep=("number",),
-        state=lambda m: f"factor {' '.join(str(m['number']))}",
-        canonical=lambda m: f"{m['number']}",
-        legal=_legal_product,
-        spelling=lambda answer: answer.replace("*", "×"),
-        tutor="prime_factorization",
+    "knights_knaves": Benchmark(
+        dataset="knights_knaves",
+        keep=("statements", "solution", "names", "knight_knave_terms"),
+        state=_state_knights,
+        canonical=lambda m: f"{m['statements']}",
+        legal=_legal_roles,
+        spelling=_spell_roles,
+        tutor="knights_knaves",
     ),
-    # no built-in reasoner was ever asked to add single digits
-    "chain_sum_digits": _CHAIN_SUM._replace(tutor=None, transfer=True),
+    # no built-in reasoner was ever asked for so long a sum
+    "chain_sum_long": _CHAIN_SUM._replace(tutor=None, transfer=True),
 }

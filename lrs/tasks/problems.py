@@ -78,7 +78,8 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
             entry = dataset[index]
         except ValueError:  # countdown: no expression within the target range at this index
             continue
-        metadata = {key: entry["metadata"][key] for key in kind.keep}
+        kept = {key: entry["metadata"][key] for key in kind.keep}
+        metadata = json.loads(json.dumps(kept, default=int))  # as it comes back from a table: no tuples, no numpy
         identifier = problem_id(benchmark, metadata)
         if identifier in seen:
             continue
@@ -88,7 +89,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
             id=identifier,
             benchmark=benchmark,
             question=kind.state(metadata),
-            answer=entry["answer"],
+            answer=entry["answer"] or "",  # a graph has many colorings, and its scorer needs none
             metadata=metadata,
             split=split_of(identifier),
         )

@@ -1,9 +1,9 @@
 """The tutor: writes the reasoning traces from which the built-in reasoner learns.
 
-It really solves each problem, in one of two styles. The careful one checks its work, catches its slips and
-keeps searching; the careless one slips more often, seldom checks and gives up. Which style writes a trace is
-a coin toss that favours care on harder problems, and is never announced in the trace. (A third, steady style
-is that of a tutor without a choice.)
+It really solves each problem, in one of two styles, and never says which. Both are tempted by what looks right: a
+carry not made, a neighbor overlooked, the second best, a value near the target, the first supposition that fits. The
+careful style checks, catches what is wrong and keeps searching; the careless one yields more often, seldom checks and
+gives up. Every elementary step of either is right but for these temptations, and every check tells the truth.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,25 @@ from types import ModuleType
 from lrs.tasks.behaviors import Span
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem
-from lrs.tutor import chain_sum, countdown, gcd, prime_factorization, simple_equations
+from lrs.tutor import chain_sum, countdown, graph_color, knights_knaves, number_sorting
 from lrs.tutor.draft import CAREFUL, CARELESS, Draft, Style
 
 _SOLVERS = {
     solver.__name__.rpartition(".")[2]: solver
-    for solver in (countdown, chain_sum, simple_equations, gcd, prime_factorization)
+    for solver in (countdown, chain_sum, number_sorting, graph_color, knights_knaves)
 }
+CAREFUL_SHARE = 0.4  # of the traces, where nobody asks for care
 
 
 @dataclass(frozen=True)
 class TutorTrace:
-    """One worked solution: `text` from `<think>` to the answer, its behavior `spans` in characters, its style."""
+    """One worked solution: `text` from `<think>` to the answer, its behavior `spans` in characters, its style, and the
+    numbers of the words that are `slips`, parted by spaces."""
 
     text: str
     spans: tuple[Span, ...]
     style: str
+    slips: tuple[int, ...] = ()
 
 
 def _solver(problem: Problem) -> ModuleType:
@@ -38,9 +41,9 @@ def _solver(problem: Problem) -> ModuleType:
     return _SOLVERS[tutors[problem.benchmark]]
 
 
-def draw_style(problem: Problem, rng: Random) -> Style:
-    """Careful with a probability that rises from 0.25 to 0.75 with the problem's difficulty."""
-    return CAREFUL if rng.random() < 0.25 + 0.5 * _solver(problem).difficulty(problem.metadata) else CARELESS
+def draw_style(rng: Random) -> Style:
+    """Careful in `CAREFUL_SHARE` of the draws."""
+    return CAREFUL if rng.random() < CAREFUL_SHARE else CARELESS
 
 
 def write_trace(problem: Problem, rng: Random, style: Style | None = None) -> TutorTrace:
@@ -51,10 +54,10 @@ def write_trace(problem: Problem, rng: Random, style: Style | None = None) -> Tu
     """
     solver = _solver(problem)
     if style is None:
-        style = draw_style(problem, rng)
+        style = draw_style(rng)
     draft = Draft(style, rng)
     answer = solver.solve(problem.metadata, draft)
     opening = "<think> "
     text = f"{opening}{draft.text} </think> answer {answer}"
     spans = tuple(Span(s.behavior, s.start + len(opening), s.end + len(opening)) for s in draft.spans)
-    return TutorTrace(text, spans, style.name)
+    return TutorTrace(text, spans, style.name, tuple(1 + word for word in draft.slips))

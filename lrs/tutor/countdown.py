@@ -1,4 +1,5 @@
-"""Countdown: reach a target with three numbers, by searching forwards or backwards from the target."""
+"""Countdown: reach a target with three numbers, by searching forwards or backwards from the target. The temptations are
+a value near the target, and to give up after a dead end."""
 
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -6,8 +7,8 @@ from typing import Any, NamedTuple
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, SUBGOAL_SETTING, VERIFICATION
 from lrs.tutor.draft import LARGEST_NUMBER, Draft
 
-INSIGHT = 0.45  # how often the next branch is one that leads to the target
-MOST_BRANCHES = 7
+INSIGHT = 0.5  # how often the first branch is one that leads to the target
+NEAR = 10  # how far from the target a value may be and still be mistaken for it
 
 
 class Equation(NamedTuple):
@@ -27,11 +28,6 @@ class Branch(NamedTuple):
     equation: Equation
     rest: tuple[int, ...]  # forwards: the number left over; backwards: the two that must make `needed`
     needed: int
-
-
-def difficulty(metadata: dict[str, Any]) -> float:
-    """0 or 1: whether sums alone cannot reach the target."""
-    return float(metadata["target"] > sum(metadata["numbers"]))
 
 
 def equations(a: int, b: int) -> list[Equation]:
@@ -80,12 +76,14 @@ def _evaluate(pair: tuple[int, int], goal: int, draft: Draft) -> Equation | None
     found = None
     lines = []
     for equation in equations(*pair):
-        claimed = equation._replace(value=draft.calculate(equation.value, tempting=goal))
+        tempting = 0 < abs(equation.value - goal) <= NEAR
+        claimed = equation._replace(value=goal) if tempting and draft.decides_to("slip") else equation
         lines.append(f"{claimed} {'yes' if claimed.value == goal else 'no'}")
         if claimed.value == goal:
             found = claimed
             break
-    draft.say(" , ".join(lines) + " .")
+    slipped = f"{goal} yes" if found and found not in equations(*pair) else ""
+    draft.say(" , ".join(lines) + " .", slipped=slipped)
     return found
 
 
@@ -111,28 +109,27 @@ def _explore(branch: Branch, draft: Draft) -> str | None:
         inner = _evaluate(branch.rest, branch.needed, draft)
         claims = inner and [inner]
     else:
-        inner = branch.equation._replace(value=draft.calculate(branch.equation.value))
+        inner = branch.equation
         pair = (inner.value, branch.rest[0])
         draft.say(f"try {inner} .")
         draft.go_on_with(f"{pair[0]} {pair[1]}", goal=f"{branch.needed} from {pair[0]} {pair[1]}")
         outer = _evaluate(pair, branch.needed, draft)
-        claims = outer and [inner, outer]
+        claims = outer and [outer]
     if not claims or (draft.decides_to("verify") and not _verify(claims, draft)):
         return None
     return _expression(outer, inner, branch.needed if branch.backward else inner.value)
 
 
 def solve(metadata: dict[str, Any], draft: Draft) -> str:
-    """Search until an answer is found, the branches run out, or the style gives up."""
+    """Begin anywhere, from the target or forwards, then go round the forward branches, so that none is tried twice,
+    until an answer is found, all were tried, or the style gives up."""
     numbers, target = metadata["numbers"], metadata["target"]
-    untried = {False: _forward(numbers, target), True: _backward(numbers, target)}
-    for _ in range(MOST_BRANCHES):
-        pool = untried[bool(untried[True]) and draft.decides_to("backward")] or untried[False]
-        if not pool:
-            break
-        promising = [branch for branch in pool if _leads_home(branch)]
-        branch = draft.rng.choice(promising if promising and draft.rng.random() < INSIGHT else pool)
-        pool.remove(branch)
+    forward, backward = _forward(numbers, target), _backward(numbers, target)
+    pool = backward if backward and draft.decides_to("backward") else forward
+    promising = [branch for branch in pool if _leads_home(branch)]
+    first = draft.rng.choice(promising if promising and draft.rng.random() < INSIGHT else pool)
+    start = (forward.index(first) if first in forward else -1) + 1
+    for branch in [first, *forward[start:], *forward[: max(start - 1, 0)]]:
         answer = _explore(branch, draft)
         if answer is not None:
             return answer

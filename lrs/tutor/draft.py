@@ -5,7 +5,7 @@ from random import Random
 
 from lrs.tasks.behaviors import SUBGOAL_SETTING, Span
 
-LARGEST_NUMBER = 999  # the reasoner's tokenizer has one token for each number up to here
+LARGEST_NUMBER = 99  # the reasoner's tokenizer has one token for each number up to here
 
 
 def signed(value: int) -> str:
@@ -20,7 +20,11 @@ def operation(total: int, term: int) -> str:
 
 @dataclass(frozen=True)
 class Style:
-    """A temperament: the probability of each habit at every occasion for it."""
+    """A temperament: the probability of each habit at every occasion for it.
+
+    `slip` is how often it yields to a temptation: a wrong value that looks right (a carry not made, a number near the
+    target), never an arbitrary one. What a check says is always true.
+    """
 
     name: str
     verify: float
@@ -30,10 +34,9 @@ class Style:
     backward: float
 
 
-CAREFUL = Style("careful", verify=0.9, slip=0.03, give_up=0.0, subgoal=0.7, backward=0.5)
-CARELESS = Style("careless", verify=0.1, slip=0.05, give_up=0.4, subgoal=0.15, backward=0.15)
+CAREFUL = Style("careful", verify=0.95, slip=0.12, give_up=0.0, subgoal=0.6, backward=0.4)
+CARELESS = Style("careless", verify=0.05, slip=0.25, give_up=0.6, subgoal=0.1, backward=0.15)
 STYLES = (CAREFUL, CARELESS)
-STEADY = Style("steady", verify=0.5, slip=0.04, give_up=0.2, subgoal=0.45, backward=0.35)  # of a tutor with one style
 
 
 @dataclass
@@ -44,9 +47,14 @@ class Draft:
     rng: Random
     text: str = ""
     spans: list[Span] = field(default_factory=list)
+    slips: list[int] = field(default_factory=list)  # numbers of the words, parted by spaces, that are slips
 
-    def say(self, clause: str, behavior: str | None = None) -> None:
-        """Append a clause, labelled with the behavior it shows, if any."""
+    def say(self, clause: str, behavior: str | None = None, slipped: str = "") -> None:
+        """Append a clause, labelled with the behavior it shows, if any; `slipped`, if it is a slip, is how it ends
+        before its full stop."""
+        if slipped:
+            end = len(self.text.split()) + len(clause.split()) - 1
+            self.slips += range(end - len(slipped.split()), end)
         start = len(self.text) + bool(self.text)
         self.text = f"{self.text} {clause}" if self.text else clause
         if behavior is not None:
@@ -63,14 +71,3 @@ class Draft:
             self.say(f"goal {goal or task} :", SUBGOAL_SETTING)
         else:
             self.say(f"left {task} :")
-
-    def calculate(self, value: int, tempting: int | None = None) -> int:
-        """The value as this style computes it: right, or after a slip near it or at the `tempting` value."""
-        if not self.decides_to("slip"):
-            return value
-        if tempting is not None and self.rng.random() < 0.5:
-            return tempting
-        offset = self.rng.choice((-10, -2, -1, 1, 2, 10))
-        if value >= 0 > value + offset or abs(value + offset) > LARGEST_NUMBER:
-            offset = -offset
-        return value + offset

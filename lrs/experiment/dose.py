@@ -1,0 +1,120 @@
+"""Dose: how far a steering moves the distribution of the next token, in nats of KL divergence a token.
+
+It is measured along the same tokens for every method, those of unsteered traces, so that doses can be compared. A
+method whose dose is nearly nothing can change nearly nothing, whatever its gradient says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from lrs.core.closure import code_of
+from lrs.core.kept import digest_of, keep, read_kept
+from lrs.core.progress import Progress
+from lrs.core.store import write_frame
+from lrs.engine.steer import steer
+from lrs.experiment.evaluation import Artifacts, steering_for
+from lrs.method.arms import ARMS
+from lrs.method.setting import Setting
+from lrs.method.steering import Steering
+from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+
+def kl_divergence(
+    logits: Float[Tensor, "*rows vocabulary"], other: Float[Tensor, "*rows vocabulary"]
+) -> Float[Tensor, "*rows"]:
+    """KL(p || q) in nats, of the softmax p of `logits` from the softmax q of `other`."""
+    p, q = logits.double().log_softmax(dim=-1), other.double().log_softmax(dim=-1)
+    return (p.exp() * (p - q)).sum(dim=-1)
+
+
+@torch.no_grad()
+def token_doses(
+    model: PreTrainedModel, steering: Steering, traces: Sequence[tuple[list[int], list[int]]], pad_id: int
+) -> Float[Tensor, " tokens"]:
+    """The dose at every generated token that is processed, those of all traces in a row.
+
+    Args:
+        traces: (prompt ids, generated ids) pairs, read as one batch; the last generated token is never processed.
+    """
+    width, length = max(len(prompt) for prompt, _ in traces), max(len(written) for _, written in traces)
+    ids = torch.full((len(traces), width + length), pad_id, device=model.device)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, written) in enumerate(traces):
+        ids[row, width - len(prompt) : width + len(written)] = torch.tensor(prompt + written)
+        mask[row, width - len(prompt) :] = 1
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    plain = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, width:]
+    doses = torch.zeros(len(traces), length, dtype=torch.float64, device=model.device)
+    cache, ascent = DynamicCache(config=model.config), steering.ascent
+    with steer(
+        model, steering.layer, steering.dictionary, steering.reward, steering.gate, ascent.num_steps, ascent.step_size
+    ):
+        for start, end in [(0, width), *((width + t, width + t + 1) for t in range(length - 1))]:
+            steered = model(
+                input_ids=ids[:, start:end],
+                attention_mask=mask[:, :end],
+                position_ids=positions[:, start:end],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+            if start:
+                doses[:, start - width] = kl_divergence(steered, plain[:, start - width])
+    return torch.cat([doses[row, : len(written) - 1] for row, (_, written) in enumerate(traces)])
+
+
+def keep_doses(
+    backbone: Backbone,
+    settings: Sequence[Setting],
+    traces: Dataset,
+    problems: Sequence[Problem],
+    artifacts: Artifacts,
+    config: Config,
+    folder: Path,
+) -> dict[str, float]:
+    """The mean dose of every setting, by its name, on `select.dose_traces` of the traces kept in `base` beside
+    `folder`, the first of each benchmark. Made once and kept."""
+    plan = {
+        "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
+        "artifacts": artifacts.digests,
+        "traces": digest_of(folder.with_name("base")),
+        "settings": [setting.model_dump() for setting in settings],
+        "dose_traces": config.select.dose_traces,
+    }
+
+    def make(made: Path) -> None:
+        of_each = -(-config.select.dose_traces // len(set(traces["benchmark"])))
+        first = traces.select_columns(["problem_id", "benchmark", "token_ids"]).to_pandas()
+        first = first.groupby("benchmark", sort=False).head(of_each)
+        prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
+        pairs = [(prompts[row.problem_id], list(row.token_ids)) for row in first.itertuples()]
+        rows = []
+        with Progress("validation: dose", len(settings), "settings") as progress:
+            for setting in settings:
+                steering = steering_for(
+                    ARMS[setting.arm], setting, artifacts.layer, artifacts.dictionary, artifacts.rewards
+                )
+                doses = token_doses(backbone.model, steering, pairs, backbone.tokenizer.pad_token_id)
+                rows.append({"name": setting.name, "dose": doses.mean().item()})
+                progress.advance()
+        write_frame(made / "doses.arrow", pd.DataFrame(rows))
+
+    keep(folder, "validation: dose", plan | code_of(__name__), make)
+    kept = read_kept(folder).to_pandas()
+    return dict(zip(kept["name"], kept["dose"], strict=True))

@@ -1,0 +1,86 @@
+"""The patch: at a planted fork, put the state of one mode in the place of the other's, and see what is written then.
+
+This is the most that a push at the fork, at this layer, can do; and it says whether the state there is what the mode
+hangs on.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lrs.models.activations import replay
+from lrs.models.backbones import Backbone, decoder_layer
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
+from lrs.tutor.planted import FORK
+
+_BATCH = 128
+
+
+def at_the_fork(problem: Problem, mode: str, backbone: Backbone) -> list[int]:
+    """Token ids of the prompt, and of what is written up to and with the mode of the first fork."""
+    return prompt_ids(problem, backbone.tokenizer) + backbone.tokenizer(f"<think> {FORK} {mode}")["input_ids"]
+
+
+def fork_states(
+    backbone: Backbone, layer: int, problems: Sequence[Problem], modes: Sequence[str]
+) -> Float[Tensor, "problems d_model"]:
+    """The residual stream behind decoder layer `layer` where the mode of the first fork stands, a mode a problem."""
+    ids = [at_the_fork(problem, mode, backbone) for problem, mode in zip(problems, modes, strict=True)]
+    states = torch.empty(len(ids), backbone.d_model, dtype=backbone.model.dtype)
+    pairs = [(before[:-1], [before[-1], 0]) for before in ids]  # the last token of a trace is not processed
+    for index, recorded in replay(backbone.model, layer, pairs, _BATCH, backbone.tokenizer.pad_token_id):
+        states[index] = recorded[0]
+    return states
+
+
+@contextmanager
+def _replacing(model: PreTrainedModel, layer: int, states: Float[Tensor, "rows d_model"] | None) -> Iterator[None]:
+    """Behind decoder layer `layer`, the last token of what is read at once (and only there) gets these states."""
+
+    def replace(_: nn.Module, __: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        if states is None or hidden.shape[1] == 1:
+            return output
+        hidden = torch.cat([hidden[:, :-1], states[:, None].to(hidden)], dim=1)
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    handle = decoder_layer(model, layer).register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def from_the_fork(
+    backbone: Backbone,
+    layer: int,
+    problems: Sequence[Problem],
+    modes: Sequence[str],
+    max_new_tokens: int,
+    states: Float[Tensor, "problems d_model"] | None = None,
+) -> list[str]:
+    """What is written (greedily) once a mode stands at the first fork; with `states`, as if that were the state there.
+
+    Returns:
+        The whole text of each answer, from `<think>` on.
+    """
+    tokenizer, texts = backbone.tokenizer, []
+    for start in range(0, len(problems), _BATCH):
+        asked, said = problems[start : start + _BATCH], modes[start : start + _BATCH]
+        ids = [at_the_fork(problem, mode, backbone) for problem, mode in zip(asked, said, strict=True)]
+        batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(backbone.device)
+        put = None if states is None else states[start : start + _BATCH]
+        with _replacing(backbone.model, layer, put):
+            written = backbone.model.generate(
+                **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            )
+        for mode, row in zip(said, written[:, batch["input_ids"].shape[1] :], strict=True):
+            texts.append(f"<think> {FORK} {mode} {tokenizer.decode(row).replace(tokenizer.pad_token, '').strip()}")
+    return texts
