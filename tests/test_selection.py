@@ -21,7 +21,7 @@ GRID = SelectSection(
     dose_cap=0.1,
     dose_traces=4,
 )
-REWARDS = {"dictionary": "a", "token": "b", "history": "c"}
+REWARDS = {"dictionary": "a", "token": "b", "history": "c", "linear": "d"}
 
 
 def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
