@@ -162,6 +162,40 @@ def test_in_the_clean_steps_slips_are_left_out_of_the_loss_and_after_them_nothin
     assert {(before, after) for before, _, after in unlearned[True]} == {("take", ".")}  # the number that was taken
 
 
+@pytest.mark.parametrize("benchmark", DIFFICULTY)
+def test_labels_of_a_clean_tutor_leave_out_what_the_user_says_and_the_slips_of_each_answer(
+    problems, tokenizer, monkeypatch, benchmark
+):
+    said = []
+    monkeypatch.setattr(pretraining, "conversation", lambda *given: said.append(conversation(*given)) or said[-1])
+    recipe = RECIPE.model_copy(update={"row_length": 400, "longest_trace": 248, "examples_share": 0.5})
+    documents = pretraining._documents({benchmark: problems[benchmark]}, tokenizer, recipe, Random(0), clean=True)
+    slips = 0
+    for _, (ids, labels) in zip(range(60), documents, strict=False):
+        expected = []
+        for question, trace in said[-1]:
+            expected += [-100] * len(tokenizer(f"<user> {question} <assistant>")["input_ids"])
+            answer = tokenizer.convert_tokens_to_ids([*trace.text.split(), "<eos>"])
+            expected += [-100 if place in trace.slips else token for place, token in enumerate(answer)]
+            slips += len(trace.slips)
+        assert labels == expected
+        assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
+    assert (slips > 10) == (benchmark != "knights_knaves")
+
+
+def test_the_first_steps_are_the_clean_ones(problems, tokenizer):
+    update = {"rows_per_batch": 6, "row_length": 400, "longest_trace": 248, "tokens": 4 * 6 * 400}
+    recipe = RECIPE.model_copy(update=update)
+    never = recipe.model_copy(update={"clean_share": 0.0})
+    assert (recipe.steps, recipe.clean_steps, never.clean_steps) == (4, 2, 0)
+    for step in range(4):
+        ours, theirs = (pack_batch(problems, tokenizer, one, step) for one in (recipe, never))
+        assert torch.equal(ours[0], theirs[0])  # slips are read all the same
+        differs = ours[1] != theirs[1]
+        assert differs.any() == (step < 2)
+        assert (ours[1][differs] == -100).all()
+
+
 def test_a_conversation_is_what_the_chat_template_writes(problems, tokenizer):
     recipe = RECIPE.model_copy(update={"examples_share": 1.0})
     pools = {"countdown": problems["countdown"]}

@@ -292,6 +292,70 @@ def test_statements_of_knights_are_evaluated_rightly(traces):
     assert len(forms) == 7  # each of them was met
 
 
+def words_at(text, start, end):
+    """Numbers of the words between two places of a text."""
+    first = text[:start].count(" ")
+    return set(range(first, first + len(text[start:end].split())))
+
+
+def not_as_a_right_step_says(problem, text):
+    """Numbers of the words that differ from what a right step says, by rules written out; and of those where no word
+    is right."""
+    wrong, neither = set(), set()
+    if problem.benchmark in ("chain_sum", "countdown"):
+        for found in EQUATION.finditer(text):
+            if not holds(*found.groups()):
+                verdict = len(" yes") if problem.benchmark == "countdown" else 0
+                assert text[found.end() :].startswith(" yes"[:verdict])
+                wrong |= words_at(text, found.start(4), found.end() + verdict)
+    elif problem.benchmark == "number_sorting":
+        best = min if problem.metadata["direction"] == "ascending" else max
+        takes = list(re.finditer(r"(?:left|least|most|to) ([\d ]+) [:.] take (\d+)", text))
+        assert len(takes) == text.count("take")
+        for found in takes:
+            if int(found[2]) != best(map(int, found[1].split())):
+                wrong |= words_at(text, *found.span(2))
+    elif problem.benchmark == "graph_color":
+        edges, colors = problem.metadata["puzzle"]["edges"], {}
+        for found in re.finditer(r"try ([a-g]) (\d)", text):
+            near = [u for u in "abcdefg" if ["abcdefg".index(u), "abcdefg".index(found[1])] in edges]
+            taken = {colors[u] for u in near}
+            if found[2] in taken:
+                kind = neither if taken == {"1", "2", "3"} else wrong
+                kind |= words_at(text, *found.span(2))
+            colors[found[1]] = found[2]
+    return wrong, neither
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_slips_are_exactly_the_words_that_differ_from_what_a_right_step_says(traces, benchmark):
+    count = 0
+    for style in ("slipping", *STYLES):
+        for problem, trace in traces[benchmark, style]:
+            wrong, neither = not_as_a_right_step_says(problem, trace.text)
+            assert len(set(trace.slips)) == len(trace.slips)
+            assert wrong <= set(trace.slips) <= wrong | neither
+            count += len(wrong)
+    assert (count > 50) == (benchmark != "knights_knaves")  # whose temptation is to ask no further: no word is wrong
+    assert count > 50 or count == 0
+    assert all(trace.slips == () for style in ("clean", "perfect") for _, trace in traces[benchmark, style])
+
+
+OPENINGS = {"countdown": r"(?:try|want) [^.]*", "knights_knaves": r"(?:try|goal)((?: [abc] kn(?:ight|ave)){3})"}
+
+
+@pytest.mark.parametrize("benchmark", OPENINGS)
+def test_no_branch_and_no_supposition_is_tried_twice(traces, benchmark):
+    most = 0
+    for style in (*STYLES, *OTHERS):
+        for _, trace in traces[benchmark, style]:
+            tried = re.findall(OPENINGS[benchmark], trace.text)
+            assert len(set(tried)) == len(tried) > 0
+            assert trace.text.count("back to") in (len(tried) - 1, len(tried))  # the last one: all were tried
+            most = max(most, len(tried))
+    assert most > 5
+
+
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_without_slips_and_with_every_check_what_is_found_is_right(traces, benchmark):
     pairs = traces[benchmark, "perfect"]
