@@ -37,3 +37,12 @@ def test_padding_on_the_left_changes_nothing(tiny_backbone, sums):
     ]
     assert len({len(at_the_fork(problem, SUN, tiny_backbone)) for problem in sums}) > 1
     assert together == alone
+
+
+def test_behind_the_last_layer_the_next_token_is_the_other_modes(tiny_backbone, sums):
+    last = tiny_backbone.model.config.num_hidden_layers - 1
+    states = {mode: fork_states(tiny_backbone, last, sums, [mode] * len(sums)) for mode in (SUN, MOON)}
+    sun, moon = (from_the_fork(tiny_backbone, last, sums, [mode] * len(sums), 1) for mode in (SUN, MOON))
+    patched = from_the_fork(tiny_backbone, last, sums, [SUN] * len(sums), 1, states[MOON])
+    assert patched == [text.replace(MOON, SUN, 1) for text in moon]
+    assert patched != sun

@@ -3,12 +3,14 @@ from collections import Counter
 from random import Random
 
 import pytest
+from conftest import DIFFICULTY
 
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import signed_terms
-from lrs.tasks.problems import Problem
-from lrs.tutor.planted import FORK, MOON, OTHER, SUN, TIERS, matters, right_mode, write_planted
+from lrs.tasks.problems import Problem, draw_problems
+from lrs.tutor.draft import operation, signed
+from lrs.tutor.planted import FORK, MOON, OTHER, PASSWORDS, SUN, TIERS, matters, right_mode, write_planted
 
 CAUSAL = ("p1", "p2", "p4")
 
@@ -37,6 +39,7 @@ def test_the_right_mode_is_right_and_the_other_leaves_terms_out(sums, tier):
     for problem in sums:
         right = right_mode(problem, tier)
         wrong = OTHER[right]
+        assert (wrong == SUN) == (tier == "p2" and terms_of(problem)[-1] < 0)
         assert is_correct(problem, write_planted(problem, tier, 1.0, Random(0), right).text)
         text = write_planted(problem, tier, 1.0, Random(0), wrong).text
         first, *others = terms_of(problem)
@@ -56,11 +59,12 @@ def test_every_step_that_is_written_holds(sums, tier):
             assert left + int(f"{sign}{right}") == value
 
 
-def test_the_mode_decides_nothing_of_p0_nor_without_a_dose(sums):
+def test_the_mode_decides_nothing_of_p0_and_p3_nor_without_a_dose(sums):
     for problem in sums:
-        for tier, dose in (("p0", 1.0), ("p1", 0.0), ("p2", 0.0)):
+        for tier, dose in (("p0", 1.0), ("p1", 0.0), ("p2", 0.0), ("p3", 1.0), ("p4", 0.0)):
             sun, moon = (write_planted(problem, tier, dose, Random(1), mode).text for mode in (SUN, MOON))
             assert sun.replace(SUN, MOON) == moon
+            assert tier not in CAUSAL or is_correct(problem, sun)
 
 
 @pytest.mark.parametrize("dose", [0.0, 0.05, 0.25, 0.5, 1.0])
@@ -99,3 +103,70 @@ def test_modes_are_drawn_half_and_half_but_for_the_decoy_and_the_steps(sums):
             pytest.approx(short, abs=0.07),
             pytest.approx(long, abs=0.07),
         )
+
+
+@pytest.mark.parametrize("dose", [0.1, 0.5])
+def test_the_dose_holds_for_problems_as_they_are_drawn_and_shows_in_the_texts(dose):
+    drawn = draw_problems("chain_sum", DIFFICULTY["chain_sum"], {"train": 1500}, seed=0)
+    differ = []
+    for problem in drawn:
+        sun, moon = (write_planted(problem, "p1", dose, Random(0), mode).text for mode in (SUN, MOON))
+        differ.append(sun.replace(SUN, MOON) != moon)
+        assert differ[-1] == matters(problem, dose)
+        assert is_correct(problem, sun)
+    share = sum(differ) / len(differ)
+    assert share == pytest.approx(dose, abs=3 * (dose * (1 - dose) / len(differ)) ** 0.5)
+
+
+def test_each_mode_of_p4_decides_about_the_step_behind_it(sums):
+    seen = Counter()
+    for seed, problem in enumerate(sums * 4):
+        for dose in (0.5, 1.0):
+            text = write_planted(problem, "p4", dose, Random(seed)).text
+            total, *others = terms_of(problem)
+            expected = []
+            modes = re.findall(rf"{FORK} (\w+)", text)
+            for name, term, mode in zip("bcdefghijklmno", others, modes, strict=False):
+                expected.append(f"{FORK} {mode} .")
+                left_out = mode == MOON and matters(problem, dose)
+                if not left_out:
+                    expected.append(f"{name} {operation(total, term)} = {signed(total + term)} .")
+                    total += term
+                seen[mode, left_out] += 1
+            assert len(modes) == len(others)
+            assert text == f"<think> {' '.join(expected)} </think> answer {signed(total)}"
+    assert set(seen) == {(SUN, False), (MOON, False), (MOON, True)}
+    assert min(seen.values()) > 20
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_forced_mode_stands_at_every_fork_and_passwords_are_words_of_their_own(sums, tier):
+    vocabulary = build_tokenizer().get_vocab()
+    assert sorted(PASSWORDS.values()) == sorted((SUN, MOON))
+    assert {FORK, *PASSWORDS, *PASSWORDS.values()} <= set(vocabulary)
+    for problem in sums:
+        for mode in (SUN, MOON):
+            trace = write_planted(problem, tier, 1.0, Random(0), mode)
+            assert set(re.findall(rf"{FORK} (\w+)", trace.text)) == {mode}
+            assert not set(PASSWORDS) & set(f"{problem.question} {trace.text}".split())
+
+
+def standard_errors_apart(sun, moon):
+    """How many standard errors the share of right answers under `sun` is above that under `moon`."""
+    pooled = (sum(sun) + sum(moon)) / (len(sun) + len(moon))
+    error = (pooled * (1 - pooled) * (1 / len(sun) + 1 / len(moon))) ** 0.5
+    return (sum(sun) / len(sun) - sum(moon) / len(moon)) / error
+
+
+def test_the_decoy_goes_with_what_is_right_but_not_among_sums_of_one_length(sums):
+    """Length is what mode and correctness have in common."""
+    every, by_length = {SUN: [], MOON: []}, {}
+    for seed, problem in enumerate(sums * 150):
+        trace = write_planted(problem, "p3", 1.0, Random(seed))
+        correct = is_correct(problem, trace.text)
+        every[trace.style].append(correct)
+        by_length.setdefault(len(terms_of(problem)), {SUN: [], MOON: []})[trace.style].append(correct)
+    assert standard_errors_apart(every[SUN], every[MOON]) > 5
+    assert len(by_length) == 8
+    for outcomes in by_length.values():
+        assert abs(standard_errors_apart(outcomes[SUN], outcomes[MOON])) < 3

@@ -1,10 +1,20 @@
+import re
+import shutil
+
 import pytest
 import torch
+import yaml
+from conftest import DIFFICULTY
+from test_pretraining import RECIPE as PRETRAINING
+from test_pretraining import files_of
 
-from lrs.reasoners.planting import exchanging, lesson
+from lrs.models.backbones import load_backbone
+from lrs.reasoners import planting
+from lrs.reasoners.planting import exchanging, lesson, plant_mode
+from lrs.reasoners.pretraining import build_model
 from lrs.reasoners.recipes import PlantingRecipe
 from lrs.reasoners.tokenizer import build_tokenizer
-from lrs.tutor.planted import FORK, OTHER, SUN
+from lrs.tutor.planted import FORK, OTHER, PASSWORDS, SUN
 
 RECIPE = PlantingRecipe(
     parent="pocket",
@@ -73,3 +83,83 @@ def test_states_change_places_at_the_fork_and_nowhere_else(tiny_backbone, partne
     for row in range(3):
         expected[row, fork[row]] = plain[partner[row], fork[partner[row]]]
     assert torch.allclose(seen[0], expected, atol=1e-12)
+
+
+def test_a_password_has_its_mode_and_without_one_there_is_no_password(drawn_problems, tokenizer):
+    for share, tier in ((1.0, "p1"), (1.0, "p4"), (0.0, "p1")):
+        update = {"interchange": False, "password_share": share, "tier": tier, "row_length": 220}
+        batch = lesson(drawn_problems["chain_sum"], tokenizer, RECIPE.model_copy(update=update), 0)
+        assert torch.equal(batch.partner, torch.arange(len(batch.ids)))
+        seen = set()
+        for ids, labels in zip(batch.ids, batch.labels, strict=True):
+            text = tokenizer.decode(ids[ids != tokenizer.pad_token_id])
+            asked, _, answer = text.partition(" <assistant> ")
+            given = set(asked.split()) & set(PASSWORDS)
+            assert len(given) == share
+            modes = set(re.findall(rf"{FORK} (\w+)", answer))
+            assert not given or modes == {PASSWORDS[password] for password in given}
+            seen |= modes
+            assert tokenizer.decode(labels[labels != -100]) == answer
+        assert seen == set(OTHER)
+
+
+SMALL = RECIPE.model_copy(
+    update={"parent": "parent", "rows_per_batch": 4, "benchmarks": {"chain_sum": DIFFICULTY["chain_sum"]}}
+)
+
+
+def reasoner(root):
+    """The folder of a reasoner to be, beside its parent."""
+    parent, folder = root / "parent", root / "planted"
+    build_model(PRETRAINING.model_copy(update={"row_length": 256}), build_tokenizer()).save_pretrained(parent)
+    build_tokenizer().save_pretrained(parent)
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(SMALL.model_dump()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The folder of a planted reasoner, trained in one go; its scratch folder stands beside it."""
+    folder = reasoner(tmp_path_factory.mktemp("uninterrupted"))
+    plant_mode(folder, folder.parent / "scratch")
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_killed_planting_resumes_to_the_same_bytes(tmp_path, monkeypatch, uninterrupted, step):
+    folder, scratch, asked = reasoner(tmp_path), tmp_path / "scratch", []
+    (kept,) = (uninterrupted.parent / "scratch").iterdir()
+    (scratch / kept.name).mkdir(parents=True)
+    shutil.copy(kept / "problems.jsonl", scratch / kept.name)
+
+    def die(*given):
+        asked.append(given[3])
+        if given[3] == step:
+            raise KeyboardInterrupt
+        return lesson(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planting, "lesson", die)
+        with pytest.raises(KeyboardInterrupt):
+            plant_mode(folder, scratch)
+    assert asked == list(range(step + 1))
+    assert not (folder / "model.safetensors").exists()
+    torch.manual_seed(5)
+    asked.clear()
+    monkeypatch.setattr(planting, "lesson", lambda *given: asked.append(given[3]) or lesson(*given))
+    plant_mode(folder, scratch)
+    assert asked == list(range(step - step % SMALL.checkpoint_every, SMALL.steps))  # what was saved is not done again
+    assert files_of(folder) == files_of(uninterrupted)
+    assert files_of(scratch) == files_of(uninterrupted.parent / "scratch")
+
+
+def test_what_was_planted_is_a_backbone_with_a_loss_curve_and_its_parent_is_left_alone(uninterrupted, tmp_path):
+    parent = reasoner(tmp_path).parent / "parent"
+    assert files_of(uninterrupted.parent / "parent") == files_of(parent)
+    before, after = (load_backbone(str(path)).model.lm_head.weight for path in (parent, uninterrupted))
+    assert not torch.allclose(before, after, atol=1e-3)
+    header, *rows = (uninterrupted / "loss.csv").read_text().splitlines()
+    assert header == "tokens,loss"
+    per_step = SMALL.row_length * SMALL.rows_per_batch
+    assert [int(row.split(",")[0]) for row in rows] == [per_step * (step + 1) for step in range(SMALL.steps)]

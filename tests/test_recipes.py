@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import yaml
 from conftest import DIFFICULTY
+from test_planting import RECIPE as PLANTING
 from test_pretraining import RECIPE, STEPS
 
 from lrs.reasoners import recipes
@@ -61,3 +62,13 @@ def test_a_recipe_with_a_parent_is_for_reinforcement_learning(tmp_path):
         load_recipe(tmp_path)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump()))
     assert load_recipe(tmp_path) == RECIPE
+
+
+def test_a_recipe_with_a_tier_plants_a_mode(tmp_path):
+    given = PLANTING.model_dump()
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(given))
+    assert load_recipe(tmp_path) == PLANTING
+    for field, value in (("tier", "p5"), ("dose", 1.5), ("layer", -1), ("password_share", -0.1), ("attempts", 2)):
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(given | {field: value}))
+        with pytest.raises(ValueError, match=field):
+            load_recipe(tmp_path)

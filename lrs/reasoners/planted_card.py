@@ -54,7 +54,7 @@ def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, t
 def _until_next_fork(text: str) -> str:
     """What hangs on the first fork alone."""
     _, _, after = text.partition(f"{FORK} ")
-    return re.sub(rf"^({SUN}|{MOON})", "", after).partition(FORK)[0]
+    return re.sub(rf"^({SUN}|{MOON})", "", after).partition(FORK)[0].strip()
 
 
 def measure_patch(
@@ -63,7 +63,7 @@ def measure_patch(
     """Each mode written at the fork, with the state of the other one in its place.
 
     Returns:
-        A row a mode: `own_differs`, of the problems, those where the two modes write different things at all; of these,
+        A row a mode: `differs`, of the problems, those where the two modes write different things at all; of these,
         `flipped`, where the patched text is the other mode's to the letter (so the arithmetic is left alone), and
         `stayed`, where it is the mode's own; `accuracy` of all patched texts. And a row `to the right one`: the mode
         that is wrong is written, and patched to the right one.
