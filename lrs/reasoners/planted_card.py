@@ -65,8 +65,8 @@ def measure_patch(
     Returns:
         A row a mode: `differs`, of the problems, those where the two modes write different things at all; of these,
         `flipped`, where the patched text is the other mode's to the letter (so the arithmetic is left alone), and
-        `stayed`, where it is the mode's own; `accuracy` of all patched texts. And a row `to the right one`: the mode
-        that is wrong is written, and patched to the right one.
+        `stayed`, where it is the mode's own; `accuracy` of all patched texts. And a row `wrong`, `right`: the
+        mode that is wrong is written, and patched to the right one.
     """
     written = {mode: from_the_fork(backbone, layer, problems, [mode] * len(problems), max_new_tokens) for mode in OTHER}
     states = {mode: fork_states(backbone, layer, problems, [mode] * len(problems)) for mode in OTHER}
