@@ -4,13 +4,11 @@
 as a `with` block lasts.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.engine.policy import Policy
@@ -20,7 +18,7 @@ from lrs.engine.rows import Rows
 from lrs.method.ascent import ascend, write_back
 from lrs.method.gate import ALWAYS
 from lrs.method.steering import Steering
-from lrs.models.backbones import decoder_layer
+from lrs.models.backbones import edited_layer
 
 
 class Steerer:
@@ -114,19 +112,10 @@ class Steerer:
         ]
 
 
-@contextmanager
-def hooked(model: PreTrainedModel, layer: int, steerer: Steerer) -> Iterator[None]:
+def hooked(model: PreTrainedModel, layer: int, steerer: Steerer) -> AbstractContextManager[None]:
     """Put `steerer` behind a decoder layer; the layer is as before when the block ends, also on error."""
 
-    def replace_last_token(_: nn.Module, __: Any, output: Any) -> Any:
-        if not steerer.enabled:
-            return output
-        hidden = output[0] if isinstance(output, tuple) else output
-        pushed = steerer.push(hidden[:, -1])[:, None]
-        return (pushed, *output[1:]) if isinstance(output, tuple) else pushed
+    def replace_last_token(hidden: Tensor) -> Tensor:
+        return steerer.push(hidden[:, -1])[:, None] if steerer.enabled else hidden
 
-    handle = decoder_layer(model, layer).register_forward_hook(replace_last_token)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return edited_layer(model, layer, replace_last_token)

@@ -4,17 +4,16 @@ This is the most that a push at the fork, at this layer, can do; and it says whe
 hangs on.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.models.activations import replay
-from lrs.models.backbones import Backbone, decoder_layer
+from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
 from lrs.tutor.planted import FORK
@@ -39,22 +38,17 @@ def fork_states(
     return states
 
 
-@contextmanager
-def _replacing(model: PreTrainedModel, layer: int, states: Float[Tensor, "rows d_model"] | None) -> Iterator[None]:
+def _replacing(
+    model: PreTrainedModel, layer: int, states: Float[Tensor, "rows d_model"]
+) -> AbstractContextManager[None]:
     """Behind decoder layer `layer`, the last token of what is read at once (and only there) gets these states."""
 
-    def replace(_: nn.Module, __: Any, output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
-        if states is None or hidden.shape[1] == 1:
-            return output
-        hidden = torch.cat([hidden[:, :-1], states[:, None].to(hidden)], dim=1)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+    def replace(hidden: Tensor) -> Tensor:
+        if hidden.shape[1] == 1:
+            return hidden
+        return torch.cat([hidden[:, :-1], states[:, None].to(hidden)], dim=1)
 
-    handle = decoder_layer(model, layer).register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return edited_layer(model, layer, replace)
 
 
 @torch.no_grad()
@@ -76,8 +70,7 @@ def from_the_fork(
         asked, said = problems[start : start + _BATCH], modes[start : start + _BATCH]
         ids = [at_the_fork(problem, mode, backbone) for problem, mode in zip(asked, said, strict=True)]
         batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(backbone.device)
-        put = None if states is None else states[start : start + _BATCH]
-        with _replacing(backbone.model, layer, put):
+        with nullcontext() if states is None else _replacing(backbone.model, layer, states[start : start + _BATCH]):
             written = backbone.model.generate(
                 **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
             )

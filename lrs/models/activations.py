@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.core.progress import Progress
-from lrs.models.backbones import Backbone, decoder_layer
+from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
 
@@ -40,26 +39,22 @@ def replay(
     """
     recorded: list[Tensor] = []
 
-    def record(_: nn.Module, __: Any, output: Any) -> None:
-        recorded.append(output[0] if isinstance(output, tuple) else output)
+    def record(hidden: Tensor) -> Tensor:
+        recorded.append(hidden)
         raise _Recorded
 
     order = sorted(range(len(traces)), key=lambda index: len(traces[index][0]) + len(traces[index][1]))
-    handle = decoder_layer(model, layer).register_forward_hook(record)
-    try:
-        with Progress("replay", len(traces), "traces") as progress:
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
-                try:
-                    model(**_pad_right(sequences, pad_id, model.device), use_cache=False)
-                except _Recorded:
-                    hidden = recorded.pop()
-                for row, index in enumerate(batch):
-                    yield index, hidden[row, len(traces[index][0]) : len(sequences[row])]
-                progress.advance(len(batch))
-    finally:
-        handle.remove()
+    with edited_layer(model, layer, record), Progress("replay", len(traces), "traces") as progress:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
+            try:
+                model(**_pad_right(sequences, pad_id, model.device), use_cache=False)
+            except _Recorded:
+                hidden = recorded.pop()
+            for row, index in enumerate(batch):
+                yield index, hidden[row, len(traces[index][0]) : len(sequences[row])]
+            progress.advance(len(batch))
 
 
 def _pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:

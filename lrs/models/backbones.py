@@ -1,11 +1,14 @@
 """Backbones: frozen causal language models with their tokenizers."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -100,3 +103,24 @@ def decoder_layer(model: nn.Module, layer: int) -> nn.Module:
     if not 0 <= layer < len(layers):
         raise ValueError(f"layer {layer} does not exist; legal: 0 to {len(layers) - 1}")
     return layers[layer]
+
+
+@contextmanager
+def edited_layer(model: nn.Module, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let `edit` replace the residual stream, (rows, length, d_model), behind a decoder layer; the layer is as before
+    when the block ends, also on error.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+
+    def replace(_: nn.Module, __: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return edit(output[0]), *output[1:]
+        return edit(output)
+
+    handle = decoder_layer(model, layer).register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
