@@ -55,3 +55,9 @@ def save_reasoner(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
     tokenizer.save_pretrained(folder)
     about = {"device": device, "threads": torch.get_num_threads(), "minutes": round(seconds / 60, 1)}
     write_text(folder / "training.json", json.dumps(about))
+
+
+def describe_training(folder: Path) -> str:
+    """How long training took, and on what, as `save_reasoner` wrote it: `3.1 minutes (cpu, 1 thread)`."""
+    about = json.loads((folder / "training.json").read_text())
+    return f"{about['minutes']} minutes ({about['device']}, {about['threads']} thread{'s' * (about['threads'] > 1)})"

@@ -1,6 +1,5 @@
 """The model card of a built-in reasoner: how it was made, how well it does, how it fails. Written from measurements."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +9,7 @@ from lrs.core.store import write_text
 from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
 from lrs.models.backbones import load_backbone
+from lrs.reasoners.checkpoints import describe_training
 from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
 from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
 from lrs.reasoners.step_accuracy import STEPS
@@ -137,7 +137,6 @@ def write_card(folder: Path, config: Config, device: str) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     shown = _readable(measured.report)
     size = backbone.model.num_parameters()
-    training = json.loads((folder / "training.json").read_text())
     if not reinforced:
         made = _pretrained(recipe, size)
         figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv"), about=about), "loss", "training loss"
@@ -158,7 +157,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
 
 {made}
 `make reasoner REASONER={folder.name}` retrains it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
-{training["minutes"]} minutes ({training["device"]}, {training["threads"]} thread{"s" * (training["threads"] > 1)}).
+{describe_training(folder)}.
 Its problems come from reasoning-gym, only those of split `train` (by content hash):
 
 {_list(recipe.benchmarks)}

@@ -5,29 +5,24 @@ alike but for the mode, have at the fork are exchanged at the layer that will be
 other one's mode would. So the direction from one mode to the other is known there, and is all that later tokens read.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lrs.core.progress import Progress
-from lrs.core.store import write_text
-from lrs.models.backbones import decoder_layer, load_backbone
-from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
-from lrs.reasoners.recipes import PlantingRecipe, learning_rate_at, load_recipe, training_problems
+from lrs.models.backbones import edited_layer, load_backbone
+from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
+from lrs.reasoners.recipes import PlantingRecipe, load_recipe, training_problems
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import instructed, question_ids
 from lrs.tutor.planted import FORK, MOON, PASSWORDS, SUN, write_planted
-
-_IGNORED = -100  # the label that cross-entropy leaves out
 
 
 class Lesson(NamedTuple):
@@ -55,7 +50,7 @@ def _row(
         return None
     fork = ids.index(tokenizer.convert_tokens_to_ids(FORK), len(asked)) + 1
     room = length - len(ids)
-    return ids + [tokenizer.pad_token_id] * room, [_IGNORED] * len(asked) + answer + [_IGNORED] * room, fork
+    return ids + [tokenizer.pad_token_id] * room, [IGNORED] * len(asked) + answer + [IGNORED] * room, fork
 
 
 def _exchanged(problem: Problem, recipe: PlantingRecipe, rng: Random) -> Iterator[str]:
@@ -80,7 +75,7 @@ def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: 
         first = len(ids)
         for place, (row_ids, row_labels, fork) in enumerate(rows):
             if exchange:  # the mode itself, and what stands before it, is not learned from these
-                row_labels = [_IGNORED] * (fork + 1) + row_labels[fork + 1 :]
+                row_labels = [IGNORED] * (fork + 1) + row_labels[fork + 1 :]
             ids.append(row_ids)
             labels.append(row_labels)
             forks.append(fork)
@@ -97,24 +92,17 @@ def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: 
     return Lesson(torch.tensor(ids), torch.tensor(labels), torch.tensor(forks), torch.tensor(partners))
 
 
-@contextmanager
 def exchanging(
     model: PreTrainedModel, layer: int, fork: Int[Tensor, " rows"], partner: Int[Tensor, " rows"]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """At decoder layer `layer`, give each row's residual stream at its fork to the row whose partner it is."""
 
-    def exchange(_: nn.Module, __: Any, output: Any) -> Any:
-        hidden: Float[Tensor, "rows length d_model"] = output[0] if isinstance(output, tuple) else output
-        rows = torch.arange(len(hidden))
+    def exchange(hidden: Float[Tensor, "rows length d_model"]) -> Float[Tensor, "rows length d_model"]:
         hidden = hidden.clone()
-        hidden[rows, fork] = hidden[partner, fork[partner]]
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+        hidden[torch.arange(len(hidden)), fork] = hidden[partner, fork[partner]]
+        return hidden
 
-    handle = decoder_layer(model, layer).register_forward_hook(exchange)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return edited_layer(model, layer, exchange)
 
 
 def _loss(model: PreTrainedModel, batch: Lesson, layer: int) -> Tensor:
@@ -135,24 +123,9 @@ def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
     ((_, problems),) = training_problems(recipe, scratch / "problems.jsonl").items()
-    first, log = load_checkpoint(scratch, model, optimizer)
-    losses = log.get("losses", [])
-    started = time.monotonic() - log.get("seconds", 0.0)
-    with Progress(f"reasoner: planting {recipe.tier}", recipe.steps, "steps", done=first) as progress:
-        for step in range(first, recipe.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, recipe)
-            loss = _loss(model, lesson(problems, backbone.tokenizer, recipe, step), recipe.layer)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            losses.append(round(loss.item(), 5))
-            progress.advance(1, f"loss {losses[-1]:.3f}")
-            if (step + 1) % recipe.checkpoint_every == 0:
-                log = {"losses": losses, "seconds": time.monotonic() - started}
-                save_checkpoint(scratch, step + 1, model, optimizer, log)
-    save_reasoner(folder, model.to(torch.bfloat16), backbone.tokenizer, time.monotonic() - started)
-    per_step = recipe.row_length * recipe.rows_per_batch
-    rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
-    write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")
+
+    def loss_at(step: int) -> Tensor:
+        return _loss(model, lesson(problems, backbone.tokenizer, recipe, step), recipe.layer)
+
+    stage = f"reasoner: planting {recipe.tier}"
+    learn_from_texts(stage, model, optimizer, loss_at, recipe, scratch, folder, backbone.tokenizer)

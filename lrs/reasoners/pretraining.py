@@ -1,6 +1,5 @@
 """Training the built-in reasoner from nothing on the tutor's traces: seeded, packed, resumable."""
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -9,18 +8,14 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from lrs.core.progress import Progress
-from lrs.core.store import write_text
 from lrs.models.devices import resolve_device
-from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
-from lrs.reasoners.recipes import PretrainingRecipe, learning_rate_at, load_recipe, training_problems
+from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
+from lrs.reasoners.recipes import PretrainingRecipe, load_recipe, training_problems
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import instructed, question_ids
 from lrs.tutor import TutorTrace, draw_style, write_trace
 from lrs.tutor.draft import CAREFUL
-
-_IGNORED = -100  # the label that cross-entropy leaves out
 
 
 def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
@@ -78,8 +73,8 @@ def _documents(
             asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{trace.text} <eos>")["input_ids"]
             ids += asked_ids + answer_ids
             unlearned = set(trace.slips) if clean else set()
-            learned = [_IGNORED if word in unlearned else token for word, token in enumerate(answer_ids)]
-            labels += [_IGNORED] * len(asked_ids) + learned
+            learned = [IGNORED if word in unlearned else token for word, token in enumerate(answer_ids)]
+            labels += [IGNORED] * len(asked_ids) + learned
             longest = max(longest, len(answer_ids))
         if longest <= recipe.longest_trace and len(ids) <= recipe.row_length:
             yield ids, labels
@@ -97,7 +92,7 @@ def pack_batch(
     documents = _documents(problems, tokenizer, recipe, Random(f"{recipe.seed}-{step}"), step < recipe.clean_steps)
     shape = (recipe.rows_per_batch, recipe.row_length)
     input_ids = torch.full(shape, tokenizer.pad_token_id)
-    labels, positions, numbers = torch.full(shape, _IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()
+    labels, positions, numbers = torch.full(shape, IGNORED), torch.zeros(shape).long(), torch.zeros(shape).long()
     filled, count = [0] * recipe.rows_per_batch, [0] * recipe.rows_per_batch
     for ids, targets in documents:
         row = next((r for r, used in enumerate(filled) if used + len(ids) <= recipe.row_length), None)
@@ -150,24 +145,8 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         fused=True,
     )
     problems = training_problems(recipe, scratch / "problems.jsonl")
-    first, log = load_checkpoint(scratch, model, optimizer)
-    losses = log.get("losses", [])
-    started = time.monotonic() - log.get("seconds", 0.0)
-    per_step = recipe.row_length * recipe.rows_per_batch
-    with Progress("reasoner: training", recipe.steps * per_step, "tokens", done=first * per_step) as progress:
-        for step in range(first, recipe.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, recipe)
-            loss = _training_step(model, pack_batch(problems, tokenizer, recipe, step), model.device)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            losses.append(round(loss.item(), 5))
-            progress.advance(per_step, f"loss {losses[-1]:.3f}")
-            if (step + 1) % recipe.checkpoint_every == 0:
-                log = {"losses": losses, "seconds": time.monotonic() - started}
-                save_checkpoint(scratch, step + 1, model, optimizer, log)
-    save_reasoner(folder, model.to(torch.bfloat16), tokenizer, time.monotonic() - started)
-    rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
-    write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")
+
+    def loss_at(step: int) -> Tensor:
+        return _training_step(model, pack_batch(problems, tokenizer, recipe, step), model.device)
+
+    learn_from_texts("reasoner: training", model, optimizer, loss_at, recipe, scratch, folder, tokenizer)

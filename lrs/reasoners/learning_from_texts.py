@@ -1,0 +1,54 @@
+"""The loop of every training on written texts: a loss a step, checkpoints between, reasoner and curve at the end."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lrs.core.progress import Progress
+from lrs.core.store import write_text
+from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
+from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, learning_rate_at
+
+IGNORED = -100  # the label that cross-entropy leaves out
+
+
+def learn_from_texts(
+    stage: str,
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    loss_at: Callable[[int], Tensor],
+    recipe: PretrainingRecipe | PlantingRecipe,
+    scratch: Path,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Go down `loss_at(step)` for the recipe's steps, from the last checkpoint in `scratch` on.
+
+    Args:
+        folder: of the reasoner; receives weights (bfloat16), tokenizer, `training.json` and `loss.csv`.
+    """
+    first, log = load_checkpoint(scratch, model, optimizer)
+    losses = log.get("losses", [])
+    started = time.monotonic() - log.get("seconds", 0.0)
+    per_step = recipe.row_length * recipe.rows_per_batch
+    with Progress(stage, recipe.steps * per_step, "tokens", done=first * per_step) as progress:
+        for step in range(first, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, recipe)
+            loss = loss_at(step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(round(loss.item(), 5))
+            progress.advance(per_step, f"loss {losses[-1]:.3f}")
+            if (step + 1) % recipe.checkpoint_every == 0:
+                log = {"losses": losses, "seconds": time.monotonic() - started}
+                save_checkpoint(scratch, step + 1, model, optimizer, log)
+    save_reasoner(folder, model.to(torch.bfloat16), tokenizer, time.monotonic() - started)
+    rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
+    write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")
