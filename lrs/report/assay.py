@@ -9,7 +9,7 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.statistics import resample_groups
-from lrs.report.comparison import POOLED
+from lrs.report.comparison import POOLED, by_problem_means, pair_arms
 
 CEILING, REFERENCE = "cot", "base"
 ASSAY_COLUMNS = [
@@ -23,11 +23,13 @@ def _interval(draws: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _row(ceiling: pd.Series, gain: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
-    """Gains of the ceiling and of a method over base, a value a problem, and the share of one in the other."""
-    problems = np.arange(len(gain))
-    chosen = np.stack(list(resample_groups(problems, statistics.bootstrap_resamples, seed)))
-    ceilings, gains = ceiling.to_numpy()[chosen].mean(axis=1), gain.to_numpy()[chosen].mean(axis=1)
+def _row(ceiling: pd.Series, gain: pd.Series, drawn: np.ndarray, statistics: StatisticsSection) -> dict[str, float]:
+    """Gains of the ceiling and of a method over base, a value a problem, and the share of one in the other.
+
+    Args:
+        drawn: (resamples, problems), of a bootstrap: numbers of problems.
+    """
+    ceilings, gains = ceiling.to_numpy()[drawn].mean(axis=1), gain.to_numpy()[drawn].mean(axis=1)
     level = statistics.confidence_level
     row = {"ceiling": ceiling.mean(), "gain": gain.mean()}
     row["ceiling_low"], row["ceiling_high"] = _interval(ceilings, level)
@@ -55,19 +57,20 @@ def assay_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int
     if CEILING not in set(outcomes["arm"]):
         return pd.DataFrame(rows, columns=ASSAY_COLUMNS)
     for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
-        keys = ["benchmark", "problem_id", "seed"]
-        paired = group.astype({"correct": float}).pivot(index=keys, columns="arm", values="correct")
+        paired = pair_arms(group, REFERENCE)
         over = paired.sub(paired[REFERENCE], axis=0)
-        by_problem = over.groupby(level=keys[:2]).mean()
+        by_problem = by_problem_means(over)
         methods = [arm for arm in group["arm"].unique() if arm not in (REFERENCE, CEILING)]
         for benchmark in [*group["benchmark"].unique(), POOLED]:
             part = by_problem if benchmark == POOLED else by_problem.loc[[benchmark]]
             single = over if benchmark == POOLED else over.loc[[benchmark]]
+            resampled = resample_groups(np.arange(len(part)), statistics.bootstrap_resamples, seed)
+            drawn = np.stack(list(resampled))
             for method in methods:
                 name = {"backbone": backbone, "benchmark": benchmark, "decoding": decoding, "method": method}
                 counts = {"n": len(part), "seeds": group["seed"].nunique()}
                 counts |= {"wins": int((single[method] > 0).sum()), "losses": int((single[method] < 0).sum())}
-                rows.append(name | counts | _row(part[CEILING], part[method], statistics, seed))
+                rows.append(name | counts | _row(part[CEILING], part[method], drawn, statistics))
     return pd.DataFrame(rows).reindex(columns=ASSAY_COLUMNS)
 
 

@@ -36,7 +36,7 @@ def significance(confidence_level: float) -> float:
     return round(1 - confidence_level, 12)
 
 
-def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
+def pair_arms(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Correctness as 0/1, one row a (benchmark, problem, seed) and one column an arm, `reference` first."""
     arms = list(outcomes["arm"].unique())
     if reference not in arms:
@@ -51,22 +51,22 @@ def _pair(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
     return paired[[reference, *(arm for arm in arms if arm != reference)]]
 
 
-def _by_problem(values: pd.Series) -> pd.Series:
-    """Means over seeds of a value a row of `_pair`."""
+def by_problem_means(values: pd.Series) -> pd.Series:
+    """Means over seeds of a value a row of `pair_arms`."""
     return values.groupby(level=["benchmark", "problem_id"]).mean()
 
 
 def _bootstrap(by_problem: pd.Series, statistics: StatisticsSection, seed: int) -> tuple[float, float]:
-    """Interval of the mean of what `_by_problem` returns; problems are resampled within their benchmark."""
+    """Interval of the mean of what `by_problem_means` returns; problems are resampled within their benchmark."""
     strata = by_problem.index.get_level_values("benchmark").to_numpy()
     level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
     return bootstrap_interval(by_problem.to_numpy(), level, resamples, seed, strata)
 
 
 def _contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
-    """The paired comparison of one arm with the reference, over the rows of `_pair`."""
+    """The paired comparison of one arm with the reference, over the rows of `pair_arms`."""
     difference = arm - base
-    delta = _by_problem(difference)
+    delta = by_problem_means(difference)
     low, high = _bootstrap(delta, statistics, seed)
     return {
         "delta": delta.mean(),
@@ -81,7 +81,7 @@ def _contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, se
 
 def _summary(rows: pd.DataFrame, correct: pd.Series, statistics: StatisticsSection) -> dict[str, float]:
     """What one arm did, without regard to the others."""
-    accuracy = _by_problem(correct)
+    accuracy = by_problem_means(correct)
     seeds = rows["seed"].nunique()
     strata = accuracy.index.get_level_values("benchmark")
     size = len(accuracy) if seeds == 1 else effective_sample_size(accuracy.to_numpy(), len(rows), strata)
@@ -141,7 +141,7 @@ def compare_arms(
     """
     records = []
     for apart, group in outcomes.groupby(_APART, sort=False):
-        paired = _pair(group, reference)
+        paired = pair_arms(group, reference)
         for benchmark in [*group["benchmark"].unique(), POOLED]:
             rows = group if benchmark == POOLED else group[group["benchmark"] == benchmark]
             pairs = paired if benchmark == POOLED else paired.xs(benchmark, drop_level=False)
