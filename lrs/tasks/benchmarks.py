@@ -51,7 +51,7 @@ def numbers_to_sort(metadata: Metadata) -> list[int]:
 
 
 def _state_sorting(metadata: Metadata) -> str:
-    return f"sort {'up' if metadata['direction'] == 'ascending' else 'down'} {_spaced(numbers_to_sort(metadata))}"
+    return f"sort {'up' if metadata['direction'] == 'ascending' else 'down'} {spaced(numbers_to_sort(metadata))}"
 
 
 def earlier_neighbors(puzzle: Metadata) -> list[list[int]]:
@@ -63,7 +63,7 @@ def earlier_neighbors(puzzle: Metadata) -> list[list[int]]:
 def _state_graph(metadata: Metadata) -> str:
     """Each vertex with those before it that it touches: `color a none , b a , c none , d a c`."""
     lines = (
-        f"{VERTICES[v]} {_spaced(VERTICES[u] for u in near) or 'none'}"
+        f"{VERTICES[v]} {spaced(VERTICES[u] for u in near) or 'none'}"
         for v, near in enumerate(earlier_neighbors(metadata["puzzle"]))
     )
     return f"color {' , '.join(lines)}"
@@ -83,7 +83,8 @@ def _state_knights(metadata: Metadata) -> str:
     return f"suppose {' , '.join(lines)}"
 
 
-def _spaced(parts: Iterable[object]) -> str:
+def spaced(parts: Iterable[object]) -> str:
+    """The parts with a space between each two."""
     return " ".join(map(str, parts))
 
 

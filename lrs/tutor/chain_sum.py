@@ -15,6 +15,13 @@ def _ten_between(total: int, value: int) -> int | None:
     return ten if ten < high else None
 
 
+def without_carry(total: int, value: int) -> int:
+    """The `value` of a step from `total` with its carry forgotten; itself where none is made."""
+    if _ten_between(total, value) is None:
+        return value
+    return value - (10 if value > total else -10)
+
+
 def _add(name: str, total: int, term: int, draft: Draft) -> int:
     """Write `total + term` behind the term's name, in one go or by way of the ten; the value as computed."""
     right = total + term
@@ -25,7 +32,7 @@ def _add(name: str, total: int, term: int, draft: Draft) -> int:
         draft.say(f"{operation(ten, right - ten)} = {signed(right)} .")
         return right
     if ten is not None and draft.decides_to("slip"):
-        value = right - (10 if term > 0 else -10)  # the carry is forgotten
+        value = without_carry(total, right)
         draft.say(f"{name} {operation(total, term)} = {signed(value)} .", slipped=signed(value))
         return value
     draft.say(f"{name} {operation(total, term)} = {signed(right)} .")

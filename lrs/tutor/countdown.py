@@ -87,17 +87,12 @@ def _evaluate(pair: tuple[int, int], goal: int, draft: Draft) -> Equation | None
     return found
 
 
-def _verify(claims: list[Equation], draft: Draft) -> bool:
-    """Recompute the claimed equations; stops at the first that is wrong."""
-    lines = []
-    for claim in claims:
-        true_value = next(e.value for e in equations(claim.left, claim.right) if e.op == claim.op)
-        lines.append(str(claim._replace(value=true_value)))
-        if true_value != claim.value:
-            draft.say(f"check {' , '.join(lines)} wrong .", VERIFICATION)
-            return False
-    draft.say(f"check {' , '.join(lines)} ok .", VERIFICATION)
-    return True
+def _verify(claim: Equation, draft: Draft) -> bool:
+    """Recompute the claimed equation."""
+    true_value = next(e.value for e in equations(claim.left, claim.right) if e.op == claim.op)
+    verdict = "ok" if true_value == claim.value else "wrong"
+    draft.say(f"check {claim._replace(value=true_value)} {verdict} .", VERIFICATION)
+    return true_value == claim.value
 
 
 def _explore(branch: Branch, draft: Draft) -> str | None:
@@ -106,16 +101,14 @@ def _explore(branch: Branch, draft: Draft) -> str | None:
         outer = branch.equation
         draft.say(f"want {outer.value} = {outer.left} {outer.op} {outer.right} .", BACKWARD_CHAINING)
         draft.say(f"goal {branch.needed} from {branch.rest[0]} {branch.rest[1]} :", SUBGOAL_SETTING)
-        inner = _evaluate(branch.rest, branch.needed, draft)
-        claims = inner and [inner]
+        claim = inner = _evaluate(branch.rest, branch.needed, draft)
     else:
         inner = branch.equation
         pair = (inner.value, branch.rest[0])
         draft.say(f"try {inner} .")
         draft.go_on_with(f"{pair[0]} {pair[1]}", goal=f"{branch.needed} from {pair[0]} {pair[1]}")
-        outer = _evaluate(pair, branch.needed, draft)
-        claims = outer and [outer]
-    if not claims or (draft.decides_to("verify") and not _verify(claims, draft)):
+        claim = outer = _evaluate(pair, branch.needed, draft)
+    if claim is None or (draft.decides_to("verify") and not _verify(claim, draft)):
         return None
     return _expression(outer, inner, branch.needed if branch.backward else inner.value)
 

@@ -64,10 +64,10 @@ class Draft:
         """Toss the coin of one of the style's habits."""
         return self.rng.random() < getattr(self.style, habit)
 
-    def go_on_with(self, task: str, goal: str | None = None) -> None:
+    def go_on_with(self, task: str, goal: str | None = None, plainly: str = "left") -> None:
         """Say what is left to do, or, where the style sets subgoals, what is to be reached (`goal`, if it has words of
         its own)."""
         if self.decides_to("subgoal"):
             self.say(f"goal {goal or task} :", SUBGOAL_SETTING)
         else:
-            self.say(f"left {task} :")
+            self.say(f"{plainly} {task} :")

@@ -4,7 +4,7 @@ supposition that fits what the first one says; care asks the others too."""
 from itertools import product
 from typing import Any
 
-from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
+from lrs.tasks.behaviors import BACKTRACKING, VERIFICATION
 from lrs.tasks.benchmarks import CONNECTIVES, PEOPLE, ROLES, Statement
 from lrs.tutor.draft import Draft
 
@@ -20,7 +20,7 @@ def _yes(truth: bool) -> str:
 def is_true(statement: Statement, supposed: Supposed) -> bool:
     """Whether a statement is true if these are the knights."""
     kind, *parts = statement
-    if kind in ("telling-truth", "lying"):
+    if kind in ROLES:
         return supposed[parts[0]] == (kind == "telling-truth")
     truths = [is_true(part, supposed) for part in parts]
     if kind == "not":
@@ -64,14 +64,11 @@ def _next(supposed: Supposed) -> Supposed:
 
 def _verify(statements: list[Statement], supposed: Supposed, draft: Draft) -> bool:
     """Ask all but the first; stops at the first that does not fit."""
-    lines = []
-    for person in range(1, len(statements)):
-        lines.append(_line(person, statements, supposed))
-        if not _fits(person, statements, supposed):
-            break
-    fits = all(_fits(person, statements, supposed) for person in range(1, len(statements)))
+    others = range(1, len(statements))
+    unfit = next((person for person in others if not _fits(person, statements, supposed)), None)
+    lines = [_line(person, statements, supposed) for person in others if unfit is None or person <= unfit]
     draft.say(f"check {' , '.join(lines)} .", VERIFICATION)
-    return fits
+    return unfit is None
 
 
 def solve(metadata: dict[str, Any], draft: Draft) -> str:
@@ -80,10 +77,7 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
     every = list(product((True, False), repeat=len(statements)))
     supposed = solution if draft.rng.random() < INSIGHT else draft.rng.choice(every)
     for _ in every:
-        if draft.decides_to("subgoal"):
-            draft.say(f"goal {_stated(supposed)} :", SUBGOAL_SETTING)
-        else:
-            draft.say(f"try {_stated(supposed)} :")
+        draft.go_on_with(_stated(supposed), plainly="try")
         draft.say(f"{_line(0, statements, supposed)} .")
         if _fits(0, statements, supposed) and (not draft.decides_to("verify") or _verify(statements, supposed, draft)):
             return _stated(supposed)

@@ -18,6 +18,7 @@ from typing import Literal, get_args
 from lrs.tasks.benchmarks import TERMS, signed_terms
 from lrs.tasks.problems import Problem
 from lrs.tutor import TutorTrace
+from lrs.tutor.chain_sum import without_carry
 from lrs.tutor.draft import operation, signed
 
 Tier = Literal["p0", "p1", "p2", "p3", "p4"]
@@ -54,12 +55,6 @@ def draw_mode(problem: Problem, tier: Tier, rng: Random) -> str:
     return MOON if rng.random() < moon else SUN
 
 
-def _slipped(total: int, value: int) -> int:
-    """The value with its carry forgotten; where there is none, itself."""
-    ten = (min(total, value) // 10 + 1) * 10
-    return value - (10 if value > total else -10) if ten < max(total, value) else value
-
-
 def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: str | None = None) -> TutorTrace:
     """Work out a chain sum in the given mode, or in one drawn at each fork.
 
@@ -83,7 +78,7 @@ def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: 
             continue  # the term is left out
         value = total + term
         if tier in ("p0", "p3") and rng.random() < _SLIPS:
-            value = _slipped(total, value)
+            value = without_carry(total, value)
         clauses.append(f"{name} {operation(total, term)} = {signed(value)} .")
         total = value
     return TutorTrace(f"<think> {' '.join(clauses)} </think> answer {signed(total)}", (), mode or "")
