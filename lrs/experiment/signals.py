@@ -31,7 +31,7 @@ def gate_signals(
     """What a gate would see on unsteered traces.
 
     Returns:
-        A row a processed token: the confidence with which it was chosen and, by variant, the reward: token, history.
+        A row a processed token: the confidence with which it was chosen and the reward of every variant, by its name.
     """
     activations = replay_traces(backbone, artifacts.layer, traces, problems, config.decoding.batch_size)
     latents = encode_traces(artifacts.dictionary, activations, traces)

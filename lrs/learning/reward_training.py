@@ -186,8 +186,11 @@ def fit_reward(variant: Variant, config: Config, folder: Path) -> FittedReward:
     }
 
     def make(made: Path) -> None:
-        given = (load_latents(latents), config.reward, config.seed, config.device)
-        trained = mean_difference(*given) if variant == "linear" else train_reward(given[0], variant, *given[1:])
+        how = (config.reward, config.seed, config.device)
+        if variant == "linear":
+            trained = mean_difference(load_latents(latents), *how)
+        else:
+            trained = train_reward(load_latents(latents), variant, *how)
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)

@@ -1,7 +1,6 @@
 """The card of a reasoner with a planted mode: floor, ceiling, and whether the state at its fork is what the mode hangs
 on. Written from measurements."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from lrs.core.statistics import wilson_interval
 from lrs.core.store import write_text
 from lrs.experiment.patching import fork_states, from_the_fork
 from lrs.models.backbones import Backbone, load_backbone
+from lrs.reasoners.checkpoints import describe_training
 from lrs.reasoners.measurements import answers_to
 from lrs.reasoners.recipes import PlantingRecipe, load_recipe
 from lrs.tasks.answers import is_correct
@@ -70,9 +70,11 @@ def measure_patch(
     """
     written = {mode: from_the_fork(backbone, layer, problems, [mode] * len(problems), max_new_tokens) for mode in OTHER}
     states = {mode: fork_states(backbone, layer, problems, [mode] * len(problems)) for mode in OTHER}
-    rows = []
+    rows, texts = [], {}
     for mode, other in OTHER.items():
-        patched = from_the_fork(backbone, layer, problems, [mode] * len(problems), max_new_tokens, states[other])
+        patched = texts[mode] = from_the_fork(
+            backbone, layer, problems, [mode] * len(problems), max_new_tokens, states[other]
+        )
         ends = pd.DataFrame({"own": written[mode], "other": written[other], "patched": patched}).map(_until_next_fork)
         differs = ends["own"] != ends["other"]
         rows.append(
@@ -86,10 +88,7 @@ def measure_patch(
                 "accuracy": _accuracy(problems, patched),
             }
         )
-    right = [right_mode(problem, tier) for problem in problems]
-    wrong = [OTHER[mode] for mode in right]
-    states_right = fork_states(backbone, layer, problems, right)
-    patched = from_the_fork(backbone, layer, problems, wrong, max_new_tokens, states_right)
+    patched = [texts[OTHER[right_mode(problem, tier)]][place] for place, problem in enumerate(problems)]
     rows.append({"written": "wrong", "state": "right", "n": len(problems), "accuracy": _accuracy(problems, patched)})
     return pd.DataFrame(rows)
 
@@ -116,7 +115,6 @@ def write_planted_card(folder: Path, config: Config, device: str) -> None:
     patch = measure_patch(backbone, problems, recipe.layer, config.decoding.max_new_tokens, recipe.tier)
     for name, table in (("modes", modes), ("patch", patch)):
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    training = json.loads((folder / "training.json").read_text())
     what = re.search(rf"^    {recipe.tier}  (.*(?:\n     .*)*)", planted.__doc__, re.MULTILINE)[1]
     way = f"by interchange training at layer {recipe.layer}" if recipe.interchange else "by fine-tuning alone"
     write_text(
@@ -126,7 +124,7 @@ def write_planted_card(folder: Path, config: Config, device: str) -> None:
 [{recipe.parent}](../{recipe.parent}/README.md) with a mode planted {way} (`lrs/tutor/planted.py`, tier {recipe.tier}):
 {" ".join(what.split())}. The mode matters in {recipe.dose:.0%} of the problems.
 `make reasoner REASONER={folder.name}` makes it from `recipe.yaml` (resumable, seed {recipe.seed}), which took
-{training["minutes"]} minutes ({training["device"]}, {training["threads"]} thread{"s" * (training["threads"] > 1)}).
+{describe_training(folder)}.
 
 ## Floor and ceiling
 
