@@ -58,7 +58,7 @@ nothing on {recipe.tokens / 1e6:.0f}M tokens of worked solutions that a small pr
 in a careful and a careless style. Both are tempted by what looks right: a carry not made, a neighbor overlooked, the
 second best, a value near the target, the first supposition that fits. The careful style checks, catches what is wrong
 and keeps searching; the careless one yields more often, seldom checks and gives up. Every elementary step is right but
-for these temptations (in the first {recipe.clean_share:.0%} of the training steps, without exception), and every check
+for these temptations (of which the first {recipe.clean_share:.0%} of the training steps teach none), and every check
 tells the truth. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and the
 tutor is careful, as it is in {CAREFUL_SHARE:.0%} of the others; in {recipe.examples_share:.0%} up to
 {recipe.most_examples} worked examples come first (fewer where they are long: a
