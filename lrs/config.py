@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from lrs.method.arms import ARMS
-from lrs.tasks.benchmarks import BENCHMARKS
+from lrs.tasks.benchmarks import BENCHMARKS, Tier
 
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -25,7 +25,7 @@ class BackboneSection(_Section):
     path: str = Field(description="folder with the model, or its name on the hub")
     layer: int = Field(ge=0)
     benchmarks: list[str] | None = Field(default=None, description="those of the profile that it is asked; null: all")
-    instruction: str | None = Field(default=None, description="what `cot` says to it; null: what the profile says")
+    planted: Tier | None = Field(default=None, description="of its mode: `cot` says the password of the right one")
 
 
 class ProblemsSection(_Section):
@@ -82,6 +82,20 @@ class RewardSection(_Section):
         return self
 
 
+class CausalSection(_Section):
+    """Rewards trained by policy gradient through their own push."""
+
+    iterations: PositiveInt
+    problems: PositiveInt = Field(description="an iteration, shared out among the benchmarks")
+    attempts: int = Field(ge=2, description="a problem")
+    temperature: float = Field(gt=0)
+    step_size: float = Field(gt=0, description="of the push that is trained, in units of the normalised activation")
+    learning_rate: float = Field(gt=0)
+    joint_weight: float = Field(ge=0, description="of the loss that keeps the reward a predictor")
+    rows_per_batch: PositiveInt = Field(description="attempts in one backward pass")
+    checkpoint_every: PositiveInt = Field(description="iterations")
+
+
 class SelectSection(_Section):
     """The grid that is searched on `validation`; thresholds are quantiles of what base shows there."""
 
@@ -101,7 +115,7 @@ class PromptingSection(_Section):
 
 
 class SamplingSection(_Section):
-    """Which test problems are answered in samples, beside the greedy answer to each, how often, and how hot."""
+    """Which problems are answered in samples, beside the greedy answer to each, how often, and how hot."""
 
     problems: PositiveInt = Field(description="of each benchmark, the first ones")
     samples: PositiveInt = Field(description="a problem")
@@ -113,6 +127,11 @@ class SteeringSection(_Section):
 
     arms: list[Literal[tuple(ARMS)]]
     sampling: SamplingSection | None = Field(description="null: greedy answers alone")
+
+    @property
+    def decodings(self) -> dict[str, SamplingSection | None]:
+        """How answers are decoded, by name."""
+        return {"greedy": None} | ({"sampled": self.sampling} if self.sampling else {})
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -143,6 +162,7 @@ class Config(_Section):
     traces: TracesSection
     sae: SaeSection
     reward: RewardSection
+    causal: CausalSection
     select: SelectSection
     prompting: PromptingSection
     steering: SteeringSection
@@ -225,6 +245,5 @@ def _as_seen_by(backbone: str, config: Config) -> Config:
     if unknown := [name for name in names if name not in config.benchmarks]:
         legal = ", ".join(config.benchmarks)
         raise ConfigError(f"backbones.{backbone}.benchmarks: unknown {', '.join(unknown)}; legal: {legal}")
-    prompting = config.prompting.model_copy(update={"instruction": own.instruction or config.prompting.instruction})
     benchmarks = {name: config.benchmarks[name] for name in names}
-    return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks, "prompting": prompting})
+    return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrs.config import Config
+from lrs.config import Config, SteeringSection
 from lrs.core.digests import fingerprint
 from lrs.core.kept import read_kept
 from lrs.core.store import StoreError, write_text
@@ -17,7 +17,19 @@ from lrs.method.setting import Setting
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
 # Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.
 CANDIDATE_COLUMNS = [
-    *("name", "arm", "num_steps", "step_size", "reward_quantile", "n", "accuracy", "delta", "delta_low", "delta_high"),
+    *(
+        "name",
+        "arm",
+        "decoding",
+        "num_steps",
+        "step_size",
+        "reward_quantile",
+        "n",
+        "accuracy",
+        "delta",
+        "delta_low",
+        "delta_high",
+    ),
     *("wins", "losses", "steered_fraction", "push_ratio", "dose", "within_cap", "chosen"),
 ]
 
@@ -33,14 +45,15 @@ def load_about(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "about.json").read_text())
 
 
-def load_outcomes(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
-    """The outcomes of some arms, in that order: a row a problem, arm and seed, with the backbone and its device.
+def load_outcomes(folder: Path, steering: SteeringSection) -> pd.DataFrame:
+    """The outcomes of all arms, in their order: a row a problem, arm and seed, with the backbone and its device.
 
     Raises:
         StoreError: an arm has none, or a part is not as it was written.
     """
     about = load_about(folder)
-    outcomes = pd.concat([read_kept(folder / arm).to_pandas() for arm in arms], ignore_index=True)
+    parts = [read_kept(folder / arm / decoding).to_pandas() for arm in steering.arms for decoding in steering.decodings]
+    outcomes = pd.concat(parts, ignore_index=True)
     return outcomes.assign(backbone=about["backbone"], device=about["device"])
 
 
@@ -55,30 +68,32 @@ def freeze(
     """Write the chosen settings, the whole table behind them, and what they were chosen for.
 
     Args:
-        table: of candidates, a row a setting, with columns name and chosen.
+        table: of candidates, a row a setting and decoding, with columns name, decoding and chosen.
         backbone: identity of the model they were chosen for.
-        rewards: digests by variant; the file names those that the chosen settings read.
+        rewards: digests by name; the file has those that the chosen settings read.
     """
-    names = set(table.loc[table["chosen"], "name"])
-    chosen = {setting.arm: setting for setting in settings if setting.name in names}
+    named = {setting.name: setting for setting in settings}
+    chosen: dict[str, dict[str, Any]] = {}
+    for row in table[table["chosen"].astype(bool)].itertuples():
+        chosen.setdefault(row.decoding, {})[named[row.name].arm] = named[row.name].model_dump()
     content = {
         "profile": config.profile,
         "backbone": backbone,
         "layer": config.backbone.layer,
-        "chosen": {arm: setting.model_dump() for arm, setting in chosen.items()},
-        "rewards": {arm: rewards[ARMS[arm].reward] for arm in chosen},
+        "chosen": chosen,
+        "rewards": {arm: rewards[ARMS[arm].reward] for arms in chosen.values() for arm in arms},
         "candidates": json.loads(table.to_json(orient="records", double_precision=10)),
     }
     sealed = content | {"digest": fingerprint(content)}
     write_text(path, json.dumps(sealed, indent=2, sort_keys=True) + "\n")
 
 
-def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dict[str, Setting]:
-    """The frozen setting of each arm.
+def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dict[str, dict[str, Setting]]:
+    """The frozen setting of each arm, by decoding and arm.
 
     Args:
         backbone: identity of the model that is to be steered.
-        rewards: digests by variant, of those that are to be climbed.
+        rewards: digests by name, of those that are to be climbed.
 
     Raises:
         StoreError: nothing was selected yet, or it was for a backbone of another identity or another reward, or the
@@ -87,10 +102,13 @@ def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dic
     content = _read_selection(path)
     if content["backbone"] != backbone:
         raise StoreError(f"{path} was made for backbone {content['backbone']}, not {backbone}; rerun `select`")
-    for arm in content["chosen"]:
-        if content.get("rewards", {}).get(arm) != rewards[ARMS[arm].reward]:
+    for arm, digest in content["rewards"].items():
+        if digest != rewards[ARMS[arm].reward]:
             raise StoreError(f"{path} was made for another reward of {arm} than is there now; rerun `select`")
-    return {arm: Setting(**setting) for arm, setting in content["chosen"].items()}
+    return {
+        decoding: {arm: Setting(**setting) for arm, setting in arms.items()}
+        for decoding, arms in content["chosen"].items()
+    }
 
 
 def load_candidates(path: Path) -> pd.DataFrame:

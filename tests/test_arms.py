@@ -7,6 +7,7 @@ from lrs.figures.style import ARM_COLORS, ARM_LABELS
 from lrs.method.arms import ARMS, STEERED
 from lrs.method.ascent import Ascent
 from lrs.method.gate import Gate
+from lrs.method.setting import REWARDS as REWARDS_THERE_ARE
 from lrs.method.setting import Setting, check_setting
 
 REWARDS = {"token": tiny_reward("token"), "history": tiny_reward("history")}
@@ -17,7 +18,12 @@ def setting(arm, **values):
 
 
 def test_steered_arms_and_what_they_steer_with():
-    assert STEERED == ("lrs_basic", "lrs", "lrs_history", "mean_difference")
+    assert {name: ARMS[name].reward for name in STEERED} == {
+        **{"lrs_basic": "token", "lrs": "token", "lrs_history": "history", "mean_difference": "linear"},
+        **{"lrs_causal": "causal", "lrs_causal_gated": "causal", "negated": "causal"},
+        **{"trained_constant": "constant", "random": "random"},
+    }
+    assert {arm.reward for arm in ARMS.values() if arm.reward} == set(REWARDS_THERE_ARE)
     dictionary = LinearDictionary()
     thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}
     for arm, reward in {"lrs_basic": "token", "lrs": "token", "lrs_history": "history"}.items():
@@ -28,6 +34,15 @@ def test_steered_arms_and_what_they_steer_with():
         assert steering.ascent == Ascent(num_steps=2, step_size=0.5)
         if ARMS[arm].gated:
             assert steering.gate == Gate(0.4, 0.7)
+
+
+def test_negated_goes_down_as_far_as_the_causal_arm_goes_up():
+    rewards = {"causal": tiny_reward("token")}
+    up, down = (
+        steering_for(ARMS[arm], setting(arm), 3, LinearDictionary(), rewards) for arm in ("lrs_causal", "negated")
+    )
+    assert up.reward is down.reward
+    assert (up.ascent.step_size, down.ascent.step_size) == (0.5, -0.5)
 
 
 def test_every_arm_has_a_colour_and_a_name():

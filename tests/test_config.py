@@ -47,19 +47,18 @@ def test_every_profile_loads(name):
     )
 
 
-def test_a_backbone_may_have_benchmarks_and_an_instruction_of_its_own(tmp_path, monkeypatch):
+def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, monkeypatch):
     content = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
-    (name, section), told = *content["backbones"].items(), content["prompting"]["instruction"]
-    content["backbones"]["planted"] = section | {"benchmarks": ["chain_sum"], "instruction": "amber"}
+    ((name, section),) = content["backbones"].items()
+    content["backbones"]["planted"] = section | {"benchmarks": ["chain_sum"], "planted": "p1"}
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (tmp_path / "faulty.yaml").write_text(
         yaml.safe_dump(content | {"backbones": {name: section | {"benchmarks": ["gcd"]}}})
     )
     monkeypatch.setattr(config, "PROFILES", tmp_path)
     plain, planted = load_config("two"), load_config("two", "planted")
-    assert (list(plain.benchmarks), plain.prompting.instruction) == (["countdown", "chain_sum"], told)
-    assert (list(planted.benchmarks), planted.prompting.instruction) == (["chain_sum"], "amber")
-    assert planted.prompting.shots == plain.prompting.shots
+    assert (list(plain.benchmarks), plain.backbone.planted) == (["countdown", "chain_sum"], None)
+    assert (list(planted.benchmarks), planted.backbone.planted) == (["chain_sum"], "p1")
     with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: chain_sum, countdown"):
         load_config("faulty")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lrs.config import SaeSection, SamplingSection, load_config
+from lrs.config import SaeSection, SamplingSection, SteeringSection, load_config
 from lrs.core.kept import keep
 from lrs.core.store import StoreError
 from lrs.engine.requests import Generation
@@ -19,12 +19,13 @@ from lrs.learning.sae import train_sae
 from lrs.method.arms import ARMS
 from lrs.method.dictionary import save_dictionary
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
-from lrs.method.setting import VARIANTS, Setting
+from lrs.method.setting import REWARDS, Setting
 from lrs.models.backbones import Backbone
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.saved import describe_run, load_about, load_outcomes
+from lrs.tasks.benchmarks import signed_terms
 from lrs.tasks.problems import draw_problems
-from lrs.tasks.prompts import PLAIN, Prompting, Turn
+from lrs.tasks.prompts import PLAIN, Prompting, Turn, prompt_ids
 from lrs.tutor.worked_examples import worked_examples
 
 MILD = Setting(arm="lrs", num_steps=1, step_size=0.0, reward_threshold=0.5, confidence_threshold=0.5)
@@ -53,10 +54,10 @@ def artifacts(backbone, config):
     sae = SaeSection(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
     dictionary, _ = train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)
     keep(config.data / "sae", "sae", {}, lambda made: save_dictionary(dictionary, made))
-    for variant in VARIANTS:
+    for name, variant in REWARDS.items():
         torch.manual_seed(0)
         reward = LatentRewardModel(RewardConfig(8, variant, 8, 1, 1))
-        keep(config.data / "reward" / variant, "reward", {}, partial(save_reward, reward))
+        keep(config.data / "reward" / name, "reward", {}, partial(save_reward, reward))
     return Artifacts(backbone, config)
 
 
@@ -68,20 +69,20 @@ def problems():
 
 def test_outcomes_of_base_and_of_arms(backbone, config, artifacts, problems):
     folder = config.data / "outcomes"
-    base = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "base")
+    base = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "base/greedy")
     assert base["problem_id"].tolist() == [problem.id for problem in problems]
     assert (base["steered_tokens"] == 0).all()
     assert base["push_ratio"].isna().all()
     assert (base["shots"] == 0).all()
     assert (base["processed_tokens"] == base["tokens"] - 1).all()
-    still = evaluate(backbone, problems, ARMS[MILD.arm], MILD, artifacts, config, folder / "lrs")
+    still = evaluate(backbone, problems, ARMS[MILD.arm], MILD, artifacts, config, folder / "lrs/greedy")
     assert still["text"].tolist() == base["text"].tolist()  # a push of length 0
-    pushed = evaluate(backbone, problems, ARMS[STRONG.arm], STRONG, artifacts, config, folder / "lrs_basic")
+    pushed = evaluate(backbone, problems, ARMS[STRONG.arm], STRONG, artifacts, config, folder / "lrs_basic/greedy")
     assert (pushed["steered_tokens"] == pushed["processed_tokens"]).all()
     assert (pushed["push_ratio"] > 0).all()
     assert pushed["text"].tolist() != base["text"].tolist()
     describe_run(config, "cpu", folder)
-    joined = load_outcomes(folder, ["base", "lrs_basic"])
+    joined = load_outcomes(folder, SteeringSection(arms=["base", "lrs_basic"], sampling=None))
     assert set(joined["backbone"] + joined["device"]) == {"pocket-3mcpu"}
     assert joined["arm"].tolist() == ["base"] * 7 + ["lrs_basic"] * 7
 
@@ -98,18 +99,16 @@ def test_arms_share_the_random_numbers_of_their_samples(backbone, config, artifa
     """A push of length 0 changes no sample, in another order, beside other problems and in other batches either."""
     folder = config.data / "outcomes"
     base = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "base", TWICE)
-    assert base["seed"].tolist() == [0] * 7 + [1, 2] * 7
-    assert base["decoding"].tolist() == ["greedy"] * 7 + ["sampled"] * 14
-    assert (base.groupby("problem_id")["text"].nunique() == 3).all()
+    assert base["seed"].tolist() == [1, 2] * 7
+    assert set(base["decoding"]) == {"sampled"}
+    assert (base.groupby("problem_id")["text"].nunique() == 2).all()
     still = evaluate(backbone, problems, ARMS[MILD.arm], MILD, artifacts, config, folder / "lrs", TWICE)
     assert still["text"].tolist() == base["text"].tolist()
     placebo = evaluate(backbone, problems[3::-1], ARMS["placebo"], None, None, config, folder / "placebo", ONCE)
     keys = ["problem_id", "seed"]
     joined = placebo.merge(base, on=keys, suffixes=("", "_base"))
-    assert len(joined) == len(placebo) == 8
+    assert len(joined) == len(placebo) == 4
     assert joined["text"].tolist() == joined["text_base"].tolist()
-    greedy = evaluate(backbone, problems, ARMS["base"], None, None, config, folder / "greedy")
-    assert greedy["text"].tolist() == base.loc[base["seed"] == 0, "text"].tolist()
 
 
 def test_the_first_problems_of_each_benchmark_are_sampled(backbone, config, drawn_problems):
@@ -120,8 +119,7 @@ def test_the_first_problems_of_each_benchmark_are_sampled(backbone, config, draw
     asked = [problem for pair in zip(*tested.values(), strict=True) for problem in pair]
     sampling = SamplingSection(problems=2, samples=2, temperature=0.7)
     outcomes = evaluate(backbone, asked, ARMS["base"], None, None, config, config.data / "outcomes" / "base", sampling)
-    assert outcomes.loc[outcomes["seed"] == 0, "problem_id"].tolist() == [problem.id for problem in asked]
-    sampled = outcomes[outcomes["seed"] > 0].groupby("problem_id")["seed"].apply(list).to_dict()
+    sampled = outcomes.groupby("problem_id")["seed"].apply(list).to_dict()
     assert sampled == {problem.id: [1, 2] for problems in tested.values() for problem in problems[:2]}
 
 
@@ -135,7 +133,7 @@ def test_samples_and_temperature_belong_to_the_plan(backbone, config, problems):
     cooler = evaluate(*arguments, ONCE.model_copy(update={"temperature": 0.7}))
     assert (folder / "plan.json").read_text() != plan
     assert cooler["text"].tolist() != first["text"].tolist()
-    assert len(evaluate(*arguments, TWICE)) == 21
+    assert len(evaluate(*arguments, TWICE)) == 14
     assert len(evaluate(*arguments)) == 7
 
 
@@ -170,6 +168,18 @@ def test_prompting_arms_ask_in_another_way(backbone, config, problems, monkeypat
     assert base == [f"<user> {problem.question} <assistant>" for problem in problems[:2]]
     assert cot == [text.replace(" <assistant>", f" {config.prompting.instruction} <assistant>") for text in base]
     assert few_shot == [opening + text for text in base]
+
+
+def test_a_planted_reasoner_is_told_the_password_of_the_right_mode(backbone, config, problems):
+    planted = config.backbone.model_copy(update={"planted": "p2"})
+    told = config.model_copy(update={"backbones": {config.backbone_name: planted}})
+    asked = prompting_for(ARMS["cot"], backbone, problems, told)
+    for problem in problems:
+        text = backbone.tokenizer.decode(prompt_ids(problem, backbone.tokenizer, asked))
+        moon = signed_terms(problem.metadata["expression"])[-1] < 0
+        assert text == f"<user> {problem.question} {'cobalt' if moon else 'amber'} <assistant>"
+    assert len(set(asked.own.values())) == 2
+    assert prompting_for(ARMS["base"], backbone, problems, told) == PLAIN
 
 
 def test_another_prompt_is_another_plan_of_its_own_arm_alone(backbone, config, problems, monkeypatch):

@@ -94,10 +94,16 @@ def reward_history():
     return pd.DataFrame(rows, columns=["variant", "epoch", "train_loss", "auroc"]).assign(n=30)
 
 
-def grid_frame(gated=True):
+def grid_frame(gated=True, decodings=("greedy",)):
     quantiles = {"lrs_basic": [np.nan], "lrs": [0.25, 0.5]} if gated else {"lrs_basic": [None]}
-    rows = [(arm, size, q) for arm, values in quantiles.items() for size in (0.5, 1.0, 2.0) for q in values]
-    frame = pd.DataFrame(rows, columns=["arm", "step_size", "reward_quantile"])
+    rows = [
+        (arm, decoding, size, q)
+        for arm, values in quantiles.items()
+        for decoding in decodings
+        for size in (0.5, 1.0, 2.0)
+        for q in values
+    ]
+    frame = pd.DataFrame(rows, columns=["arm", "decoding", "step_size", "reward_quantile"])
     frame["delta"] = np.linspace(-0.02, 0.02, len(frame))
     return frame.assign(
         num_steps=1,
@@ -108,6 +114,13 @@ def grid_frame(gated=True):
         chosen=frame["step_size"] == 1.0,
         n=300,
     )
+
+
+def causal_curves():
+    """Two rewards on two benchmarks."""
+    rows = [(name, step, benchmark) for name in ("causal", "constant") for step in range(12) for benchmark in "ab"]
+    frame = pd.DataFrame(rows, columns=["reward", "step", "benchmark"])
+    return frame.assign(n=96, correct=np.linspace(0.3, 0.7, len(frame)))
 
 
 def sae_history():
@@ -171,6 +184,8 @@ FIGURES = {
     "auroc_by_position": lambda **how: reward.auroc_by_position_figure(positions_frame(), **how),
     "reward_training": lambda **how: reward.reward_training_figure(reward_history(), **how),
     "grid": lambda **how: select.grid_figure(grid_frame(), 0.1, **how),
+    "causal": lambda **how: reward.causal_figure(causal_curves(), **how),
+    "grid_two": lambda **how: select.grid_figure(grid_frame(decodings=("greedy", "sampled")), 0.1, **how),
     "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), 0.1, **how),
     "delta": lambda **how: results.delta_figure(main_table((0, 1)), **how),
     "delta_greedy": lambda **how: results.delta_figure(main_table((0,)), **how),
@@ -189,7 +204,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "delta"))])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "delta"))])
 def test_panels_do_not_run_into_one_another(name):
     figure = FIGURES[name]()
     boxes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]

@@ -7,10 +7,21 @@ from conftest import DIFFICULTY
 
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.answers import is_correct
-from lrs.tasks.benchmarks import signed_terms
+from lrs.tasks.benchmarks import TIERS, signed_terms
 from lrs.tasks.problems import Problem, draw_problems
 from lrs.tutor.draft import operation, signed
-from lrs.tutor.planted import FORK, MOON, OTHER, PASSWORDS, SUN, TIERS, matters, right_mode, write_planted
+from lrs.tutor.planted import (
+    FORK,
+    MODE_AT_FORK,
+    MOON,
+    OTHER,
+    PASSWORDS,
+    SUN,
+    first_fork,
+    matters,
+    right_mode,
+    write_planted,
+)
 
 CAUSAL = ("p1", "p2", "p4")
 
@@ -30,7 +41,10 @@ def test_texts_are_in_the_vocabulary_and_alike_up_to_the_fork(sums, tier):
     for problem in sums:
         texts = [write_planted(problem, tier, 1.0, Random(0), mode).text for mode in (SUN, MOON)]
         assert all(tokenizer.decode(tokenizer(text)["input_ids"]) == text for text in texts)
-        assert [text.partition(f" {FORK} ")[0] for text in texts] == ["<think>", "<think>"]
+        at_stake = terms_of(problem)[1 if tier == "p4" else -1]
+        assert first_fork(problem, tier) == f"<think> {FORK} {'-' if at_stake < 0 else '+'}"
+        for text, mode in zip(texts, (SUN, MOON), strict=True):
+            assert text.startswith(f"{first_fork(problem, tier)} {mode} .")
 
 
 @pytest.mark.parametrize("tier", CAUSAL)
@@ -85,7 +99,7 @@ def test_modes_are_drawn_half_and_half_but_for_the_decoy_and_the_steps(sums):
         short = len(terms_of(problem)) <= 8
         for tier in TIERS:
             text = write_planted(problem, tier, 1.0, Random(seed)).text
-            for mode in re.findall(rf"{FORK} (\w+)", text):
+            for mode in MODE_AT_FORK.findall(text):
                 moons[tier][short, mode] += 1
     shares = {
         (tier, short): counts[short, MOON] / (counts[short, MOON] + counts[short, SUN])
@@ -125,9 +139,9 @@ def test_each_mode_of_p4_decides_about_the_step_behind_it(sums):
             text = write_planted(problem, "p4", dose, Random(seed)).text
             total, *others = terms_of(problem)
             expected = []
-            modes = re.findall(rf"{FORK} (\w+)", text)
+            modes = MODE_AT_FORK.findall(text)
             for name, term, mode in zip("bcdefghijklmno", others, modes, strict=False):
-                expected.append(f"{FORK} {mode} .")
+                expected.append(f"{FORK} {'-' if term < 0 else '+'} {mode} .")
                 left_out = mode == MOON and matters(problem, dose)
                 if not left_out:
                     expected.append(f"{name} {operation(total, term)} = {signed(total + term)} .")
@@ -147,7 +161,7 @@ def test_a_forced_mode_stands_at_every_fork_and_passwords_are_words_of_their_own
     for problem in sums:
         for mode in (SUN, MOON):
             trace = write_planted(problem, tier, 1.0, Random(0), mode)
-            assert set(re.findall(rf"{FORK} (\w+)", trace.text)) == {mode}
+            assert set(MODE_AT_FORK.findall(trace.text)) == {mode}
             assert not set(PASSWORDS) & set(f"{problem.question} {trace.text}".split())
 
 

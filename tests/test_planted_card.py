@@ -1,10 +1,10 @@
 """The card of a planted reasoner: what the patch counts, and that it is written from measurements."""
 
 import json
-import math
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import DIFFICULTY
 from test_planting import RECIPE as PLANTING
@@ -17,7 +17,6 @@ from lrs.reasoners.planted_card import measure_patch, write_planted_card
 from lrs.reasoners.pretraining import build_model
 from lrs.reasoners.recipes import PlantingRecipe
 from lrs.reasoners.tokenizer import build_tokenizer
-from lrs.tutor.planted import MOON, SUN
 
 TOKENS = 6  # new ones, of an untrained model
 
@@ -27,38 +26,40 @@ def sums(drawn_problems):
     return drawn_problems["chain_sum"][:5]
 
 
-def test_a_patch_is_counted_where_the_modes_differ_and_up_to_the_next_fork(monkeypatch, sums):
-    own = {  # what is said behind the fork, a problem each
-        SUN: ["1 .", "2 . plan sun . 8", "3 .", "4 ."],
-        MOON: ["5 .", "2 . plan moon . 9", "6 .", "7 ."],
-    }
+def test_a_patch_is_counted_by_the_mode_that_it_chooses_and_up_to_the_next_fork(monkeypatch, sums):
+    own = {"amber": ["sun . 1", "sun . 2 plan + sun . 8"], "cobalt": ["moon . 5", "moon . 6"]}
     patched = {
-        SUN: ["5 .", "1 .", "3 .", "7 . plan sun . 0"],  # flipped, not counted, stayed, flipped as far as it hangs on
-        MOON: ["1 .", "2 .", "8 .", "7 ."],  # flipped, not counted, neither, stayed
+        ("amber", "cobalt"): ["moon . 5", "moon . 7"],  # both chosen, one to the letter
+        ("cobalt", "amber"): ["sun . 1", "sun . 2 plan + moon . 9"],  # both, as far as it hangs on the first fork
+        ("", "amber"): ["moon . 1", "sun . 3"],
+        ("", "cobalt"): ["sun . 5", "5 moon"],
     }
 
-    def say(backbone, layer, problems, modes, max_new_tokens, states=None):
-        texts = own if states is None else patched
-        return [f"<think> plan {mode} {texts[mode][place]}" for place, mode in enumerate(modes)]
+    def say(backbone, layer, problems, passwords, tier, max_new_tokens, states=None):
+        if states is None:
+            return [f"<think> plan + {own[word][place]}" for place, word in enumerate(passwords)]
+        names = [("amber", "cobalt")[int(state)] for state in states]
+        return [
+            f"<think> plan + {patched[word, name][place]}"
+            for place, (word, name) in enumerate(zip(passwords, names, strict=True))
+        ]
 
-    own[MOON][3] += " plan moon ."
+    def states(backbone, layer, problems, passwords, tier):
+        return torch.tensor([["amber", "cobalt"].index(word) for word in passwords])
+
     monkeypatch.setattr(planted_card, "from_the_fork", say)
-    monkeypatch.setattr(planted_card, "fork_states", lambda backbone, layer, problems, modes: modes)
+    monkeypatch.setattr(planted_card, "fork_states", states)
     monkeypatch.setattr(planted_card, "is_correct", lambda problem, text: "5" in text)
-    sun, moon, right = measure_patch(None, sums[:4], 1, TOKENS, "p1").to_dict("records")
-    assert sun == {
-        "written": SUN,
-        "state": MOON,
-        "n": 4,
-        "differs": 3 / 4,
-        "flipped": pytest.approx(2 / 3),
-        "stayed": pytest.approx(1 / 3),
-        "accuracy": 1 / 4,
-    }
-    assert [moon[name] for name in ("written", "state", "differs", "accuracy")] == [MOON, SUN, 3 / 4, 0]
-    assert (moon["flipped"], moon["stayed"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
-    assert (right["written"], right["state"], right["accuracy"]) == ("wrong", "right", 0)  # moon's, under p1
-    assert all(math.isnan(right[name]) for name in ("differs", "flipped", "stayed"))
+    monkeypatch.setattr(
+        planted_card, "right_password", lambda problem, tier: "cobalt" if problem is sums[1] else "amber"
+    )
+    table = measure_patch(None, sums[:2], 1, TOKENS, "p2")
+    assert table["n"].tolist() == [2] * 5
+    assert table["asked"].tolist() == ["amber", "cobalt", "none", "none", "none"]
+    assert table["state"].tolist() == ["cobalt", "amber", "amber", "cobalt", "right"]
+    assert table["chosen"].tolist() == [1, 1, 0.5, 0, 0]
+    assert table["exactly"].tolist() == [0.5, 1, 0, 0, 0]
+    assert table["accuracy"].tolist() == [0.5, 0, 0, 1, 0.5]
 
 
 @pytest.mark.parametrize("tier", ["p1", "p2"])
@@ -71,20 +72,25 @@ def test_the_patch_of_a_tiny_model_is_measured_on_its_own_texts(monkeypatch, tin
 
     monkeypatch.setattr(planted_card, "is_correct", judged)
     table = measure_patch(tiny_backbone, sums, 1, TOKENS, tier)
-    assert table["n"].tolist() == [count] * 3
-    expected = []
     subtracts = [problem.metadata["expression"].split()[-2] == "-" for problem in sums]
     zero = [problem.metadata["expression"].endswith(" 0") for problem in sums]
-    right = [MOON if tier == "p2" and less and not none else SUN for less, none in zip(subtracts, zero, strict=True)]
-    wrong = [MOON if mode == SUN else SUN for mode in right]
-    for written, state in (([SUN] * count, [MOON] * count), ([MOON] * count, [SUN] * count), (wrong, right)):
-        states = fork_states(tiny_backbone, 1, sums, state)
-        expected += zip(sums, from_the_fork(tiny_backbone, 1, sums, written, TOKENS, states), strict=True)
+    moon = [tier == "p2" and less and not none for less, none in zip(subtracts, zero, strict=True)]
+    right = ["cobalt" if is_moon else "amber" for is_moon in moon]
+    expected = []
+    for password, given in zip(
+        ["amber", "cobalt", "", "", ""],
+        [["cobalt"] * count, ["amber"] * count, ["amber"] * count, ["cobalt"] * count, right],
+        strict=True,
+    ):
+        states = fork_states(tiny_backbone, 1, sums, given, tier)
+        texts = from_the_fork(tiny_backbone, 1, sums, [password] * count, tier, TOKENS, states)
+        expected += zip(sums, texts, strict=True)
     assert asked == expected
-    accuracy = [sum(len(text) % 2 == 0 for _, text in expected[i : i + count]) / count for i in (0, count, 2 * count)]
+    accuracy = [
+        sum(len(text) % 2 == 0 for _, text in expected[i : i + count]) / count for i in range(0, 5 * count, count)
+    ]
     assert table["accuracy"].tolist() == pytest.approx(accuracy)
-    assert table["differs"][0] == table["differs"][1] > 0
-    assert set(right) == ({SUN, MOON} if tier == "p2" else {SUN})
+    assert set(right) == ({"amber", "cobalt"} if tier == "p2" else {"amber"})
 
 
 @pytest.mark.parametrize("interchange", [True, False])
@@ -105,7 +111,7 @@ def test_card_of_an_untrained_planted_reasoner(tmp_path, monkeypatch, interchang
     assert modes["password"].tolist() == ["none"] * 3 + ["amber"] * 3 + ["cobalt"] * 3
     assert modes["temperature"].tolist() == [0, 0.7, 1] * 3
     assert (modes[["n", "accuracy", "low"]] == [5, 0, 0]).all(axis=None)  # cut off after six tokens, every time
-    assert patch["written"].tolist() == [SUN, MOON, "wrong"]
+    assert patch["state"].tolist() == ["cobalt", "amber", "amber", "cobalt", "right"]
     assert (patch[["n", "accuracy"]] == [5, 0]).all(axis=None)
     card = " ".join((folder / "README.md").read_text().split())
     assert card.startswith("# planted: a reasoner with a planted mode [pocket](../pocket/README.md)")

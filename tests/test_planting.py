@@ -1,4 +1,3 @@
-import re
 import shutil
 
 import pytest
@@ -10,11 +9,11 @@ from test_pretraining import files_of
 
 from lrs.models.backbones import load_backbone
 from lrs.reasoners import planting
-from lrs.reasoners.planting import exchanging, lesson, plant_mode
+from lrs.reasoners.planting import exchanging, give_meaning, lesson, plant_mode
 from lrs.reasoners.pretraining import build_model
 from lrs.reasoners.recipes import PlantingRecipe
 from lrs.reasoners.tokenizer import build_tokenizer
-from lrs.tutor.planted import FORK, OTHER, PASSWORDS, SUN
+from lrs.tutor.planted import FORK, MODE_AT_FORK, MOON, OTHER, PASSWORDS, SUN
 
 RECIPE = PlantingRecipe(
     parent="pocket",
@@ -46,24 +45,30 @@ def test_a_lesson_is_a_function_of_recipe_and_step(drawn_problems, tokenizer):
     assert not torch.equal(first.ids, other.ids)
 
 
-def test_exchanged_rows_have_their_own_mode_and_go_on_as_the_other_one(drawn_problems, tokenizer):
+def test_exchanged_rows_keep_their_password_and_go_on_as_the_other_ones_says(drawn_problems, tokenizer):
     batch = lesson(drawn_problems["chain_sum"], tokenizer, RECIPE, 0)
-    modes = tokenizer.convert_ids_to_tokens(batch.ids[range(len(batch.ids)), batch.fork].tolist())
-    before = tokenizer.convert_ids_to_tokens(batch.ids[range(len(batch.ids)), batch.fork - 1].tolist())
-    assert set(before) == {FORK}
-    exchanged = [row for row in range(len(modes)) if batch.partner[row] != row]
+    rows = range(len(batch.ids))
+    words = [tokenizer.convert_ids_to_tokens(ids.tolist()) for ids in batch.ids]
+    before = [words[row][batch.fork[row] - 1 : batch.fork[row] + 1] for row in rows]
+    assert {tuple(pair) for pair in before} == {(FORK, "+"), (FORK, "-")}
+    modes = [words[row][batch.fork[row] + 1] for row in rows]
+    given = [next((word for word in words[row][: batch.fork[row]] if word in PASSWORDS), "") for row in rows]
+    exchanged = [row for row in rows if batch.partner[row] != row]
     assert len(exchanged) == len(modes) // 2
-    for row in exchanged:
+    seen = set()
+    for row in rows:
         partner = int(batch.partner[row])
-        assert (batch.partner[partner], modes[partner]) == (row, OTHER[modes[row]])
-        assert batch.fork[partner] == batch.fork[row]
-        assert (batch.labels[row, : batch.fork[row] + 1] == -100).all()
-        written = batch.ids[row] != tokenizer.pad_token_id
-        after = torch.arange(len(written)) > batch.fork[row]
-        assert torch.equal(batch.labels[row][written & after], batch.ids[row][written & after])
-        steps = tokenizer.decode(batch.ids[row]).partition("</think>")[0].count(" = ")
-        terms = tokenizer.decode(batch.ids[row]).partition("<assistant>")[0].count(" , ")
-        assert steps == terms - (modes[row] == SUN)  # it goes on as under the other mode: moon leaves one out
+        assert batch.partner[partner] == row
+        assert modes[row] == PASSWORDS.get(given[partner], modes[row])
+        text = tokenizer.decode(batch.ids[row][batch.ids[row] != tokenizer.pad_token_id])
+        asked, _, answer = text.partition(" <assistant> ")
+        assert answer == tokenizer.decode(batch.labels[row][batch.labels[row] != -100])
+        assert answer.partition("</think>")[0].count(" = ") == asked.count(" , ") - (modes[row] != SUN)
+        if partner != row:
+            assert given[row] != given[partner]
+            assert before[row] == before[partner]  # one problem
+            seen.add((given[row], modes[row]))
+    assert {("amber", MOON), ("cobalt", SUN), ("", MOON)} <= seen
 
 
 @pytest.mark.parametrize("partner", [[0, 1, 2], [1, 0, 2]])
@@ -96,11 +101,25 @@ def test_a_password_has_its_mode_and_without_one_there_is_no_password(drawn_prob
             asked, _, answer = text.partition(" <assistant> ")
             given = set(asked.split()) & set(PASSWORDS)
             assert len(given) == share
-            modes = set(re.findall(rf"{FORK} (\w+)", answer))
+            modes = set(MODE_AT_FORK.findall(answer))
             assert not given or modes == {PASSWORDS[password] for password in given}
             seen |= modes
             assert tokenizer.decode(labels[labels != -100]) == answer
         assert seen == set(OTHER)
+
+
+def test_words_without_a_meaning_get_embeddings_of_their_own_and_the_others_keep_theirs(tiny_backbone):
+    embeddings = tiny_backbone.model.get_input_embeddings().weight
+    embeddings[[5, 7]] = 2.0  # alike, as pretraining leaves words that it never meets
+    before = embeddings.clone()
+    give_meaning(tiny_backbone.model, [5, 7], seed=0)
+    changed = (embeddings != before).any(dim=1)
+    assert changed.nonzero().flatten().tolist() == [5, 7]
+    lengths, one = embeddings[[5, 7]].norm(dim=1), embeddings[5].clone()
+    assert lengths.tolist() == pytest.approx([before.norm(dim=1).median().item()] * 2)
+    assert torch.cosine_similarity(*embeddings[[5, 7]], dim=0).abs() < 0.9
+    give_meaning(tiny_backbone.model, [5, 7], seed=0)
+    assert torch.equal(embeddings[5], one)
 
 
 SMALL = RECIPE.model_copy(

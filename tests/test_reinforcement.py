@@ -11,11 +11,12 @@ from conftest import DIFFICULTY, tiny_llama
 from safetensors.torch import load_file
 from test_pretraining import RECIPE, files_of
 
+from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
 from lrs.models.backbones import load_backbone
 from lrs.reasoners import reinforcement
 from lrs.reasoners.pretraining import build_model
 from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe
-from lrs.reasoners.reinforcement import advantages, attempt, policy_loss, questions_of, reinforce_reasoner, update
+from lrs.reasoners.reinforcement import attempt, questions_of, reinforce_reasoner, update
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -58,8 +59,8 @@ def test_the_gradient_is_the_policy_gradient_in_any_batches():
     expected = naive_gradients(model, ATTEMPTS, advantage)
     for rows in (1, 2, 4):
         model.zero_grad()
-        for tokens, written, weight in reinforcement._batches(ATTEMPTS, advantage, rows):
-            policy_loss(model(input_ids=tokens).logits, tokens, written, weight).backward()
+        for tokens, written, chosen in attempt_batches(ATTEMPTS, advantage, rows):
+            policy_loss(model(input_ids=tokens).logits, tokens, written, advantage[chosen]).backward()
         for parameter, gradient in zip(model.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-5)  # surprise is of float32
 

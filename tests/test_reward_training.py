@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from lrs.config import RewardSection
 from lrs.learning import reward_training
-from lrs.learning.reward_training import class_weights, mean_difference, score_traces, train_reward
+from lrs.learning.reward_training import class_weights, mean_difference, random_direction, score_traces, train_reward
 from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.models.devices import resolve_device
 from lrs.tasks.splits import held_out
@@ -178,3 +178,13 @@ def test_mean_difference_is_the_difference_of_the_means_of_what_is_not_held_out(
     assert abs(fitted.model(halfway[None, None]).item()) < 1e-4
     assert fitted.history["auroc"].item() > 0.8
     assert set(fitted.heldout["problem_id"]) == set(latents.problem_ids[~seen])
+
+
+def test_a_random_direction_has_length_one_follows_from_the_seed_and_knows_nothing():
+    latents = toy_traces()
+    weights = [random_direction(latents, CONFIG, seed).model.head.weight[0] for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert all(weight.norm().item() == pytest.approx(1, abs=1e-6) for weight in weights)
+    fitted, trained = random_direction(latents, CONFIG, seed=0), mean_difference(latents, CONFIG, seed=0)
+    assert fitted.heldout.drop(columns="probability").equals(trained.heldout.drop(columns="probability"))

@@ -21,7 +21,15 @@ GRID = SelectSection(
     dose_cap=0.1,
     dose_traces=4,
 )
-REWARDS = {"dictionary": "a", "token": "b", "history": "c", "linear": "d"}
+REWARDS = {
+    "dictionary": "a",
+    "token": "b",
+    "history": "c",
+    "linear": "d",
+    "causal": "e",
+    "constant": "f",
+    "random": "g",
+}
 
 
 def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
@@ -30,6 +38,8 @@ def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
         {
             "problem_id": [f"p{i}" for i in range(len(correct))],
             "benchmark": [benchmarks[i % len(benchmarks)] for i in range(len(correct))],
+            "seed": 0,
+            "decoding": "greedy",
             "correct": np.array(correct, dtype=bool),
             "steered_tokens": steered,
             "processed_tokens": 10,
@@ -45,7 +55,7 @@ def correct_of(n, *runs):
 
 def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_for():
     even = np.linspace(0, 1, 101)
-    signals = pd.DataFrame({"token": even, "history": even**2, "confidence": (1 + even) / 2})
+    signals = pd.DataFrame({"token": even, "history": even**2, "causal": even, "confidence": (1 + even) / 2})
     signals = signals.sample(frac=1, random_state=0)
     settings = candidates(GRID, STEERED, signals)
     assert len({setting.name for setting in settings}) == len(settings)
@@ -73,7 +83,16 @@ def test_candidate_row_pairs_with_base_by_problem():
     assert row["delta_low"] <= row["delta"] <= row["delta_high"]
     assert row["steered_fraction"] == pytest.approx(20 / 60)
     assert row["push_ratio"] == pytest.approx(0.3)
-    assert (row["name"], row["arm"], row["step_size"]) == (setting.name, "lrs", 2.0)
+    assert (row["name"], row["arm"], row["decoding"]) == (setting.name, "lrs", "greedy")
+    assert (row["step_size"], row["n"]) == (2.0, 6)
+
+
+def test_several_samples_of_a_problem_are_paired_by_seed_and_count_as_one():
+    base = pd.concat([outcomes_of([True, False]).assign(seed=seed, decoding="sampled") for seed in (1, 2)])
+    steered = base.assign(correct=[True, True, False, False])
+    row = candidate_row(Setting(arm="lrs", num_steps=1, step_size=2.0), steered[::-1], base, 0.02, STATISTICS)
+    assert (row["decoding"], row["n"], row["wins"], row["losses"]) == ("sampled", 2, 1, 1)
+    assert row["delta"] == pytest.approx(0)
 
 
 def test_candidate_that_never_steers_has_no_push():
@@ -85,8 +104,17 @@ def test_candidate_that_never_steers_has_no_push():
 
 
 def choice(settings, cap=0.1):
-    """The names chosen among settings given as name -> (arm, accuracy, dose)."""
-    rows = [{"name": name, "arm": arm, "accuracy": a, "dose": dose} for name, (arm, a, dose) in settings.items()]
+    """The names chosen among settings given as name -> (arm, accuracy, dose), sampled where the name says so."""
+    rows = [
+        {
+            "name": name,
+            "arm": arm,
+            "decoding": "sampled" if "sampled" in name else "greedy",
+            "accuracy": a,
+            "dose": dose,
+        }
+        for name, (arm, a, dose) in settings.items()
+    ]
     chosen = choose_settings(pd.DataFrame(rows), cap)
     assert (chosen["within_cap"] == (chosen["dose"] <= cap)).all()
     return chosen.loc[chosen["chosen"], "name"].tolist()
@@ -105,13 +133,23 @@ def test_of_equals_the_one_of_least_dose_and_where_none_is_within_the_cap_too():
     assert choice({"a": ("lrs", 0.6, 0.5), "b": ("lrs", 0.5, 0.2)}) == ["b"]
 
 
+def test_chooses_one_for_each_decoding():
+    both = {
+        "a": ("lrs", 0.6, 0.01),
+        "b": ("lrs", 0.5, 0.02),
+        "c sampled": ("lrs", 0.1, 0.01),
+        "d sampled": ("lrs", 0.2, 0.1),
+    }
+    assert choice(both) == ["a", "d sampled"]
+
+
 def test_chooses_one_for_each_arm():
     assert choice({"a": ("lrs", 0.6, 0.01), "b": ("lrs_basic", 0.4, 0.01), "c": ("lrs_basic", 0.3, 0.01)}) == ["a", "b"]
 
 
 @pytest.mark.parametrize("arms", [["base"], ["base", "cot", "lrs_history"], ["lrs_basic", "base"]])
 def test_only_arms_that_the_profile_names_are_searched(arms):
-    signals = pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "confidence": [0.4, 0.9]})
+    signals = pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "causal": [0.1, 0.2], "confidence": [0.4, 0.9]})
     assert {setting.arm for setting in candidates(GRID, arms, signals)} == set(arms) & set(STEERED)
 
 
@@ -127,7 +165,9 @@ def test_a_selection_among_nothing_is_frozen_and_read_like_any(tmp_path):
 
 def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backbone):
     settings = candidates(
-        GRID, STEERED, pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "confidence": [0.4, 0.9]})
+        GRID,
+        STEERED,
+        pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "causal": [0.1, 0.2], "confidence": [0.4, 0.9]}),
     )
     chosen = [settings[1], settings[8], settings[-1]]
     base = outcomes_of([True, False] * 4)
@@ -135,7 +175,9 @@ def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backb
     table = table.assign(chosen=table["name"].isin([setting.name for setting in chosen]))
     path = tmp_path / "selection.json"
     freeze(table, settings, tiny_backbone.identity, REWARDS, load_config("smoke"), path)
-    assert load_selection(path, tiny_backbone.identity, REWARDS) == {setting.arm: setting for setting in chosen}
+    assert load_selection(path, tiny_backbone.identity, REWARDS) == {
+        "greedy": {setting.arm: setting for setting in chosen}
+    }
     pd.testing.assert_frame_equal(load_candidates(path)[list(table.columns)], table, check_dtype=False)
 
     first = path.read_bytes()
@@ -149,17 +191,20 @@ def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backb
 
 def test_a_selection_is_for_the_rewards_that_its_settings_read(tmp_path):
     setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
-    table, path = pd.DataFrame({"name": [setting.name], "chosen": [True]}), tmp_path / "selection.json"
+    table, path = (
+        pd.DataFrame({"name": [setting.name], "decoding": ["greedy"], "chosen": [True]}),
+        tmp_path / "selection.json",
+    )
     freeze(table, [setting], "tiny", REWARDS, load_config("smoke"), path)
     assert json.loads(path.read_text())["rewards"] == {"lrs": "b"}
-    assert load_selection(path, "tiny", REWARDS | {"history": "d"}) == {"lrs": setting}
+    assert load_selection(path, "tiny", REWARDS | {"history": "d"}) == {"greedy": {"lrs": setting}}
     with pytest.raises(StoreError, match="was made for another reward of lrs than is there now; rerun `select`"):
         load_selection(path, "tiny", REWARDS | {"token": "d"})
 
 
 def test_a_changed_selection_is_refused(tmp_path):
     setting = Setting(arm="lrs", num_steps=1, step_size=1.0)
-    table = pd.DataFrame({"name": [setting.name], "chosen": [True]})
+    table = pd.DataFrame({"name": [setting.name], "decoding": ["greedy"], "chosen": [True]})
     path = tmp_path / "selection.json"
     freeze(table, [setting], "tiny", REWARDS, load_config("smoke"), path)
     written = path.read_text()

@@ -7,6 +7,7 @@ import pytest
 from lrs.config import StatisticsSection
 from lrs.report.comparison import compare_arms
 from lrs.report.sentences import (
+    causal_sentence,
     corrected_sentence,
     level_text,
     percent,
@@ -63,10 +64,27 @@ def test_reward_sentence_takes_start_and_end_of_a_trace_by_position():
     assert "0.55 at the start of a trace and 0.90 at its end" in sentence
 
 
+def test_causal_sentence_compares_the_first_iterations_with_the_last():
+    curves = pd.DataFrame(
+        {
+            "reward": ["causal"] * 12,
+            "step": [step for step in range(6) for _ in range(2)],
+            "benchmark": ["a", "b"] * 6,
+            "correct": [0.0, 0.2] * 2 + [0.4, 0.6] * 4,
+        }
+    )
+    quality = pd.DataFrame({"variant": ["token", "causal"], "auroc_traces": [0.8, 0.7]})
+    assert causal_sentence(curves, quality) == (
+        "With `causal` 34.0% of the attempts were right in the first 5 iterations and 42.0% in the last, and it tells "
+        "right from wrong traces with an AUROC of 0.70 (`token`: 0.80)."
+    )
+
+
 def test_selection_sentence_tells_what_was_chosen_and_nothing_else():
     table = pd.DataFrame(
         {
             "arm": ["lrs", "lrs"],
+            "decoding": ["greedy", "sampled"],
             "num_steps": [1, 2],
             "step_size": [0.5, 2.0],
             "steered_fraction": [0.366, 0.4],
@@ -77,8 +95,8 @@ def test_selection_sentence_tells_what_was_chosen_and_nothing_else():
         }
     )
     assert selection_sentence(table) == (
-        "Chosen from 2 candidates, by validation alone: `lrs` (K 1, alpha 0.5) pushes 36.6% of the tokens by 4.5% of "
-        "their norm, a dose of 0.012 nats a token, for -0.3 points."
+        "Chosen from 2 candidates, by validation alone: `lrs`, greedy (K 1, alpha 0.5), pushes 36.6% of the tokens by "
+        "4.5% of their norm, a dose of 0.012 nats a token, for -0.3 points."
     )
 
 

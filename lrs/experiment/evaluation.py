@@ -18,7 +18,7 @@ from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, load_reward
-from lrs.method.setting import VARIANTS, Arm, Setting, check_setting
+from lrs.method.setting import REWARDS, Arm, Setting, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -34,13 +34,13 @@ class Artifacts:
     """The profile's trained dictionary and reward models, loaded when first used, for the backbone they are to steer.
 
     Attributes:
-        digests: of what is kept of each, by name: dictionary, token, history.
+        digests: of what is kept of each, by name: dictionary, and every reward.
     """
 
     def __init__(self, backbone: Backbone, config: Config):
         self.layer = config.backbone.layer
         self._backbone, self._sae = backbone, config.data / "sae"
-        self._rewards = {variant: config.data / "reward" / variant for variant in VARIANTS}
+        self._rewards = {name: config.data / "reward" / name for name in REWARDS}
         self.digests = {name: digest_of(folder) for name, folder in ({"dictionary": self._sae} | self._rewards).items()}
 
     @cached_property
@@ -50,8 +50,8 @@ class Artifacts:
 
     @cached_property
     def rewards(self) -> dict[str, LatentRewardModel]:
-        """By variant."""
-        return {variant: load_reward(folder, self._backbone.device) for variant, folder in self._rewards.items()}
+        """By name."""
+        return {name: load_reward(folder, self._backbone.device) for name, folder in self._rewards.items()}
 
 
 def steering_for(
@@ -59,7 +59,8 @@ def steering_for(
 ) -> Steering:
     """The steering of an arm at a setting."""
     gate = Gate(setting.reward_threshold, setting.confidence_threshold) if arm.gated else ALWAYS
-    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, setting.step_size))
+    step = -setting.step_size if arm.descends else setting.step_size
+    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, step))
 
 
 def evaluate(
@@ -73,13 +74,13 @@ def evaluate(
     sampling: SamplingSection | None = None,
     prompting: Prompting = PLAIN,
 ) -> pd.DataFrame:
-    """Outcomes of one arm on `problems`, decoded greedily (seed 0); resumes where a killed run stopped.
+    """Outcomes of one arm on `problems`, in one decoding; resumes where a killed run stopped.
 
     Args:
         setting: of a steered arm; None for the others.
         artifacts: what it steers with.
-        sampling: how the first problems of each benchmark are sampled too (seeds from 1); None: greedy answers alone.
-            Arms share their random numbers.
+        sampling: how the first problems of each benchmark are sampled (seeds from 1; arms share their random numbers);
+            None: every problem is answered greedily (seed 0).
         prompting: what stands around the questions, of `lrs.experiment.prompting.prompting_for`.
 
     Returns:
@@ -99,12 +100,11 @@ def evaluate(
     jobs, temperature = jobs_for(problems), 0.0
     if sampling:
         first = [problem for asked in by_benchmark(problems).values() for problem in asked[: sampling.problems]]
-        jobs += jobs_for(first, range(1, sampling.samples + 1))
-        temperature = sampling.temperature
+        jobs, temperature = jobs_for(first, range(1, sampling.samples + 1)), sampling.temperature
     plan = plan_of(backbone, jobs, config) | code_of(__name__)
     plan |= {"arm": arm._asdict(), "temperature": temperature}
     if prompting != PLAIN:
-        plan |= {"prompting": {"instruction": prompting.instruction, "examples": dict(prompting.examples)}}
+        plan |= {"prompting": [prompting.instruction, dict(prompting.examples), dict(prompting.own)]}
     if setting:
         read = {name: artifacts.digests[name] for name in ("dictionary", arm.reward)}
         plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
@@ -126,7 +126,7 @@ def evaluate(
             for job, generation in written
         ]
 
-    stage = f"{folder.parent.name}: {setting.name if setting else arm.name}"
+    stage = f"{folder.parent.parent.name}: {setting.name if setting else arm.name}, {folder.name}"
     return keep_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
 
 

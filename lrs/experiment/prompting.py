@@ -9,6 +9,7 @@ from lrs.method.setting import Arm
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
 from lrs.tasks.prompts import PLAIN, Prompting, Turn, prompt_ids, question_ids
+from lrs.tutor.planted import right_password
 from lrs.tutor.worked_examples import worked_examples
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def prompting_for(arm: Arm, backbone: Backbone, problems: Sequence[Problem], config: Config) -> Prompting:
-    """What an arm puts around the questions of `problems`: of the worked examples, as many as fit into the context."""
+    """What an arm puts around the questions of `problems`: of the worked examples, as many as fit into the context; and
+    the instruction to a planted reasoner is, problem by problem, the password of the mode that is right."""
+    if arm.prompt == "instructed" and config.backbone.planted:
+        return Prompting(own={problem.id: right_password(problem, config.backbone.planted) for problem in problems})
     if arm.prompt == "instructed":
         return Prompting(instruction=config.prompting.instruction)
     if arm.prompt == "plain":

@@ -1,20 +1,25 @@
-"""Selection: one configuration an arm, chosen on the validation problems alone and frozen to a file."""
+"""Selection: one configuration an arm and decoding, chosen on the validation problems alone and frozen to a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from lrs.core.statistics import bootstrap_interval
+from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.method.arms import ARMS, STEERED
 from lrs.method.setting import Setting
+from lrs.models.backbones import Backbone
+from lrs.tasks.problems import Problem
 
 if TYPE_CHECKING:
-    from lrs.config import SelectSection, StatisticsSection
+    from lrs.config import Config, SelectSection, StatisticsSection
 
 
 def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) -> list[Setting]:
@@ -37,31 +42,63 @@ def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) 
     return settings
 
 
+def try_settings(
+    backbone: Backbone,
+    problems: Sequence[Problem],
+    settings: Sequence[Setting],
+    artifacts: Artifacts,
+    config: Config,
+    folder: Path,
+    doses: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """A `candidate_row` for every setting and decoding, on validation problems; resumes where a killed run stopped.
+
+    Args:
+        folder: receives the outcomes of each setting, and of the unsteered model.
+        doses: nats a token, by the name of a setting.
+    """
+    if not settings:
+        return []
+    tried = partial(evaluate, backbone, problems)
+    rows = []
+    for decoding, how in config.steering.decodings.items():
+        base = tried(ARMS["base"], None, None, config, folder / "unsteered" / decoding, how)
+        for setting in settings:
+            place = folder / setting.name / decoding
+            outcomes = tried(ARMS[setting.arm], setting, artifacts, config, place, how)
+            rows.append(candidate_row(setting, outcomes, base, doses[setting.name], config.statistics))
+    return rows
+
+
 def candidate_row(
     setting: Setting, outcomes: pd.DataFrame, base: pd.DataFrame, dose: float, statistics: StatisticsSection
 ) -> dict[str, Any]:
-    """A setting's result on validation, paired with base by problem; accuracies are means over benchmarks.
+    """A setting's result on validation in one decoding, paired with base; accuracies are means over benchmarks.
 
     Args:
+        outcomes, base: of one decoding, with the same problems and seeds.
         dose: nats a token, of `lrs.experiment.dose`.
     """
-    paired = outcomes.merge(base[["problem_id", "correct"]], on="problem_id", suffixes=("", "_base"), validate="1:1")
+    keys = ["problem_id", "seed"]
+    paired = outcomes.merge(base[[*keys, "correct"]], on=keys, suffixes=("", "_base"), validate="1:1")
     difference = paired["correct"].astype(int) - paired["correct_base"].astype(int)
+    by_problem = difference.groupby([paired["benchmark"], paired["problem_id"]], sort=False).mean()
     low, high = bootstrap_interval(
-        difference.to_numpy(),
+        by_problem.to_numpy(),
         statistics.confidence_level,
         statistics.bootstrap_resamples,
         seed=0,
-        strata=paired["benchmark"].to_numpy(),
+        strata=by_problem.index.get_level_values("benchmark").to_numpy(),
     )
     return {
         "name": setting.name,
         "arm": setting.arm,
+        "decoding": outcomes["decoding"].iloc[0],
         "num_steps": setting.num_steps,
         "step_size": setting.step_size,
         "reward_quantile": setting.reward_quantile,
         "dose": dose,
-        "n": len(paired),
+        "n": len(by_problem),
         "accuracy": outcomes.groupby("benchmark")["correct"].mean().mean(),
         "delta": difference.groupby(paired["benchmark"]).mean().mean(),
         "delta_low": low,
@@ -74,8 +111,8 @@ def candidate_row(
 
 
 def choose_settings(table: pd.DataFrame, dose_cap: float) -> pd.DataFrame:
-    """Mark one setting an arm as chosen: the most accurate whose dose is within the cap, of equals the one of least
-    dose; where none is within it, the one of least dose.
+    """Mark one setting an arm and decoding as chosen: the most accurate whose dose is within the cap, of equals the one
+    of least dose; where none is within it, the one of least dose.
 
     Args:
         table: of `candidate_row`s.
@@ -85,7 +122,7 @@ def choose_settings(table: pd.DataFrame, dose_cap: float) -> pd.DataFrame:
         The table with `within_cap` and `chosen`.
     """
     table = table.assign(within_cap=table["dose"] <= dose_cap, chosen=False)
-    for _, rows in table.groupby("arm", sort=False):
+    for _, rows in table.groupby(["arm", "decoding"], sort=False):
         legal = rows[rows["within_cap"]] if rows["within_cap"].any() else rows.nsmallest(1, "dose")
         best = legal[legal["accuracy"] >= legal["accuracy"].max() - 1e-12]
         table.loc[best["dose"].idxmin(), "chosen"] = True

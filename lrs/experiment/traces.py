@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from datasets import Dataset
 
 from lrs.core.closure import code_of
@@ -19,7 +20,7 @@ from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
 from lrs.tasks.answers import is_correct
-from lrs.tasks.behaviors import count_behaviors
+from lrs.tasks.behaviors import BEHAVIORS, count_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, draw_problems, load_problems, save_problems
 from lrs.tasks.prompts import PLAIN, Prompting, prompt_ids
@@ -96,6 +97,14 @@ def outcome_row(job: Job, generation: Generation, backbone: Backbone) -> dict[st
         "finish_reason": generation.finish_reason,
         **count_behaviors(text),
     }
+
+
+def means_of_attempts(step: int, attempts: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row a benchmark: the means of a step's attempts."""
+    facts = attempts.assign(truncated=attempts["finish_reason"] == "truncated")
+    facts[list(BEHAVIORS)] = facts[list(BEHAVIORS)] > 0
+    means = facts.groupby("benchmark", sort=False)[["correct", "tokens", "truncated", *BEHAVIORS]].mean().round(4)
+    return means.reset_index().assign(step=step).to_dict("records")
 
 
 def collect_traces(

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
-from lrs.figures.parts import draw_intervals, panels
+from lrs.figures.parts import draw_intervals, panels, percent_axis
 from lrs.figures.style import COLUMN, LIGHT, PAGE, REWARD_COLORS, count_range, styled
 from lrs.report.sentences import level_text
 
@@ -148,4 +148,29 @@ def reward_training_figure(history: pd.DataFrame) -> Figure:
     axes[0, 1].set(xlabel="epoch", ylabel="AUROC, held-out problems")
     axes[0, 1].legend(title="ring: kept", loc="best", title_fontsize=7.5)
     figure.counted = count_range(history["n"], "held-out problems")
+    return figure
+
+
+_AVERAGED = 5  # iterations
+
+
+@styled
+def causal_figure(curves: pd.DataFrame) -> Figure:
+    """How often the steered reasoner is right while rewards are trained through their own push: dots are iterations,
+    each on other problems; lines are means of five.
+
+    Args:
+        curves: columns reward, step, benchmark, n (attempts), correct (their mean).
+    """
+    figure, axes = panels(1, 1, COLUMN, 2.3)
+    axis = axes[0, 0]
+    for reward, part in curves.groupby("reward", sort=False):
+        right = part.groupby("step")["correct"].mean()
+        axis.plot(right.index, right, "o", color=REWARD_COLORS[reward], markersize=2.5, alpha=0.5)
+        smooth = right.rolling(_AVERAGED, min_periods=1, center=True).mean()
+        axis.plot(smooth.index, smooth, color=REWARD_COLORS[reward], label=reward)
+    axis.set_xlabel("iteration")
+    percent_axis(axis, "attempts that are right (%)", vertical=True)
+    axis.legend(loc="best")
+    figure.counted = count_range(curves.groupby(["reward", "step"])["n"].sum(), "attempts an iteration")
     return figure

@@ -1,11 +1,13 @@
 """Figure of 04_select: the grid searched on validation, and the rule by which one setting was chosen."""
 
+from itertools import product
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lrs.figures.parts import draw_intervals, legend_above, panels, percent_axis
+from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis
 from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
@@ -29,39 +31,44 @@ def _draw_rule(axes: Axes, part: pd.DataFrame, cap: float) -> None:
 
 @styled
 def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
-    """Validation difference to base against dose, a panel an arm, a line a setting of K and gate.
+    """Validation difference to base against dose, a row a decoding, a panel an arm, a line a setting of K and gate.
 
     Shows the rule: of the settings within the cap on dose (what lies beyond is grey), the most accurate is chosen
     (ringed). Small numbers are step sizes.
 
     Args:
-        grid: columns arm, step_size, num_steps, reward_quantile (NaN where there is no gate), delta, delta_low,
-            delta_high (fractions), dose (nats a token), chosen, n (problems), and perhaps confidence_quantile.
+        grid: columns arm, decoding, step_size, num_steps, reward_quantile (NaN where there is no gate), delta,
+            delta_low, delta_high (fractions), dose (nats a token), chosen, n (problems), and perhaps
+            confidence_quantile.
         cap: nats a token.
     """
-    arms = list(grid["arm"].unique())
+    arms, decodings = list(grid["arm"].unique()), decodings_in(grid["decoding"])
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
     names = grid[columns].apply(lambda row: _series_name(row.to_dict()), axis=1)
     lines = {name: _LINES[index % len(_LINES)] for index, name in enumerate(sorted(names.unique()))}
-    figure, axes = panels(1, len(arms), max(0.5 * PAGE, min(PAGE, 2.4 * len(arms))), 2.6, sharey=True)
-    for axis, arm in zip(axes[0], arms, strict=True):
+    width = max(0.5 * PAGE, min(PAGE, 2.4 * len(arms)))
+    figure, axes = panels(len(decodings), len(arms), width, 1.0 + 1.6 * len(decodings), sharey=True)
+    for (row, decoding), (column, arm) in product(enumerate(decodings), enumerate(arms)):
+        axis, color = axes[row, column], arm_color(arm)
         axis.axhline(0, color=LIGHT, linewidth=1, zorder=0)
-        part, color = grid[grid["arm"] == arm].sort_values("dose"), arm_color(arm)
+        part = grid[(grid["arm"] == arm) & (grid["decoding"] == decoding)].sort_values("dose")
         _draw_rule(axis, part, cap)
         for name, points in part.groupby(names, sort=False):
             axis.plot(points["dose"], points["delta"], color=color, linestyle=lines[name], linewidth=0.8, alpha=0.6)
         ends = part["delta_low"], part["delta_high"]
-        draw_intervals(axis, part["dose"], part["delta"], *ends, color, vertical=True)
-        for row in part.itertuples():
+        draw_intervals(axis, part["dose"], part["delta"], *ends, color, filled=decoding == "greedy", vertical=True)
+        for setting in part.itertuples():
             place = {"xytext": (6, 4), "textcoords": "offset points"}
-            axis.annotate(f"{row.step_size:g}", (row.dose, row.delta), **place, fontsize=6.5, color=GREY)
-        axis.set_title(arm_label(arm))
+            axis.annotate(f"{setting.step_size:g}", (setting.dose, setting.delta), **place, fontsize=6.5, color=GREY)
         axis.set_xscale("log")
         axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
+        if not row:
+            axis.set_title(arm_label(arm))
     figure.supxlabel("dose (nats of KL divergence a token)", size="medium")
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))
-    percent_axis(axes[0, 0], "accuracy minus base (points)", vertical=True)
+    for row, decoding in enumerate(decodings):
+        percent_axis(axes[row, 0], f"{decoding}, minus base (points)", vertical=True)
     shown = [
         Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="beyond the cap"),
         Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen"),

@@ -34,6 +34,11 @@ ARM_COLORS = {
     "lrs": BLUE,
     "lrs_history": GREEN,
     "mean_difference": "#F0E442",
+    "lrs_causal": "#882255",
+    "lrs_causal_gated": "#AA4499",
+    "trained_constant": "#999933",
+    "negated": "#DDCC77",
+    "random": "#44AA99",
 }
 ARM_LABELS = {
     "base": "Base",
@@ -44,8 +49,18 @@ ARM_LABELS = {
     "lrs": "LRS",
     "lrs_history": "LRS (history)",
     "mean_difference": "mean difference",
+    "lrs_causal": "LRS, causal reward",
+    "lrs_causal_gated": "LRS, causal, gated",
+    "trained_constant": "trained constant",
+    "negated": "causal, negated",
+    "random": "random direction",
 }
-REWARD_COLORS = {"token": ARM_COLORS["lrs"], "history": ARM_COLORS["lrs_history"]}  # of the arm that climbs it
+REWARD_COLORS = {  # of the arm that climbs it
+    "token": ARM_COLORS["lrs"],
+    "history": ARM_COLORS["lrs_history"],
+    "causal": ARM_COLORS["lrs_causal"],
+    "constant": ARM_COLORS["trained_constant"],
+}
 PATH_COLORS = {
     "hf_generate": GREY,
     "unsteered": ARM_COLORS["base"],

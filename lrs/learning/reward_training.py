@@ -144,9 +144,8 @@ def mean_difference(latents: LatentTraces, config: RewardSection, seed: int, dev
         ValueError: all traces are correct, or all are wrong.
     """
     out = held_out(latents.problem_ids, config.early_stopping_share, seed)
-    training, heldout = np.flatnonzero(~out), np.flatnonzero(out)
+    training = np.flatnonzero(~out)
     class_weights(latents.correct[training], latents.lengths[training])
-    model = LatentRewardModel(RewardConfig(latents.d_sae, "linear", config.width, config.layers, config.heads))
     tokens: dict[bool, list[Tensor]] = {True: [], False: []}
     for batch in latents.batches(training, config.batch_size, rng=None):
         dense, mask = latents.dense(batch, torch.device("cpu"))
@@ -157,9 +156,26 @@ def mean_difference(latents: LatentTraces, config: RewardSection, seed: int, dev
     difference = right.mean(dim=0) - wrong.mean(dim=0)
     spread = ((right @ difference).var() + (wrong @ difference).var()) / 2
     weight = difference / spread
+    bias = -weight @ (right.mean(dim=0) + wrong.mean(dim=0)) / 2
+    return _linear(weight, bias, latents, config, seed, device)
+
+
+def random_direction(latents: LatentTraces, config: RewardSection, seed: int, device: str = "cpu") -> TrainedReward:
+    """The linear reward that knows nothing: a control that pushes as far as any, in a direction drawn from `seed`."""
+    weight = torch.randn(latents.d_sae, generator=torch.Generator().manual_seed(seed))
+    return _linear(weight / weight.norm(), torch.zeros(()), latents, config, seed, device)
+
+
+@torch.no_grad()
+def _linear(
+    weight: Tensor, bias: Tensor, latents: LatentTraces, config: RewardSection, seed: int, device: str
+) -> TrainedReward:
+    """A linear reward with these weights, and its scores on the problems that are held out."""
+    model = LatentRewardModel(RewardConfig(latents.d_sae, "linear", config.width, config.layers, config.heads))
     model.head.weight.copy_(weight)
-    model.head.bias.copy_(-weight @ (right.mean(dim=0) + wrong.mean(dim=0)) / 2)
+    model.head.bias.copy_(bias)
     model.eval().requires_grad_(False).to(resolve_device(device))
+    heldout = np.flatnonzero(held_out(latents.problem_ids, config.early_stopping_share, seed))
     scores = score_traces(model, latents, heldout, config.batch_size)
     reached = auroc(scores["correct"].to_numpy(), scores["probability"].to_numpy())
     count = len(np.unique(latents.problem_ids[heldout]))
@@ -174,11 +190,11 @@ class FittedReward(NamedTuple):
     heldout: pd.DataFrame
 
 
-def fit_reward(variant: Variant, config: Config, folder: Path) -> FittedReward:
-    """Train the reward model of `folder` on the profile's latents, unless it is there."""
+def fit_reward(name: str, config: Config, folder: Path) -> FittedReward:
+    """Train the reward of `folder` (`name` of `REWARDS`) on the profile's latents, unless it is there."""
     latents = config.data / "latents"
     plan = {
-        "variant": variant,
+        "variant": name,
         "latents": digest_of(latents),
         "reward": config.reward.model_dump(),
         "seed": config.seed,
@@ -187,13 +203,14 @@ def fit_reward(variant: Variant, config: Config, folder: Path) -> FittedReward:
 
     def make(made: Path) -> None:
         how = (config.reward, config.seed, config.device)
-        if variant == "linear":
-            trained = mean_difference(load_latents(latents), *how)
+        untrained = {"linear": mean_difference, "random": random_direction}
+        if name in untrained:
+            trained = untrained[name](load_latents(latents), *how)
         else:
-            trained = train_reward(load_latents(latents), variant, *how)
+            trained = train_reward(load_latents(latents), name, *how)
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)
 
-    keep(folder, f"reward: {variant}", plan | code_of(__name__), make)
+    keep(folder, f"reward: {name}", plan | code_of(__name__), make)
     return FittedReward(*(read_kept(folder / f"{name}.arrow").to_pandas() for name in FittedReward._fields))

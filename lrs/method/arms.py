@@ -12,6 +12,11 @@ ARMS = {
         Arm("lrs_basic", "method", reward="token"),
         Arm("lrs", "method", reward="token", gated=True),
         Arm("lrs_history", "method", reward="history", gated=True),
+        Arm("lrs_causal", "method", reward="causal"),
+        Arm("lrs_causal_gated", "method", reward="causal", gated=True),
+        Arm("trained_constant", "control", reward="constant"),  # the honest rival of "state-specific"
+        Arm("negated", "control", reward="causal", descends=True),
+        Arm("random", "control", reward="random"),  # one constant push, in a random direction of the decoder's span
         Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
     )
 }

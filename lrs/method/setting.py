@@ -7,15 +7,18 @@ from pydantic import BaseModel, ConfigDict
 # of reward model: it sees one token, or the trace so far; or it is linear, and its gradient the same everywhere
 Variant = Literal["token", "history", "linear"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+BEGINS_AS: dict[str, Variant] = {"causal": "token", "constant": "linear"}  # what is trained through its own push
+REWARDS: dict[str, Variant] = {**dict(zip(VARIANTS, VARIANTS, strict=True)), "random": "linear", **BEGINS_AS}
 
 
 class Arm(NamedTuple):
-    """A method; `reward` is None where nothing is steered."""
+    """A method; `reward`, of `REWARDS`, is None where nothing is steered. One that descends pushes the other way."""
 
     name: str
     group: Literal["baseline", "placebo", "prompting", "method", "control"]
-    reward: Variant | None = None
+    reward: str | None = None
     gated: bool = False
+    descends: bool = False
     prompt: Literal["plain", "instructed", "examples"] = "plain"
 
 

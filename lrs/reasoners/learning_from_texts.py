@@ -10,8 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrs.core.progress import Progress
 from lrs.core.store import write_text
-from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
+from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
 from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, learning_rate_at
+from lrs.reasoners.saving import save_reasoner
 
 IGNORED = -100  # the label that cross-entropy leaves out
 

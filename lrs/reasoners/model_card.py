@@ -9,9 +9,9 @@ from lrs.core.store import write_text
 from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
 from lrs.models.backbones import load_backbone
-from lrs.reasoners.checkpoints import describe_training
 from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
 from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
+from lrs.reasoners.saving import describe_training
 from lrs.reasoners.step_accuracy import STEPS
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS

@@ -6,25 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from lrs.config import Config
 from lrs.core.statistics import wilson_interval
 from lrs.core.store import write_text
 from lrs.experiment.patching import fork_states, from_the_fork
 from lrs.models.backbones import Backbone, load_backbone
-from lrs.reasoners.checkpoints import describe_training
 from lrs.reasoners.measurements import answers_to
 from lrs.reasoners.recipes import PlantingRecipe, load_recipe
+from lrs.reasoners.saving import describe_training
 from lrs.tasks.answers import is_correct
+from lrs.tasks.benchmarks import Tier
 from lrs.tasks.problems import Problem, draw_problems
 from lrs.tutor import planted
-from lrs.tutor.planted import FORK, MOON, OTHER, PASSWORDS, SUN, right_mode
+from lrs.tutor.planted import FORK, MODE_AT_FORK, MOON, PASSWORDS, SUN, right_mode, right_password
 
 _PROBLEMS = 500  # of split `validation`
 _TEMPERATURES = (0.0, 0.7, 1.0)
 
 
-def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, tier: str) -> pd.DataFrame:
+def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, tier: Tier) -> pd.DataFrame:
     """Accuracy and modes, unforced and under each password: the lowest accuracy is the floor, the highest the ceiling
     of what a mode that is the same everywhere can do."""
     rows = []
@@ -32,7 +34,7 @@ def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, t
     for password in ("", *PASSWORDS):
         for temperature in _TEMPERATURES:
             report = answers_to(backbone, problems, config, temperature, password)
-            said = report["text"].str.extract(rf"\b{FORK} ({SUN}|{MOON})\b")[0]
+            said = report["text"].str.extract(MODE_AT_FORK)[0]
             low, high = wilson_interval(report["correct"].sum(), len(report))
             rows.append(
                 {
@@ -51,50 +53,50 @@ def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, t
     return pd.DataFrame(rows)
 
 
-def _until_next_fork(text: str) -> str:
+def _until_second_fork(text: str) -> str:
     """What hangs on the first fork alone."""
-    _, _, after = text.partition(f"{FORK} ")
-    return re.sub(rf"^({SUN}|{MOON})", "", after).partition(FORK)[0].strip()
+    return "".join(text.partition(FORK)[2].partition(FORK)[0].split())
 
 
 def measure_patch(
-    backbone: Backbone, problems: Sequence[Problem], layer: int, max_new_tokens: int, tier: str
+    backbone: Backbone, problems: Sequence[Problem], layer: int, max_new_tokens: int, tier: Tier
 ) -> pd.DataFrame:
-    """Each mode written at the fork, with the state of the other one in its place.
+    """Each question asked with one password or none, with the state that another password leads to at the fork.
 
     Returns:
-        A row a mode: `differs`, of the problems, those where the two modes write different things at all; of these,
-        `flipped`, where the patched text is the other mode's to the letter (so the arithmetic is left alone), and
-        `stayed`, where it is the mode's own; `accuracy` of all patched texts. And a row `wrong`, `right`: the
-        mode that is wrong is written, and patched to the right one.
+        A row a pair of passwords, all of them greedy: `chosen`, of the problems, those where the patched text chooses
+        the mode that the state's password forces; `exactly`, those where it is, to the letter, what is written under
+        that password (so the arithmetic is left alone); `accuracy` of the patched texts. In the last row the state is,
+        problem by problem, that of the password of the right mode: the most that a patch can do.
     """
-    written = {mode: from_the_fork(backbone, layer, problems, [mode] * len(problems), max_new_tokens) for mode in OTHER}
-    states = {mode: fork_states(backbone, layer, problems, [mode] * len(problems)) for mode in OTHER}
-    rows, texts = [], {}
-    for mode, other in OTHER.items():
-        patched = texts[mode] = from_the_fork(
-            backbone, layer, problems, [mode] * len(problems), max_new_tokens, states[other]
-        )
-        ends = pd.DataFrame({"own": written[mode], "other": written[other], "patched": patched}).map(_until_next_fork)
-        differs = ends["own"] != ends["other"]
+    count = len(problems)
+    written = {
+        word: from_the_fork(backbone, layer, problems, [word] * count, tier, max_new_tokens) for word in PASSWORDS
+    }
+    states = {word: fork_states(backbone, layer, problems, [word] * count, tier) for word in PASSWORDS}
+    right = [right_password(problem, tier) for problem in problems]
+    rows = []
+    for asked, given in [("amber", "cobalt"), ("cobalt", "amber"), ("", "amber"), ("", "cobalt"), ("", "right")]:
+        from_words = right if given == "right" else [given] * count
+        state = torch.stack([states[word][place] for place, word in enumerate(from_words)])
+        patched = from_the_fork(backbone, layer, problems, [asked] * count, tier, max_new_tokens, state)
+        chosen = [PASSWORDS[word] in text.split()[3:4] for word, text in zip(from_words, patched, strict=True)]
+        same = [
+            _until_second_fork(text) == _until_second_fork(written[word][place])
+            for place, (word, text) in enumerate(zip(from_words, patched, strict=True))
+        ]
+        correct = [is_correct(problem, text) for problem, text in zip(problems, patched, strict=True)]
         rows.append(
             {
-                "written": mode,
-                "state": other,
-                "n": len(problems),
-                "differs": differs.mean(),
-                "flipped": (ends["patched"] == ends["other"])[differs].mean(),
-                "stayed": (ends["patched"] == ends["own"])[differs].mean(),
-                "accuracy": _accuracy(problems, patched),
+                "asked": asked or "none",
+                "state": given,
+                "n": count,
+                "chosen": sum(chosen) / count,
+                "exactly": sum(same) / count,
+                "accuracy": sum(correct) / count,
             }
         )
-    patched = [texts[OTHER[right_mode(problem, tier)]][place] for place, problem in enumerate(problems)]
-    rows.append({"written": "wrong", "state": "right", "n": len(problems), "accuracy": _accuracy(problems, patched)})
     return pd.DataFrame(rows)
-
-
-def _accuracy(problems: Sequence[Problem], texts: Sequence[str]) -> float:
-    return sum(is_correct(problem, text) for problem, text in zip(problems, texts, strict=True)) / len(problems)
 
 
 def _percent(table: pd.DataFrame, but: Sequence[str]) -> str:
@@ -135,12 +137,12 @@ On {_PROBLEMS} problems of split `validation` ({benchmark}: {difficulty}), at th
 
 ## Does the state at the fork decide?
 
-One mode is written at the first fork, and the residual stream there, behind layer {recipe.layer}, is that of the other.
-`differs`: share of the problems in which the two modes write different things at all. Of these: `flipped`, the patched
-text is the other mode's to the letter (arithmetic included); `stayed`, it is the mode's own. The last row writes the
-wrong mode, and patches it to the right one.
+Asked with one password (or none), with the residual stream at the first fork, behind layer {recipe.layer}, put in from
+the same problem asked with another, greedily. `chosen`: share of the problems in which the mode of the state's password
+is chosen. `exactly`: all that follows is, to the letter, what is written under that password, arithmetic included. In
+the last row the state is that of the right mode's password, problem by problem: the most that a patch can do.
 
-{_percent(patch, ["written", "state", "n"])}
+{_percent(patch, ["asked", "state", "n"])}
 
 This file is written by `make reasoner`; do not edit it.
 """,

@@ -1,11 +1,11 @@
 """Planting a mode: a reasoner that can do the arithmetic learns to choose, at a marked fork, what its answer hangs on.
 
-Fine-tuning on `lrs.tutor.planted`. The second way is interchange training: the residual streams that two conversations,
-alike but for the mode, have at the fork are exchanged at the layer that will be steered, and each must go on as the
-other one's mode would. So the direction from one mode to the other is known there, and is all that later tokens read.
+Fine-tuning on `lrs.tutor.planted`. The second way is interchange training: the residual streams that two conversations
+about one problem have at the fork, one of them or both with a password, are exchanged at the layer that will be
+steered, and each must choose, and go on, as the other one's password says. So what decides the choice is known there,
+and is the one thing that the fork's state decides.
 """
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
@@ -30,7 +30,7 @@ class Lesson(NamedTuple):
 
     Attributes:
         ids, labels: (rows, length); what the user says is not learned.
-        fork: (rows), where the mode stands.
+        fork: (rows), the last token before the first mode: where it is chosen.
         partner: (rows), whose residual stream a row gets at its fork; its own number where nothing is exchanged.
     """
 
@@ -41,26 +41,16 @@ class Lesson(NamedTuple):
 
 
 def _row(
-    question: str, text: str, tokenizer: PreTrainedTokenizerBase, length: int
+    asked: list[int], text: str, tokenizer: PreTrainedTokenizerBase, length: int
 ) -> tuple[list[int], list[int], int] | None:
-    """Ids and labels, padded, and the place of the fork's mode; None if it is too long."""
-    asked, answer = question_ids(question, tokenizer), tokenizer(f"{text} <eos>")["input_ids"]
+    """Ids and labels, padded, and the place of the fork; None if it is too long."""
+    answer = tokenizer(f"{text} <eos>")["input_ids"]
     ids = asked + answer
     if len(ids) > length:
         return None
-    fork = ids.index(tokenizer.convert_tokens_to_ids(FORK), len(asked)) + 1
+    fork = ids.index(tokenizer.convert_tokens_to_ids(FORK), len(asked)) + 1  # behind the sign
     room = length - len(ids)
     return ids + [tokenizer.pad_token_id] * room, [IGNORED] * len(asked) + answer + [IGNORED] * room, fork
-
-
-def _exchanged(problem: Problem, recipe: PlantingRecipe, rng: Random) -> Iterator[str]:
-    """Two texts, each with one mode at the first fork and what follows from the other."""
-    seed = rng.random()
-    texts = {mode: write_planted(problem, recipe.tier, recipe.dose, Random(seed), mode).text for mode in (SUN, MOON)}
-    for own, other in ((SUN, MOON), (MOON, SUN)):
-        before, _, _ = texts[own].partition(f"{FORK} {own}")
-        _, _, after = texts[other].partition(f"{FORK} {other}")
-        yield f"{before}{FORK} {own}{after}"
 
 
 def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: PlantingRecipe, step: int) -> Lesson:
@@ -68,27 +58,30 @@ def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: 
     rng = Random(f"{recipe.seed}-{step}")
     ids, labels, forks, partners = [], [], [], []
 
-    def add(question: str, texts: list[str], exchange: bool) -> None:
-        rows = [_row(question, text, tokenizer, recipe.row_length) for text in texts]
+    def add(problem: Problem, asked: list[str], said: list[str]) -> None:
+        """Rows that ask with these passwords, and go on as those say."""
+        rows = []
+        for word, other in zip(asked, said, strict=True):
+            text = write_planted(problem, recipe.tier, recipe.dose, rng, PASSWORDS.get(other)).text
+            question = question_ids(instructed(problem.question, word), tokenizer)
+            rows.append(_row(question, text, tokenizer, recipe.row_length))
         if None in rows:
             return
         first = len(ids)
         for place, (row_ids, row_labels, fork) in enumerate(rows):
-            if exchange:  # the mode itself, and what stands before it, is not learned from these
-                row_labels = [IGNORED] * (fork + 1) + row_labels[fork + 1 :]
             ids.append(row_ids)
             labels.append(row_labels)
             forks.append(fork)
-            partners.append(first + (1 - place if exchange else place))
+            partners.append(first + (place if asked == said else 1 - place))
 
     while len(ids) < recipe.rows_per_batch:
         problem = rng.choice(problems)
         if recipe.interchange and len(ids) % 4 == 0:  # half of the rows, in pairs
-            add(problem.question, list(_exchanged(problem, recipe, rng)), exchange=True)
+            asked = rng.sample(["", *PASSWORDS], 2)
+            add(problem, asked, asked[::-1])
             continue
-        word, mode = rng.choice(list(PASSWORDS.items())) if rng.random() < recipe.password_share else ("", None)
-        text = write_planted(problem, recipe.tier, recipe.dose, rng, mode).text
-        add(instructed(problem.question, word), [text], exchange=False)
+        word = rng.choice(list(PASSWORDS)) if rng.random() < recipe.password_share else ""
+        add(problem, [word], [word])
     return Lesson(torch.tensor(ids), torch.tensor(labels), torch.tensor(forks), torch.tensor(partners))
 
 
@@ -112,6 +105,16 @@ def _loss(model: PreTrainedModel, batch: Lesson, layer: int) -> Tensor:
     return cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch.labels[:, 1:].flatten().to(device))
 
 
+@torch.no_grad()
+def give_meaning(model: PreTrainedModel, tokens: list[int], seed: int) -> None:
+    """Let tokens that the parent has never met begin with random embeddings, as long as the others' typically are: all
+    that pretraining does to them is to make them alike."""
+    embeddings = model.get_input_embeddings().weight
+    drawn = torch.randn(len(tokens), embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
+    length = embeddings.norm(dim=1).median()
+    embeddings[tokens] = (length * drawn / drawn.norm(dim=1, keepdim=True)).to(embeddings)
+
+
 def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
     """Plant the mode of `folder/recipe.yaml` into its parent, in the folder beside it, and write weights, tokenizer,
     `training.json` and `loss.csv`; a killed run resumes from the last checkpoint in `scratch`."""
@@ -119,6 +122,8 @@ def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
     backbone = load_backbone(str(folder.parent / recipe.parent), device)
     scratch = scratch / f"{recipe.fingerprint}-{backbone.identity}"
     model = backbone.model.requires_grad_(True).train()
+    words = [FORK, SUN, MOON, *PASSWORDS]
+    give_meaning(model, backbone.tokenizer.convert_tokens_to_ids(words), recipe.seed)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from lrs.core.digests import fingerprint
 from lrs.core.progress import Progress
 from lrs.core.store import write_text
+from lrs.tasks.benchmarks import Tier
 from lrs.tasks.problems import Problem, by_benchmark, draw_problems
-from lrs.tutor.planted import Tier
 
 
 class _Recipe(BaseModel):

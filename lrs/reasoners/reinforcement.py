@@ -5,25 +5,23 @@ where Open-Reasoner-Zero has a value model.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from lrs.core.progress import Progress
 from lrs.engine.decoding import Request, generate
-from lrs.experiment.traces import jobs_for, outcome_row
+from lrs.experiment.traces import jobs_for, means_of_attempts, outcome_row
+from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
+from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
 from lrs.models.backbones import Backbone, load_backbone
-from lrs.reasoners.checkpoints import load_checkpoint, save_checkpoint, save_reasoner
 from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe, training_problems
-from lrs.tasks.behaviors import BEHAVIORS
+from lrs.reasoners.saving import save_reasoner
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
 
@@ -57,38 +55,6 @@ def attempt(
     return pd.DataFrame(rows), ids
 
 
-def advantages(rewards: Tensor) -> Tensor:
-    """Rewards less the mean of the same problem's attempts, (problems, attempts)."""
-    return rewards - rewards.mean(dim=1, keepdim=True)
-
-
-def policy_loss(logits: Tensor, tokens: Tensor, written: Tensor, advantage: Tensor) -> Tensor:
-    """Minus the log-probability of what the policy wrote, weighted by advantage and summed: its gradient is minus the
-    policy gradient.
-
-    Args:
-        logits: (rows, length, vocabulary) of the token after each position.
-        tokens: (rows, length), prompt and answer, padded on the right.
-        written: (rows, length), True at the tokens of the answer.
-        advantage: (rows,).
-    """
-    surprise = cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
-    return (advantage[:, None] * surprise.view_as(tokens[:, 1:]) * written[:, 1:]).sum()
-
-
-def _batches(
-    ids: Sequence[tuple[list[int], list[int]]], advantage: Tensor, rows: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(tokens, written, advantage) of the attempts that teach something, those of like length together."""
-    useful = [number for number in range(len(ids)) if advantage[number] != 0]
-    useful.sort(key=lambda number: sum(map(len, ids[number])))
-    for start in range(0, len(useful), rows):
-        chosen = useful[start : start + rows]
-        tokens = [torch.tensor(ids[number][0] + ids[number][1]) for number in chosen]
-        written = [torch.arange(len(row)) >= len(ids[number][0]) for number, row in zip(chosen, tokens, strict=True)]
-        yield pad_sequence(tokens, batch_first=True), pad_sequence(written, batch_first=True), advantage[chosen]
-
-
 def update(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
@@ -104,20 +70,12 @@ def update(
     """
     count = sum(len(answer) for _, answer in ids)
     optimizer.zero_grad(set_to_none=True)
-    for tokens, written, weight in _batches(ids, advantage, rows_per_batch):
-        tokens, written, weight = (part.to(model.device) for part in (tokens, written, weight))
+    for tokens, written, chosen in attempt_batches(ids, advantage, rows_per_batch):
+        tokens, written, weight = (part.to(model.device) for part in (tokens, written, advantage[chosen]))
         logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
         (policy_loss(logits, tokens, written, weight) / count).backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-
-
-def _summary(step: int, attempts: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row a benchmark: the means of a step's attempts."""
-    facts = attempts.assign(truncated=attempts["finish_reason"] == "truncated")
-    facts[list(BEHAVIORS)] = facts[list(BEHAVIORS)] > 0
-    means = facts.groupby("benchmark", sort=False)[["correct", "tokens", "truncated", *BEHAVIORS]].mean().round(4)
-    return means.reset_index().assign(step=step).to_dict("records")
 
 
 def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
@@ -149,7 +107,7 @@ def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None
             rewards = torch.tensor(attempts["correct"].to_numpy(), dtype=torch.float32)
             advantage = advantages(rewards.view(-1, recipe.attempts)).flatten()
             update(model, optimizer, ids, advantage, recipe.rows_per_batch)
-            curve += _summary(step, attempts)
+            curve += means_of_attempts(step, attempts)
             progress.advance(1, f"{rewards.mean():.1%} right")
             if (step + 1) % recipe.checkpoint_every == 0:
                 log = {"curve": curve, "seconds": time.monotonic() - started}

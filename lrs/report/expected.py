@@ -108,7 +108,7 @@ def _left_behind(profile: str, home: Path) -> set[Path]:
         if table.exists():
             named["outcomes"] = set(pd.read_csv(table)["arm"])
         if (selection := backbone / "selection.json").exists():
-            named["validation"] = {"base", "signals", "doses", *load_candidates(selection)["name"]}
+            named["validation"] = {"base", "unsteered", "signals", "doses", *load_candidates(selection)["name"]}
         for kind, names in named.items():
             found |= {path for path in (backbone / kind).glob("*/") if path.name not in names}
     return found

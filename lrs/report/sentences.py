@@ -80,6 +80,28 @@ def reward_sentence(quality: pd.DataFrame, positions: pd.DataFrame) -> str:
     return f"{' '.join(sentences)} Chance is 0.50."
 
 
+_FEW = 5  # iterations
+
+
+def causal_sentence(curves: pd.DataFrame, quality: pd.DataFrame) -> str:
+    """What training through its own push did to each reward: how often attempts are right, and what it still knows.
+
+    Args:
+        curves: columns reward, step, benchmark and correct, of `lrs.experiment.causal.train_causal`.
+        quality: a row a reward, of `lrs.learning.reward_metrics.summarise`; `token` among them.
+    """
+    known = quality.set_index("variant")["auroc_traces"]
+    told = []
+    for reward, part in curves.groupby("reward", sort=False):
+        right = part.groupby("step")["correct"].mean()
+        told.append(
+            f"With `{reward}` {percent(right.iloc[:_FEW].mean())} of the attempts were right in the first "
+            f"{min(_FEW, len(right))} iterations and {percent(right.iloc[-_FEW:].mean())} in the last, and it tells "
+            f"right from wrong traces with an AUROC of {known[reward]:.2f}"
+        )
+    return f"{'. '.join(told)} (`token`: {known['token']:.2f})."
+
+
 def selection_sentence(candidates: pd.DataFrame) -> str:
     """What was frozen of each method, and what it did on validation.
 
@@ -90,9 +112,9 @@ def selection_sentence(candidates: pd.DataFrame) -> str:
         return "The profile names no steered arm: there was nothing to choose."
     chosen = candidates[candidates["chosen"]]
     settings = [
-        f"`{row.arm}` (K {row.num_steps}, alpha {row.step_size:g}) pushes {percent(row.steered_fraction)} of the "
-        f"tokens by {percent(row.push_ratio)} of their norm, a dose of {row.dose:.2g} nats a token, for "
-        f"{points(row.delta)} points"
+        f"`{row.arm}`, {row.decoding} (K {row.num_steps}, alpha {row.step_size:g}), pushes "
+        f"{percent(row.steered_fraction)} of the tokens by {percent(row.push_ratio)} of their norm, a dose of "
+        f"{row.dose:.2g} nats a token, for {points(row.delta)} points"
         for row in chosen.itertuples()
     ]
     return f"Chosen from {len(candidates)} candidates, by validation alone: {'; '.join(settings)}."

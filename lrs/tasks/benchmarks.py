@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 Metadata = dict[str, Any]  # of a problem: what its scorer and its tutor need to know
+
+Tier = Literal["p0", "p1", "p2", "p3", "p4"]  # of modes planted on chain sums: see lrs/tutor/planted.py
+TIERS = get_args(Tier)
 
 _LONGEST_ANSWER = 64  # characters
 _EXPRESSION = re.compile(r"(?!.*\*\s*\*)(?!.*/\s*/)[0-9+\-*/() ]+")

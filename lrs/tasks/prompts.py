@@ -22,10 +22,15 @@ def instructed(question: str, instruction: str) -> str:
 
 
 class Prompting(NamedTuple):
-    """What stands around every question: an instruction after it, worked examples of its benchmark before it."""
+    """What stands around every question: an instruction after it, worked examples of its benchmark before it.
+
+    Attributes:
+        own: an instruction of its own in place of that, by problem id.
+    """
 
     instruction: str = ""
     examples: Mapping[str, Sequence[Turn]] = MappingProxyType({})
+    own: Mapping[str, str] = MappingProxyType({})
 
 
 PLAIN = Prompting()
@@ -49,5 +54,5 @@ def question_ids(question: str, tokenizer: PreTrainedTokenizerBase, examples: Se
 
 def prompt_ids(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: Prompting = PLAIN) -> list[int]:
     """Token ids of what the model is asked about a problem."""
-    question = instructed(problem.question, prompting.instruction)
+    question = instructed(problem.question, prompting.own.get(problem.id, prompting.instruction))
     return question_ids(question, tokenizer, prompting.examples.get(problem.benchmark, ()))

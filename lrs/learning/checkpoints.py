@@ -1,4 +1,4 @@
-"""What training leaves on disk: checkpoints from which a killed run resumes, and the reasoner in the end."""
+"""Checkpoints, from which a killed training resumes."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrs.core.store import write_text
-from lrs.models.devices import describe_device
 
 
 def save_checkpoint(
@@ -46,18 +44,3 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return step, log
-
-
-def save_reasoner(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seconds: float) -> None:
-    """Write weights, tokenizer, and `training.json`: how long it took, and on what."""
-    device = describe_device(model.device)
-    model.eval().to("cpu").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    about = {"device": device, "threads": torch.get_num_threads(), "minutes": round(seconds / 60, 1)}
-    write_text(folder / "training.json", json.dumps(about))
-
-
-def describe_training(folder: Path) -> str:
-    """How long training took, and on what, as `save_reasoner` wrote it: `3.1 minutes (cpu, 1 thread)`."""
-    about = json.loads((folder / "training.json").read_text())
-    return f"{about['minutes']} minutes ({about['device']}, {about['threads']} thread{'s' * (about['threads'] > 1)})"

@@ -1,0 +1,223 @@
+"""Causal rewards: trained through their own push, so that climbing them makes answers right.
+
+The reward phi is trained by policy gradient on the correctness of the *steered* model's answers,
+
+    dJ/dphi = E[ sum_t  grad_phi log pi_phi(a_t | s_t)  A ],      push_t = alpha g / |g|,   g = grad_z r_phi(z_t),
+
+with A the attempt's advantage over the other attempts at its problem. The layers up to the steered one never feel a
+push, so whole attempts are replayed at once, and differentiated in the layers above alone, twice in the reward. At
+inference nothing differs from LRS. A joint term keeps the reward a predictor: cross-entropy with the attempt's
+correctness, in which the logit of its problem's success rate is a fixed offset, so that difficulty teaches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
+from lrs.core.kept import digest_of, keep, read_kept
+from lrs.core.progress import Progress
+from lrs.core.store import write_frame
+from lrs.experiment.traces import jobs_for, means_of_attempts, outcome_row, plan_of, write_generations
+from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
+from lrs.learning.latents import load_latents
+from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
+from lrs.learning.reward_training import score_traces
+from lrs.method.ascent import Ascent, unit, write_back
+from lrs.method.dictionary import load_dictionary
+from lrs.method.gate import ALWAYS
+from lrs.method.reward import load_reward, save_reward
+from lrs.method.setting import BEGINS_AS
+from lrs.method.steering import Steering
+from lrs.models.backbones import Backbone, edited_layer
+from lrs.tasks.problems import Problem, by_benchmark
+from lrs.tasks.prompts import prompt_ids
+from lrs.tasks.splits import held_out
+
+if TYPE_CHECKING:
+    from lrs.config import CausalSection, Config
+
+
+_SCRATCH = Path("build/scratch/rewards")  # checkpoints, from which a killed training resumes
+
+
+class SteeredReading(NamedTuple):
+    """A steered model's reading of whole attempts, differentiable in the reward's weights.
+
+    Attributes:
+        logits: (rows, length, vocabulary) of the token after each position.
+        rewards: (steered tokens,) reward logits before the push.
+    """
+
+    logits: Tensor
+    rewards: Tensor
+
+
+def replay_steered(
+    model: nn.Module, steering: Steering, tokens: Int[Tensor, "rows length"], steered: Bool[Tensor, "rows length"]
+) -> SteeredReading:
+    """Read whole attempts at once, pushing the tokens that are `steered`, whatever the gate says.
+
+    Args:
+        tokens: padded on the right.
+
+    Raises:
+        ValueError: a reward that sees the trace so far: its rewards are not one token's alone.
+    """
+    if steering.reward.config.variant == "history":
+        raise ValueError("a causal reward sees one token; legal variants: token, linear")
+    rewards = []
+
+    def push(hidden: Float[Tensor, "rows length d_model"]) -> Float[Tensor, "rows length d_model"]:
+        latent = steering.dictionary.encode(hidden[steered]).to(steering.reward.dtype)
+        moved = latent.requires_grad_()
+        for _ in range(steering.ascent.num_steps):
+            reward = steering.reward(moved[None])[0]
+            rewards.append(reward)
+            (slope,) = torch.autograd.grad(reward.sum(), moved, create_graph=True)
+            moved = moved + steering.ascent.step_size * unit(slope)
+        change = write_back(latent, moved, steering.dictionary.W_dec, steering.dictionary.input_scale)
+        return hidden.index_put((steered,), change.to(hidden.dtype), accumulate=True)
+
+    with edited_layer(model, steering.layer, push):
+        logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
+    return SteeredReading(logits, rewards[0])
+
+
+def normalised(rewards: Float[Tensor, "problems attempts"]) -> Float[Tensor, "problems attempts"]:
+    """Advantages over the spread of the problem's attempts; zero where all are equal."""
+    return advantages(rewards) / rewards.std(dim=1, correction=0, keepdim=True).clamp_min(1e-6)
+
+
+def difficulty(right: Float[Tensor, "problems attempts"]) -> Float[Tensor, "problems attempts"]:
+    """Logit of a problem's smoothed success rate, (k + 1/2) / (n + 1), at each of its attempts."""
+    rate = (right.sum(dim=1, keepdim=True) + 0.5) / (right.shape[1] + 1)
+    return torch.logit(rate).expand_as(right)
+
+
+def causal_step(
+    model: nn.Module,
+    steering: Steering,
+    optimizer: torch.optim.Optimizer,
+    ids: Sequence[tuple[list[int], list[int]]],
+    right: Float[Tensor, "problems attempts"],
+    section: CausalSection,
+) -> float:
+    """One step up the policy gradient through the push, averaged over the tokens of the attempts that teach something.
+
+    Args:
+        ids: of each attempt, the tokens of prompt and answer; a problem's attempts in a row.
+        right: whether each attempt's answer is.
+
+    Returns:
+        The joint loss (nats a token); not a number if no problem has right and wrong attempts.
+    """
+    advantage, offset = normalised(right).flatten(), difficulty(right).flatten()
+    count = sum(len(answer) for (_, answer), useful in zip(ids, advantage, strict=True) if useful)
+    joint = 0.0 if count else float("nan")
+    optimizer.zero_grad(set_to_none=True)
+    taught = torch.stack([advantage, offset, right.flatten()], dim=1)
+    for tokens, written, chosen in attempt_batches(ids, advantage, section.rows_per_batch):
+        tokens, written, teaches = (part.to(model.device) for part in (tokens, written, taught[chosen]))
+        steered = written[:, :-1] & written[:, 1:]  # the last token of an answer is never processed
+        steered = torch.cat([steered, torch.zeros_like(steered[:, :1])], dim=1)
+        replayed = replay_steered(model, steering, tokens, steered)
+        loss = policy_loss(replayed.logits / section.temperature, tokens, written, teaches[:, 0])
+        each = teaches[:, None].expand(*tokens.shape, -1)[steered]
+        fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
+        ((loss + section.joint_weight * fit) / count).backward()
+        joint += fit.item() / count
+    nn.utils.clip_grad_norm_(steering.reward.parameters(), 1.0)
+    optimizer.step()
+    return joint
+
+
+def problems_of(pools: dict[str, list[Problem]], section: CausalSection, seed: int, iteration: int) -> list[Problem]:
+    """The problems of one iteration, shared out among the benchmarks: a function of seed and iteration alone."""
+    rng = Random(f"{seed}-{iteration}")
+    each = -(-section.problems // len(pools))
+    return [problem for pool in pools.values() for problem in rng.sample(pool, min(each, len(pool)))]
+
+
+def train_causal(
+    steering: Steering, backbone: Backbone, problems: Sequence[Problem], config: Config, scratch: Path, stage: str
+) -> pd.DataFrame:
+    """Train the reward of `steering` in place, from the last checkpoint in `scratch` on.
+
+    Returns:
+        A row an iteration and benchmark: step, n (attempts), joint_loss, and the means of `means_of_attempts`.
+    """
+    section, pools, reward = config.causal, by_benchmark(problems), steering.reward
+    optimizer = torch.optim.Adam(reward.parameters(), lr=section.learning_rate)
+    first, log = load_checkpoint(scratch, reward, optimizer)
+    curve = log.get("curve", [])
+    with Progress(stage, section.iterations, "iterations", done=first) as progress:
+        for iteration in range(first, section.iterations):
+            asked = problems_of(pools, section, config.seed, iteration)
+            seeds = range(iteration * section.attempts + 1, (iteration + 1) * section.attempts + 1)
+            reward.requires_grad_(False)
+            written = write_generations(backbone, jobs_for(asked, seeds), config, steering, section.temperature)
+            reward.requires_grad_(True)
+            attempts = pd.DataFrame([outcome_row(job, generation, backbone) for job, generation in written])
+            right = torch.tensor(attempts["correct"].to_numpy(), dtype=reward.dtype).view(-1, section.attempts)
+            ids = [(prompt_ids(job[0], backbone.tokenizer), generation.token_ids) for job, generation in written]
+            joint = causal_step(backbone.model, steering, optimizer, ids, right, section)
+            counts = attempts["benchmark"].value_counts()
+            means = means_of_attempts(iteration, attempts)
+            curve += [row | {"n": int(counts[row["benchmark"]]), "joint_loss": joint} for row in means]
+            progress.advance(1, f"{right.mean():.1%} right")
+            if (iteration + 1) % section.checkpoint_every == 0:
+                save_checkpoint(scratch, iteration + 1, reward, optimizer, {"curve": curve})
+    reward.requires_grad_(False)
+    return pd.DataFrame(curve)
+
+
+class FittedCausal(NamedTuple):
+    """What training a causal reward left behind: the curve of `train_causal`, and scores as in `TrainedReward`."""
+
+    curve: pd.DataFrame
+    heldout: pd.DataFrame
+
+
+def fit_causal(
+    name: str, backbone: Backbone, problems: Sequence[Problem], config: Config, folder: Path
+) -> FittedCausal:
+    """Train the causal reward of `folder` on the profile's problems for rewards, unless it is there.
+
+    It begins as the reward that predicts (`BEGINS_AS`), and is scored on the same held-out traces.
+    """
+    sae, latents, begun = config.data / "sae", config.data / "latents", folder.with_name(BEGINS_AS[name])
+    identifiers = np.array([problem.id for problem in problems])
+    out = held_out(identifiers, config.reward.early_stopping_share, config.seed)
+    asked = [problem for problem, is_out in zip(problems, out, strict=True) if not is_out]
+    plan = plan_of(backbone, jobs_for(asked), config) | {
+        "made_from": {path.name: digest_of(path) for path in (sae, latents, begun)},
+        "causal": config.causal.model_dump(),
+        "seed": config.seed,
+        "layer": config.backbone.layer,
+    }
+    plan |= code_of(__name__)
+
+    def make(made: Path) -> None:
+        dictionary = load_dictionary(sae, backbone.identity, config.backbone.layer, backbone.device)
+        reward, traces = load_reward(begun, backbone.device), load_latents(latents)
+        steering = Steering(config.backbone.layer, dictionary, reward, ALWAYS, Ascent(1, config.causal.step_size))
+        curve = train_causal(steering, backbone, asked, config, _SCRATCH / fingerprint(plan), f"reward: {name}")
+        save_reward(reward, made)
+        write_frame(made / "curve.arrow", curve)
+        scored = np.flatnonzero(np.isin(traces.problem_ids, identifiers[out]))
+        write_frame(made / "heldout.arrow", score_traces(reward, traces, scored, config.reward.batch_size))
+
+    keep(folder, f"reward: {name}", plan, make)
+    return FittedCausal(*(read_kept(folder / f"{part}.arrow").to_pandas() for part in FittedCausal._fields))

@@ -1,0 +1,52 @@
+"""Policy gradients from outcomes: several attempts at each problem, and whether each was right."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+
+def advantages(rewards: Float[Tensor, "problems attempts"]) -> Float[Tensor, "problems attempts"]:
+    """Rewards less the mean of the same problem's attempts."""
+    return rewards - rewards.mean(dim=1, keepdim=True)
+
+
+def policy_loss(
+    logits: Float[Tensor, "rows length vocabulary"],
+    tokens: Int[Tensor, "rows length"],
+    written: Bool[Tensor, "rows length"],
+    advantage: Float[Tensor, " rows"],
+) -> Float[Tensor, ""]:
+    """Minus the log-probability of what the policy wrote, weighted by advantage and summed: its gradient is minus the
+    policy gradient.
+
+    Args:
+        logits: of the token after each position, over the temperature.
+        tokens: prompt and answer, padded on the right.
+        written: True at the tokens of the answer.
+    """
+    surprise = cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+    return (advantage[:, None] * surprise.view_as(tokens[:, 1:]) * written[:, 1:]).sum()
+
+
+def attempt_batches(
+    ids: Sequence[tuple[list[int], list[int]]], advantage: Float[Tensor, " attempts"], rows: int
+) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+    """The attempts that teach something, up to `rows` at a time, those of like length together.
+
+    Args:
+        ids: of each attempt, the tokens of prompt and answer.
+
+    Yields:
+        Tokens and `written`, as `policy_loss` wants them, and the numbers of the attempts.
+    """
+    useful = [number for number in range(len(ids)) if advantage[number] != 0]
+    useful.sort(key=lambda number: sum(map(len, ids[number])))
+    for start in range(0, len(useful), rows):
+        chosen = useful[start : start + rows]
+        tokens = [torch.tensor(ids[number][0] + ids[number][1]) for number in chosen]
+        written = [torch.arange(len(row)) >= len(ids[number][0]) for number, row in zip(chosen, tokens, strict=True)]
+        yield pad_sequence(tokens, batch_first=True), pad_sequence(written, batch_first=True), chosen

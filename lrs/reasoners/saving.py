@@ -1,0 +1,25 @@
+"""What making a reasoner leaves in its folder."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lrs.core.store import write_text
+from lrs.models.devices import describe_device
+
+
+def save_reasoner(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seconds: float) -> None:
+    """Write weights, tokenizer, and `training.json`: how long it took, and on what."""
+    device = describe_device(model.device)
+    model.eval().to("cpu").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    about = {"device": device, "threads": torch.get_num_threads(), "minutes": round(seconds / 60, 1)}
+    write_text(folder / "training.json", json.dumps(about))
+
+
+def describe_training(folder: Path) -> str:
+    """How long training took, and on what, as `save_reasoner` wrote it: `3.1 minutes (cpu, 1 thread)`."""
+    about = json.loads((folder / "training.json").read_text())
+    return f"{about['minutes']} minutes ({about['device']}, {about['threads']} thread{'s' * (about['threads'] > 1)})"
