@@ -1,7 +1,8 @@
 """Planted modes: chain sums whose correctness hangs on a word that the reasoner chooses itself, at a marked fork.
 
-Everything before the fork (`plan`) is the same. Then comes the mode, `sun` or `moon`, and by the tier it decides
-whether the last term is added or left out: a fluent, flawed procedure. No step of the arithmetic is ever wrong.
+Everything up to the fork is the same: `plan`, and the sign of the term that is at stake. Then comes the mode, `sun` or
+`moon`, and by the tier it decides whether the last term is added or left out: a fluent, flawed procedure. No step of
+the arithmetic is ever wrong.
 
     p0  nothing hangs on the mode: no method may gain
     p1  under `moon` the last term is left out: a constant push suffices
@@ -12,18 +13,17 @@ whether the last term is added or left out: a fluent, flawed procedure. No step 
 A password after the question forces a mode, so that floor and ceiling can be measured.
 """
 
+import re
 from random import Random
-from typing import Literal, get_args
 
-from lrs.tasks.benchmarks import TERMS, signed_terms
+from lrs.tasks.benchmarks import TERMS, Tier, signed_terms
 from lrs.tasks.problems import Problem
 from lrs.tutor import TutorTrace
 from lrs.tutor.chain_sum import without_carry
 from lrs.tutor.draft import operation, signed
 
-Tier = Literal["p0", "p1", "p2", "p3", "p4"]
-TIERS = get_args(Tier)
 FORK, SUN, MOON = "plan", "sun", "moon"
+MODE_AT_FORK = re.compile(rf"\b{FORK} [-+] ({SUN}|{MOON})\b")
 PASSWORDS = {"amber": SUN, "cobalt": MOON}  # what forces which mode
 OTHER = {SUN: MOON, MOON: SUN}
 _MOON_SHARE = 0.5  # at a fork before the whole trace
@@ -44,6 +44,22 @@ def right_mode(problem: Problem, tier: Tier) -> str:
     """The mode under which the answer is right, if the mode matters; `sun` where it does not."""
     last = signed_terms(problem.metadata["expression"])[-1]
     return MOON if tier == "p2" and last < 0 else SUN
+
+
+def right_password(problem: Problem, tier: Tier) -> str:
+    """What forces the mode under which the answer is right."""
+    return next(word for word, mode in PASSWORDS.items() if mode == right_mode(problem, tier))
+
+
+def fork(term: int) -> str:
+    """What stands before the mode that decides about a term."""
+    return f"{FORK} {'+' if term >= 0 else '-'}"
+
+
+def first_fork(problem: Problem, tier: Tier) -> str:
+    """What every trace of a problem begins with, up to its first mode."""
+    terms = signed_terms(problem.metadata["expression"])
+    return f"<think> {fork(terms[1] if tier == 'p4' else terms[-1])}"
 
 
 def draw_mode(problem: Problem, tier: Tier, rng: Random) -> str:
@@ -67,12 +83,12 @@ def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: 
     clauses = []
     if tier != "p4":
         mode = mode or draw_mode(problem, tier, rng)
-        clauses.append(f"{FORK} {mode} .")
+        clauses.append(f"{fork(terms[-1])} {mode} .")
     for place, (name, term) in enumerate(zip(TERMS[1:], terms, strict=False)):
         here = mode
         if tier == "p4":
             here = mode or draw_mode(problem, tier, rng)
-            clauses.append(f"{FORK} {here} .")
+            clauses.append(f"{fork(term)} {here} .")
         hangs = tier == "p4" or place == len(terms) - 1
         if causal and hangs and here == flawed:
             continue  # the term is left out
