@@ -71,7 +71,7 @@ def test_unknown_profile_names_the_legal_ones():
 
 
 def test_a_second_backbone_is_one_line(profiles):
-    text = (profiles / "cpu.yaml").read_text()
+    text = (profiles / "smoke.yaml").read_text()
     line = "  pocket-3m: {path: data/reasoners/pocket-3m, layer: 3}\n"
     assert text.count(line) == 1
     (profiles / "two.yaml").write_text(text.replace(line, f"{line}  other: {{path: elsewhere, layer: 1}}\n"))
@@ -83,8 +83,8 @@ def test_a_second_backbone_is_one_line(profiles):
 
 def test_unknown_backbone_names_the_legal_ones():
     with pytest.raises(ConfigError) as error:
-        load_config("cpu", "pocket")
-    assert str(error.value) == "unknown backbone 'pocket' of profile 'cpu'; legal: pocket-3m"
+        load_config("smoke", "pocket")
+    assert str(error.value) == "unknown backbone 'pocket' of profile 'smoke'; legal: pocket-3m"
 
 
 SAMPLING = {"problems": 4, "samples": 2, "temperature": 0.7}
