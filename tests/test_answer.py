@@ -64,6 +64,24 @@ def test_several_reasoners_are_told_one_by_one():
     )
 
 
+def test_what_other_arms_add_in_the_same_place_is_told_beside_it():
+    table = main_table(0.01, -0.01)
+    causal = table[table["arm"] == "lrs"].assign(arm="lrs_causal")
+    causal.loc[causal["delta"] < 0.3, ["delta", "delta_low", "delta_high"]] = [0.06, 0.05, 0.07]
+    told = answer(pd.concat([table, causal.assign(arm="cot"), causal]), 0.95)
+    assert told.endswith(
+        " In the same place, a reward trained through its own push (`lrs_causal`): `model-0` +6.0 [+5.0, +7.0]; "
+        "`model-1` +6.0 [+5.0, +7.0]. Being told how to go about it (`cot`): `model-0` +6.0 [+5.0, +7.0]; "
+        "`model-1` +6.0 [+5.0, +7.0]."
+    )
+
+
+def test_fewer_problems_of_one_reasoner_are_told():
+    table = main_table(0.01, 0.02)
+    table.loc[table["backbone"] == "model-1", "n"] = 400
+    assert " on 400 to 2,000 test problems of 2 benchmarks" in answer(table, 0.95)
+
+
 def test_the_level_of_confidence_is_the_profiles():
     told = answer(main_table(0.01, 0.02, p_holm=0.07), 0.9)
     assert told.startswith("**LRS beats the unsteered model on `model-0`, `model-1`.** ")

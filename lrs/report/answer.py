@@ -11,6 +11,11 @@ from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.sentences import level_text, percent, points
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
+_BESIDE = {
+    "lrs_causal": "a reward trained through its own push",
+    "trained_constant": "One vector trained in the same way",
+    "cot": "Being told how to go about it",
+}
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
@@ -25,19 +30,32 @@ def answer(main: pd.DataFrame, confidence_level: float) -> str:
     if not rows:
         return f"This run has no primary contrast: `{PRIMARY['arm']}` is none of its arms."
     benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
-    problems = f"{rows[0]['n']:,} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
+    fewest, most = min(row["n"] for row in rows), max(row["n"] for row in rows)
+    count = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    problems = f"{count} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
     better, worse = (_significant(rows, sign, significance(confidence_level)) for sign in (1, -1))
     if len(rows) == 1:
         verdict = "beats" if better else "falls behind" if worse else "does not beat"
-        return _answer_for_one(rows[0], main, problems, verdict)
+        return _answer_for_one(rows[0], main, problems, verdict) + _beside(main)
     where = ", ".join(f"`{name}`" for name in better) or f"none of {len(rows)} reasoners"
     fallen = f"; it falls behind on {', '.join(f'`{name}`' for name in worse)}" if worse else ""
     each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
     return (
         f"**LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds on {problems}, with "
         f"{level_text(confidence_level)} intervals: {each}. The smallest p after Holm's correction over these "
-        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}."
+        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}.{_beside(main)}"
     )
+
+
+def _beside(main: pd.DataFrame) -> str:
+    """What other pushes add in the same place, and being told how to go about it; empty where none was run."""
+    place = [(main[key] == PRIMARY[key]) for key in ("benchmark", "decoding")]
+    told = []
+    for arm, name in _BESIDE.items():
+        rows = main[place[0] & place[1] & (main["arm"] == arm)].to_dict("records")
+        each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
+        told += [f"{name} (`{arm}`): {each}"] if rows else []
+    return f" In the same place, {'. '.join(told)}." if told else ""
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
