@@ -47,7 +47,13 @@ def folder(tmp_path: Path) -> Path:
     )
     tried = [("lrs_basic", 0.5, 0.008, True), ("lrs_basic", 2.0, -0.03, False), ("lrs", 1.0, 0.01, True)]
     selection = pd.DataFrame(tried, columns=["arm", "step_size", "delta", "chosen"])
-    selection.assign(backbone="pocket", push_ratio=0.044, dose=0.0123).to_csv(tmp_path / "selection.csv", index=False)
+    selection = selection.assign(backbone="pocket", decoding="greedy", push_ratio=0.044, dose=0.0123)
+    selection.to_csv(tmp_path / "selection.csv", index=False)
+    known = {"backbone": "pocket", "decoding": "greedy", "method": "lrs", "n": 1000, "wins": 12, "losses": 2}
+    known |= {"ceiling": 0.1, "ceiling_low": 0.05, "ceiling_high": 0.15, "gain": 0.01, "gain_low": 0, "gain_high": 0.02}
+    places = [known | {"benchmark": "gcd", "share": 0.3}, known | {"benchmark": "pooled", "share": 0.1}]
+    places += [known | {"benchmark": "pooled", "decoding": "sampled", "ceiling_low": -0.05, "share": None}]
+    pd.DataFrame(places).to_csv(tmp_path / "assay.csv", index=False)
     shares = [("base", "verification", 0.2), ("cot", "verification", 0.9), ("base", "backward_chaining", 0.5)]
     shares += [("cot", "backward_chaining", 0.4)]
     behaviors = pd.DataFrame(shares, columns=["arm", "behavior", "share"])
@@ -127,8 +133,15 @@ def test_the_page_of_smoke_carries_a_mark_and_no_other_does(folder: Path, page: 
 
 def test_selection_stands_beside_test(page: str):
     assert cells(page, "What was selected") == [
-        ["pocket", "`lrs_basic`", "0.5", "4.4%", "0.012", "+0.8", "-2.0", "-3.0 (2)"],
-        ["pocket", "`lrs`", "1", "4.4%", "0.012", "+1.0", "+0.5", "+1.0 (1)"],
+        ["pocket", "`lrs_basic`", "greedy", "0.5", "4.4%", "0.012", "+0.8", "-2.0", "-3.0 (2)"],
+        ["pocket", "`lrs`", "greedy", "1", "4.4%", "0.012", "+1.0", "+0.5", "+1.0 (1)"],
+    ]
+
+
+def test_the_assay_tells_the_pooled_shares(page: str):
+    assert cells(page, "The assay") == [
+        ["pocket", "greedy", "`lrs`", "1,000", "+10.0 [+5.0, +15.0]", "+1.0 [+0.0, +2.0]", "10%", "12/2"],
+        ["pocket", "sampled", "`lrs`", "1,000", "+10.0 [-5.0, +15.0]", "+1.0 [+0.0, +2.0]", "", "12/2"],
     ]
 
 
@@ -176,7 +189,7 @@ def test_pictures_of_many_backbones_are_linked_and_not_shown(folder: Path):
 
 
 def test_tables_that_a_run_did_not_write_leave_no_trace(folder: Path):
-    for name in ("reward_quality", "selection", "behaviors", "costs"):
+    for name in ("reward_quality", "selection", "assay", "behaviors", "costs"):
         (folder / f"{name}.csv").unlink()
     page = results_page(read_accepted(folder))
     titles = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)

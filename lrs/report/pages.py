@@ -1,7 +1,7 @@
 """The results page of a profile: sentences and tables, computed from its accepted tables; Markdown."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ _MOST_LEADS = 5
 _KEYS = ["backbone", "benchmark", "decoding", "arm"]
 # In this order; pictures of other names come last, by their name alone.
 _PICTURES = {
+    "assay": "what is known to be gained, and what each method recovers of it",
     "delta": "accuracy minus that of the unsteered model, with paired bootstrap intervals",
     "behaviors": "share of traces that show each behavior, by arm",
     "trace_behaviors": "behaviors in the traces that the reward learns from",
@@ -34,6 +35,7 @@ class Accepted(NamedTuple):
     main: pd.DataFrame
     quality: pd.DataFrame
     selection: pd.DataFrame
+    assay: pd.DataFrame
     behaviors: pd.DataFrame
     costs: pd.DataFrame
     confidence_level: float
@@ -47,7 +49,7 @@ def read_accepted(folder: Path) -> Accepted:
         ConfigError: the profile is no longer there.
     """
     main = pd.read_csv(folder / "main_results.csv")
-    paths = [folder / f"{name}.csv" for name in ("reward_quality", "selection", "behaviors", "costs")]
+    paths = [folder / f"{name}.csv" for name in ("reward_quality", "selection", "assay", "behaviors", "costs")]
     tables = [pd.read_csv(path) if path.exists() else pd.DataFrame() for path in paths]
     level = load_config(main["profile"].iloc[0]).statistics.confidence_level
     return Accepted(folder, main, *tables, level)
@@ -62,6 +64,7 @@ def results_page(accepted: Accepted) -> str:
         f"**{warning}**" if warning else "",
         answer(accepted.main, accepted.confidence_level),
         _about(accepted.main, accepted.confidence_level),
+        _assay(accepted),
         _accuracies(accepted),
         _contrasts(accepted.main, significance(accepted.confidence_level)),
         _rewards(accepted),
@@ -79,6 +82,36 @@ def _about(main: pd.DataFrame, level: float) -> str:
     reasoners, benchmarks, devices = (", ".join(f"`{name}`" for name in column.unique()) for column in names)
     where = f"Reasoners: {reasoners}. Benchmarks: {benchmarks}. Device: {devices}."
     return f"{where} All intervals are {level_text(level)}."
+
+
+def _assay(accepted: Accepted) -> str:
+    """What each method recovers of a gain that is known to be there."""
+    pooled = accepted.assay[accepted.assay["benchmark"] == POOLED] if len(accepted.assay) else accepted.assay
+    if pooled.empty:
+        return ""
+    rows = [
+        {
+            "backbone": row["backbone"],
+            "decoding": row["decoding"],
+            "method": f"`{row['method']}`",
+            "n": f"{row['n']:,}",
+            "known to be there": _span(row, "ceiling"),
+            "gain": _span(row, "gain"),
+            "share recovered": "" if row["share"] != row["share"] else f"{row['share']:.0%}",
+            "won/lost": f"{row['wins']}/{row['losses']}",
+        }
+        for row in pooled.to_dict("records")
+    ]
+    intro = (
+        "Points over base, all benchmarks pooled. What is known to be there is what the same reasoner gains on the "
+        "same problems when it is told how to go about it: to check every step, or, if its mode is planted, by the password "
+        "of the mode that is right."
+    )
+    return "\n\n".join(["## The assay", intro, _table(pd.DataFrame(rows))])
+
+
+def _span(row: dict[str, Any], name: str) -> str:
+    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"
 
 
 def _accuracies(accepted: Accepted) -> str:
@@ -178,10 +211,10 @@ def _selection(accepted: Accepted) -> str:
     """What the chosen settings gained on validation and then on test, and the strongest of the grid on validation."""
     if accepted.selection.empty:
         return ""
-    pooled = accepted.main[(accepted.main["benchmark"] == POOLED) & (accepted.main["decoding"] == "greedy")]
-    tested, rows = pooled.set_index(["backbone", "arm"])["delta"], []
-    for (backbone, arm), tried in accepted.selection.groupby(["backbone", "arm"], sort=False):
-        if (backbone, arm) not in tested.index:  # selected, and then left out of the profile
+    keys = ["backbone", "arm", "decoding"]
+    tested, rows = accepted.main[accepted.main["benchmark"] == POOLED].set_index(keys)["delta"], []
+    for (backbone, arm, decoding), tried in accepted.selection.groupby(keys, sort=False):
+        if (backbone, arm, decoding) not in tested.index:  # selected, and then left out of the profile
             continue
         strongest = tried.loc[tried["step_size"].idxmax()]
         for chosen in tried[tried["chosen"]].to_dict("records"):
@@ -189,19 +222,20 @@ def _selection(accepted: Accepted) -> str:
                 {
                     "backbone": backbone,
                     "arm": f"`{arm}`",
+                    "decoding": decoding,
                     "step size": f"{chosen['step_size']:g}",
                     "push over state": percent(chosen["push_ratio"]),
                     "dose (nats a token)": f"{chosen['dose']:.2g}",
                     "on validation": points(chosen["delta"]),
-                    "on test": points(tested[backbone, arm]),
+                    "on test": points(tested[backbone, arm, decoding]),
                     "on validation (largest step size)": f"{points(strongest['delta'])} ({strongest['step_size']:g})",
                 }
             )
     if not rows:
         return ""
     intro = (
-        "The setting of each steered arm was chosen on validation problems. Points over base there (mean over "
-        "benchmarks) and on test problems (pooled), greedy:"
+        "The setting of each steered arm and decoding was chosen on validation problems. Points over base there (mean "
+        "over benchmarks) and on test problems (pooled):"
     )
     return "\n\n".join(
         ["## What was selected", intro, _table(pd.DataFrame(rows)), *_embedded(accepted.folder, "selection")]
