@@ -139,6 +139,8 @@ class SteeringSection(_Section):
             raise ValueError(
                 f"arms must hold base, which the others are compared with, and none twice (got {self.arms})"
             )
+        if alone := [arm for arm in self.arms if ARMS[arm].matches not in (None, *self.arms)]:
+            raise ValueError(f"arms must hold {ARMS[alone[0]].matches}, which {alone[0]} matches (got {self.arms})")
         return self
 
 

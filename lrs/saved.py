@@ -76,6 +76,9 @@ def freeze(
     chosen: dict[str, dict[str, Any]] = {}
     for row in table[table["chosen"].astype(bool)].itertuples():
         chosen.setdefault(row.decoding, {})[named[row.name].arm] = named[row.name].model_dump()
+    for arms in chosen.values():
+        matching = {name: ARMS[name].matches for name in config.steering.arms if ARMS[name].matches in arms}
+        arms |= {name: arms[other] | {"arm": name} for name, other in matching.items()}
     content = {
         "profile": config.profile,
         "backbone": backbone,

@@ -126,6 +126,7 @@ SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("pr
         ),
         ({"steering__arms": ["lrs"]}, r"steering: arms must hold base, .* \(got \['lrs'\]\)"),
         ({"steering__arms": ["base", "lrs", "lrs"]}, r"steering: arms must hold base, .* and none twice"),
+        ({"steering__arms": ["base", "negated"]}, r"steering: arms must hold lrs_causal, which negated matches"),
         ({"select__step_size": []}, r"select.step_size: .*at least 1 item"),
         ({"sae__k": 64, "sae__d_sae": 32}, r"sae: k \(64\) must not be larger than d_sae \(32\)"),
         ({"reward__width": 10, "reward__heads": 3}, r"reward: width \(10\) must be a multiple of heads \(3\)"),

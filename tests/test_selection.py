@@ -151,6 +151,17 @@ def test_chooses_one_for_each_arm():
 def test_only_arms_that_the_profile_names_are_searched(arms):
     signals = pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "causal": [0.1, 0.2], "confidence": [0.4, 0.9]})
     assert {setting.arm for setting in candidates(GRID, arms, signals)} == set(arms) & set(STEERED)
+    assert candidates(GRID, ["negated", "random"], signals) == []
+
+
+def test_an_arm_that_matches_another_is_frozen_with_its_setting(tmp_path):
+    setting, path = Setting(arm="lrs_causal", num_steps=1, step_size=3.0), tmp_path / "selection.json"
+    table = pd.DataFrame({"name": [setting.name], "decoding": ["sampled"], "chosen": [True]})
+    config = load_config("smoke")
+    freeze(table, [setting], "tiny", REWARDS, config, path)
+    matching = {name: setting.model_copy(update={"arm": name}) for name in ("lrs_causal", "negated")}
+    assert load_selection(path, "tiny", REWARDS) == {"sampled": matching}
+    assert "random" not in config.steering.arms
 
 
 def test_a_selection_among_nothing_is_frozen_and_read_like_any(tmp_path):

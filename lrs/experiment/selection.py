@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) -> list[Setting]:
-    """Every setting of the grid for every steered one of `arms`, thresholds at quantiles of the unsteered signals."""
+    """Every setting of the grid for every steered one of `arms` that matches no other, thresholds at quantiles of the
+    unsteered signals."""
     settings = []
-    for arm in (name for name in STEERED if name in arms):
+    for arm in (name for name in STEERED if name in arms and not ARMS[name].matches):
         for num_steps, step_size in product(grid.num_steps, grid.step_size):
             mild = Setting(arm=arm, num_steps=num_steps, step_size=step_size)
             if not ARMS[arm].gated:

@@ -15,8 +15,10 @@ ARMS = {
         Arm("lrs_causal", "method", reward="causal"),
         Arm("lrs_causal_gated", "method", reward="causal", gated=True),
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of "state-specific"
-        Arm("negated", "control", reward="causal", descends=True),
-        Arm("random", "control", reward="random"),  # one constant push, in a random direction of the decoder's span
+        Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
+        Arm(
+            "random", "control", reward="random", matches="lrs_causal"
+        ),  # a direction drawn by lot, in the decoder's span
         Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
     )
 }

@@ -12,13 +12,15 @@ REWARDS: dict[str, Variant] = {**dict(zip(VARIANTS, VARIANTS, strict=True)), "ra
 
 
 class Arm(NamedTuple):
-    """A method; `reward`, of `REWARDS`, is None where nothing is steered. One that descends pushes the other way."""
+    """A method; `reward`, of `REWARDS`, is None where nothing is steered. One that descends pushes the other way; one
+    that `matches` another is not tuned, but pushes as far as the other was chosen to."""
 
     name: str
     group: Literal["baseline", "placebo", "prompting", "method", "control"]
     reward: str | None = None
     gated: bool = False
     descends: bool = False
+    matches: str | None = None
     prompt: Literal["plain", "instructed", "examples"] = "plain"
 
 

@@ -104,8 +104,8 @@ def _assay(accepted: Accepted) -> str:
     ]
     intro = (
         "Points over base, all benchmarks pooled. What is known to be there is what the same reasoner gains on the "
-        "same problems when it is told how to go about it: to check every step, or, if its mode is planted, by the password "
-        "of the mode that is right."
+        "same problems when it is told how to go about it: to check every step, or, if its mode is planted, by the "
+        "password of the mode that is right."
     )
     return "\n\n".join(["## The assay", intro, _table(pd.DataFrame(rows))])
 
