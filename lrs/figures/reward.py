@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
 from lrs.figures.parts import draw_intervals, panels, percent_axis
@@ -170,6 +171,7 @@ def causal_figure(curves: pd.DataFrame) -> Figure:
         smooth = right.rolling(_AVERAGED, min_periods=1, center=True).mean()
         axis.plot(smooth.index, smooth, color=REWARD_COLORS[reward], label=reward)
     axis.set_xlabel("iteration")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent_axis(axis, "attempts that are right (%)", vertical=True)
     axis.legend(loc="best")
     figure.counted = count_range(curves.groupby(["reward", "step"])["n"].sum(), "attempts an iteration")

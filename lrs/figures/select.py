@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis
 from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
@@ -61,6 +62,9 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
             place = {"xytext": (6, 4), "textcoords": "offset points"}
             axis.annotate(f"{setting.step_size:g}", (setting.dose, setting.delta), **place, fontsize=6.5, color=GREY)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=4))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
         if not row:
             axis.set_title(arm_label(arm))
