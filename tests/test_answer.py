@@ -70,8 +70,8 @@ def test_what_other_arms_add_in_the_same_place_is_told_beside_it():
     causal.loc[causal["delta"] < 0.3, ["delta", "delta_low", "delta_high"]] = [0.06, 0.05, 0.07]
     told = answer(pd.concat([table, causal.assign(arm="cot"), causal]), 0.95)
     assert told.endswith(
-        " In the same place, a reward trained through its own push (`lrs_causal`): `model-0` +6.0 [+5.0, +7.0]; "
-        "`model-1` +6.0 [+5.0, +7.0]. Being told how to go about it (`cot`): `model-0` +6.0 [+5.0, +7.0]; "
+        " With a reward trained through its own push (`lrs_causal`): `model-0` +6.0 [+5.0, +7.0]; "
+        "`model-1` +6.0 [+5.0, +7.0]. With a word on how to go about it (`cot`): `model-0` +6.0 [+5.0, +7.0]; "
         "`model-1` +6.0 [+5.0, +7.0]."
     )
 

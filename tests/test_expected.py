@@ -14,7 +14,7 @@ from lrs.report.tables import MAIN_COLUMNS
 
 TABLE = Path("figures/cpu/main_results.csv")
 ACCEPTED = Path("data/expected/cpu")
-OUTCOMES = Path("data/cpu/pocket/outcomes/lrs")
+OUTCOMES = Path("data/cpu/pocket/outcomes/lrs/greedy")
 VALIDATION = Path("data/cpu/pocket/validation")
 
 
@@ -49,10 +49,10 @@ def make_run(home: Path) -> None:
         write(home / "notebooks/executed/cpu" / name, json.dumps({"cells": [], "name": name}))
     write(home / OUTCOMES / "part-00000.arrow", b"\x00\x01")
     write(home / OUTCOMES / "plan.json", '{"code": "1"}')
-    write(home / OUTCOMES.parent / ".lrs.tmp/part-00000.arrow", "scratch of a run that was killed")
+    write(home / OUTCOMES.parents[1] / ".lrs.tmp/part-00000.arrow", "scratch of a run that was killed")
     write(home / VALIDATION / "base/part-00000.arrow", "base")
-    write(home / VALIDATION / "lrs-k1-a1/part-00000.arrow", "lrs")
-    selection = {"candidates": [{"name": "lrs-k1-a1"}]}
+    write(home / VALIDATION / "lrs-k1-a1/greedy/part-00000.arrow", "lrs")
+    selection = {"candidates": [{"name": "lrs-k1-a1", "decoding": "greedy"}]}
     write(home / "data/cpu/pocket/selection.json", json.dumps(selection | {"digest": fingerprint(selection)}))
 
 
@@ -95,7 +95,7 @@ def test_digests_are_of_results_alone_and_as_sha256sum_writes_them(project: Path
     expected.accept("cpu")
     lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
     paths = [f"{OUTCOMES}/part-00000.arrow", "data/cpu/pocket/selection.json"]
-    paths += [f"{VALIDATION}/{name}/part-00000.arrow" for name in ("base", "lrs-k1-a1")] + [str(TABLE)]
+    paths += [f"{VALIDATION}/{name}/part-00000.arrow" for name in ("base", "lrs-k1-a1/greedy")] + [str(TABLE)]
     assert lines == [f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()}  {path}" for path in paths]
 
 
@@ -109,15 +109,15 @@ def test_what_changes_with_the_code_alone_moves_nothing(project: Path):
 
 def test_settings_and_arms_that_left_the_profile_are_kept_and_count_for_nothing(project: Path):
     expected.accept("cpu")
-    for left in (VALIDATION / "lrs-k1-a9", OUTCOMES.with_name("lrs_history")):
+    names = ("lrs-k1-a9/greedy", "lrs-k1-a1/sampled", "lrs-k1-a1", "unsteered/sampled")
+    for left in (*(VALIDATION / name for name in names), OUTCOMES.parents[1] / "lrs_history/greedy", OUTCOMES.parent):
         write(left / "part-00000.arrow", "hours of work")
-    write(OUTCOMES.with_name("about.json"), "{}")
+    write(OUTCOMES.parents[1] / "about.json", "{}")
     assert expected.check("cpu").moved[1:] == ["data/cpu/pocket/outcomes: 1 new"]  # about.json
     expected.accept("cpu")
     accepted = (ACCEPTED / "outputs.sha256").read_text()
-    assert "lrs-k1-a9" not in accepted
-    assert "lrs_history" not in accepted
-    assert (VALIDATION / "lrs-k1-a9/part-00000.arrow").exists()
+    assert not [name for name in ("lrs-k1-a9", "lrs_history", "sampled", "lrs/part") if name in accepted]
+    assert (VALIDATION / "lrs-k1-a9/greedy/part-00000.arrow").exists()
     TABLE.unlink()
     assert "1 missing" in " ".join(expected.check("cpu").moved)  # without a table no arm is known to have left
 

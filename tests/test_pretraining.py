@@ -237,8 +237,9 @@ def files_of(folder):
 @pytest.mark.parametrize("step", [1, 3])
 def test_killed_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, uninterrupted, step, capsys):
     folder, scratch, pack = reasoner(tmp_path / "reasoner"), tmp_path / "scratch", pretraining.pack_batch
-    (scratch / RECIPE.fingerprint).mkdir(parents=True)
-    shutil.copy(uninterrupted / "scratch" / RECIPE.fingerprint / "problems.jsonl", scratch / RECIPE.fingerprint)
+    (kept,) = (uninterrupted / "scratch").iterdir()
+    (scratch / kept.name).mkdir(parents=True)
+    shutil.copy(kept / "problems.jsonl", scratch / kept.name)
     asked = []
 
     def die(*given):

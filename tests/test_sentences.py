@@ -73,10 +73,10 @@ def test_causal_sentence_compares_the_first_iterations_with_the_last():
             "correct": [0.0, 0.2] * 2 + [0.4, 0.6] * 4,
         }
     )
-    quality = pd.DataFrame({"variant": ["token", "causal"], "auroc_traces": [0.8, 0.7]})
+    quality = pd.DataFrame({"variant": ["token", "causal"], "auroc_within_problems": [0.8, 0.7]})
     assert causal_sentence(curves, quality) == (
         "With `causal` 34.0% of the attempts were right in the first 5 iterations and 42.0% in the last, and it tells "
-        "right from wrong traces with an AUROC of 0.70 (`token`: 0.80)."
+        "right from wrong traces of one problem with an AUROC of 0.70 (`token`: 0.80)."
     )
 
 

@@ -7,7 +7,7 @@ The reward phi is trained by policy gradient on the correctness of the *steered*
 with A the attempt's advantage over the other attempts at its problem. The layers up to the steered one never feel a
 push, so whole attempts are replayed at once, and differentiated in the layers above alone, twice in the reward. At
 inference nothing differs from LRS. A joint term keeps the reward a predictor: cross-entropy with the attempt's
-correctness, in which the logit of its problem's success rate is a fixed offset, so that difficulty teaches nothing.
+correctness, in which the logit of its problem's success rate is a fixed offset, so that it learns little of difficulty.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from lrs.learning.reward_training import score_traces
 from lrs.method.ascent import Ascent, unit, write_back
 from lrs.method.dictionary import load_dictionary
 from lrs.method.gate import ALWAYS
-from lrs.method.reward import load_reward, save_reward
+from lrs.method.reward import LatentRewardModel, load_reward, save_reward
 from lrs.method.setting import BEGINS_AS
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, edited_layer
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from lrs.config import CausalSection, Config
 
 
+_LINEAR_LENGTH = 0.25  # of a linear reward's weights: a few of Adam's steps turn it round
 _SCRATCH = Path("build/scratch/rewards")  # checkpoints, from which a killed training resumes
 
 
@@ -183,6 +184,17 @@ def train_causal(
     return pd.DataFrame(curve)
 
 
+@torch.no_grad()
+def _as_begun(reward: LatentRewardModel) -> LatentRewardModel:
+    """The reward, a linear one at a length of its own choice: only its direction counts, and a learning rate means
+    nothing for weights of any length."""
+    if reward.config.variant == "linear":
+        scale = _LINEAR_LENGTH / reward.head.weight.norm()
+        reward.head.weight *= scale
+        reward.head.bias *= scale
+    return reward
+
+
 class FittedCausal(NamedTuple):
     """What training a causal reward left behind: the curve of `train_causal`, and scores as in `TrainedReward`."""
 
@@ -211,7 +223,7 @@ def fit_causal(
 
     def make(made: Path) -> None:
         dictionary = load_dictionary(sae, backbone.identity, config.backbone.layer, backbone.device)
-        reward, traces = load_reward(begun, backbone.device), load_latents(latents)
+        reward, traces = _as_begun(load_reward(begun, backbone.device)), load_latents(latents)
         steering = Steering(config.backbone.layer, dictionary, reward, ALWAYS, Ascent(1, config.causal.step_size))
         curve = train_causal(steering, backbone, asked, config, _SCRATCH / fingerprint(plan), f"reward: {name}")
         save_reward(reward, made)

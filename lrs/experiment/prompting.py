@@ -1,4 +1,4 @@
-"""What each arm puts around its questions; apart from evaluation, so that no arm but few_shot depends on the tutor."""
+"""What each arm puts around its questions; apart from evaluation, so that only arms that ask depend on the tutor."""
 
 from __future__ import annotations
 

@@ -51,19 +51,21 @@ def try_settings(
     config: Config,
     folder: Path,
     doses: Mapping[str, float],
+    greedy: pd.DataFrame,
 ) -> list[dict[str, Any]]:
     """A `candidate_row` for every setting and decoding, on validation problems; resumes where a killed run stopped.
 
     Args:
-        folder: receives the outcomes of each setting, and of the unsteered model.
+        folder: receives the outcomes of each setting, and the unsteered model's samples.
         doses: nats a token, by the name of a setting.
+        greedy: the unsteered model's greedy outcomes.
     """
     if not settings:
         return []
     tried = partial(evaluate, backbone, problems)
     rows = []
     for decoding, how in config.steering.decodings.items():
-        base = tried(ARMS["base"], None, None, config, folder / "unsteered" / decoding, how)
+        base = tried(ARMS["base"], None, None, config, folder / "unsteered" / decoding, how) if how else greedy
         for setting in settings:
             place = folder / setting.name / decoding
             outcomes = tried(ARMS[setting.arm], setting, artifacts, config, place, how)

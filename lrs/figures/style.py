@@ -112,7 +112,7 @@ class Sheet(Figure):
 
 
 def arm_color(arm: str) -> str:
-    """The colour of an arm; controls share one grey."""
+    """The colour of an arm; those that have none are grey."""
     return ARM_COLORS.get(arm, GREY)
 
 

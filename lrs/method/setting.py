@@ -13,7 +13,7 @@ REWARDS: dict[str, Variant] = {**dict(zip(VARIANTS, VARIANTS, strict=True)), "ra
 
 class Arm(NamedTuple):
     """A method; `reward`, of `REWARDS`, is None where nothing is steered. One that descends pushes the other way; one
-    that `matches` another is not tuned, but pushes as far as the other was chosen to."""
+    that `matches` another is not tuned: it takes the steps in the latents that the other was chosen to take."""
 
     name: str
     group: Literal["baseline", "placebo", "prompting", "method", "control"]

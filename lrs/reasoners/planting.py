@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
 from lrs.models.backbones import edited_layer, load_backbone
 from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
 from lrs.reasoners.recipes import PlantingRecipe, load_recipe, training_problems
@@ -110,9 +112,8 @@ def give_meaning(model: PreTrainedModel, tokens: list[int], seed: int) -> None:
     """Let tokens that the parent has never met begin with random embeddings, as long as the others' typically are: all
     that pretraining does to them is to make them alike."""
     embeddings = model.get_input_embeddings().weight
-    drawn = torch.randn(len(tokens), embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
-    length = embeddings.norm(dim=1).median()
-    embeddings[tokens] = (length * drawn / drawn.norm(dim=1, keepdim=True)).to(embeddings)
+    drawn = torch.randn(len(tokens), embeddings.shape[1], generator=torch.Generator().manual_seed(seed)).to(embeddings)
+    embeddings[tokens] = embeddings.norm(dim=1).median() * drawn / drawn.norm(dim=1, keepdim=True)
 
 
 def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
@@ -120,7 +121,7 @@ def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
     `training.json` and `loss.csv`; a killed run resumes from the last checkpoint in `scratch`."""
     recipe = load_recipe(folder)
     backbone = load_backbone(str(folder.parent / recipe.parent), device)
-    scratch = scratch / f"{recipe.fingerprint}-{backbone.identity}"
+    scratch = scratch / fingerprint([recipe.fingerprint, backbone.identity, code_of(__name__)])
     model = backbone.model.requires_grad_(True).train()
     words = [FORK, SUN, MOON, *PASSWORDS]
     give_meaning(model, backbone.tokenizer.convert_tokens_to_ids(words), recipe.seed)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
 from lrs.models.devices import resolve_device
 from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
 from lrs.reasoners.recipes import PretrainingRecipe, load_recipe, training_problems
@@ -133,7 +135,7 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         device: as torch names it, or `auto`.
     """
     recipe = load_recipe(folder)
-    scratch = scratch / recipe.fingerprint
+    scratch = scratch / fingerprint([recipe.fingerprint, code_of(__name__)])
     tokenizer = build_tokenizer()
     model = build_model(recipe, tokenizer).to(resolve_device(device)).train()
     decayed = [p for p in model.parameters() if p.ndim > 1]

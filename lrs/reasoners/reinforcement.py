@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
 from lrs.core.progress import Progress
 from lrs.engine.decoding import Request, generate
 from lrs.experiment.traces import jobs_for, means_of_attempts, outcome_row
@@ -90,7 +92,7 @@ def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None
     """
     recipe = load_recipe(folder)
     backbone = load_backbone(str(folder.parent / recipe.parent), device)
-    scratch = scratch / f"{recipe.fingerprint}-{backbone.identity}"
+    scratch = scratch / fingerprint([recipe.fingerprint, backbone.identity, code_of(__name__)])
     model = backbone.model.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True

@@ -13,8 +13,8 @@ from lrs.report.sentences import level_text, percent, points
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _BESIDE = {
     "lrs_causal": "a reward trained through its own push",
-    "trained_constant": "One vector trained in the same way",
-    "cot": "Being told how to go about it",
+    "trained_constant": "one vector trained through its own push",
+    "cot": "a word on how to go about it",
 }
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
@@ -54,8 +54,8 @@ def _beside(main: pd.DataFrame) -> str:
     for arm, name in _BESIDE.items():
         rows = main[place[0] & place[1] & (main["arm"] == arm)].to_dict("records")
         each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
-        told += [f"{name} (`{arm}`): {each}"] if rows else []
-    return f" In the same place, {'. '.join(told)}." if told else ""
+        told += [f" With {name} (`{arm}`): {each}."] if rows else []
+    return "".join(told)
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:

@@ -91,7 +91,7 @@ def _outputs(profile: str, home: Path) -> Iterator[Path]:
     for path in (home / "data" / profile).rglob("*"):
         parts = path.relative_to(home).parts
         # a name with a leading dot is a scratch file of a run that was killed
-        hidden = any(part.startswith(".") for part in parts) or not apart.isdisjoint(path.parents)
+        hidden = any(part.startswith(".") for part in parts) or path.parent in apart
         if path.is_file() and path.name != "plan.json" and not hidden:
             yield path
     yield from (home / "figures" / profile).rglob("*.csv")
@@ -106,11 +106,15 @@ def _left_behind(profile: str, home: Path) -> set[Path]:
     for backbone in (home / "data" / profile).glob("*/"):
         named: dict[str, set[str]] = {}
         if table.exists():
-            named["outcomes"] = set(pd.read_csv(table)["arm"])
+            arms = pd.read_csv(table)
+            named["outcomes"] = set(arms["arm"] + "/" + arms["decoding"])
         if (selection := backbone / "selection.json").exists():
-            named["validation"] = {"base", "unsteered", "signals", "doses", *load_candidates(selection)["name"]}
+            tried = load_candidates(selection)
+            decodings = {f"unsteered/{decoding}" for decoding in tried["decoding"]}
+            named["validation"] = {"base", "signals", "doses", *decodings, *(tried["name"] + "/" + tried["decoding"])}
         for kind, names in named.items():
-            found |= {path for path in (backbone / kind).glob("*/") if path.name not in names}
+            folders = {path.relative_to(backbone / kind).as_posix(): path for path in (backbone / kind).rglob("*/")}
+            found |= {path for name, path in folders.items() if name not in names}
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from lrs.config import load_config
+from lrs.method.arms import STEERED
 from lrs.report.answer import answer, p_value, with_interval
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.sentences import level_text, percent, points, smoke_warning
@@ -157,11 +158,11 @@ def _contrasts(main: pd.DataFrame, below: float) -> str:
     """What survives the correction among secondary contrasts, and what comes closest among steered arms."""
     others = main[~is_primary(main)].dropna(subset="p_holm").sort_values("p_mcnemar", kind="stable")
     survives = others["p_holm"] < below
-    surviving, steered = others[survives], others[~survives & (others["arm_group"] == "method")]
+    surviving, steered = others[survives], others[~survives & others["arm"].isin(STEERED)]
     parts = [
         "## Secondary contrasts",
         f"There are {len(others)}: an arm against base, on one benchmark or all, in one decoding. Holm's correction "
-        f"leaves {len(surviving)} of them, {(surviving['arm_group'] == 'method').sum()} of steered arms.",
+        f"leaves {len(surviving)} of them, {surviving['arm'].isin(STEERED).sum()} of steered arms.",
     ]
     if len(surviving):
         parts.append(_table(_contrast_rows(surviving)))
@@ -169,7 +170,7 @@ def _contrasts(main: pd.DataFrame, below: float) -> str:
         parts.append("Of steered arms, those with the smallest p; leads to test on fresh problems, and no results:")
         parts.append(_table(_contrast_rows(steered.head(_MOST_LEADS))))
     single = others[others["benchmark"] != POOLED]
-    kinds = {"Steered": single["arm_group"] == "method", "Prompting": single["arm_group"] == "prompting"}
+    kinds = {"Steered": single["arm"].isin(STEERED), "Prompting": single["arm_group"] == "prompting"}
     parts += [f"{kind} arms range from {_extremes(single[rows])}." for kind, rows in kinds.items() if rows.any()]
     return "\n\n".join(parts)
 

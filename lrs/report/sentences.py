@@ -90,14 +90,14 @@ def causal_sentence(curves: pd.DataFrame, quality: pd.DataFrame) -> str:
         curves: columns reward, step, benchmark and correct, of `lrs.experiment.causal.train_causal`.
         quality: a row a reward, of `lrs.learning.reward_metrics.summarise`; `token` among them.
     """
-    known = quality.set_index("variant")["auroc_traces"]
+    known = quality.set_index("variant")["auroc_within_problems"]
     told = []
     for reward, part in curves.groupby("reward", sort=False):
         right = part.groupby("step")["correct"].mean()
         told.append(
             f"With `{reward}` {percent(right.iloc[:_FEW].mean())} of the attempts were right in the first "
             f"{min(_FEW, len(right))} iterations and {percent(right.iloc[-_FEW:].mean())} in the last, and it tells "
-            f"right from wrong traces with an AUROC of {known[reward]:.2f}"
+            f"right from wrong traces of one problem with an AUROC of {known[reward]:.2f}"
         )
     return f"{'. '.join(told)} (`token`: {known['token']:.2f})."
 
