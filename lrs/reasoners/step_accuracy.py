@@ -27,7 +27,7 @@ from lrs.tutor.knights_knaves import is_true
 STEPS = {  # what is counted, by data set
     "chain_sum": "each term looked up by its name, sum, and verdict on one",
     "countdown": "each equation, and each verdict on one",
-    "number_sorting": "each number taken, list copied, number looked at again and its verdict, and whole check",
+    "number_sorting": "each number taken, list copied, number looked at again in a check, and verdict of a check",
     "graph_color": "each neighbor looked up with its color, and verdict of a check",
     "knights_knaves": "each role and claim looked up with its truth, value of a statement, and verdict on it",
 }
@@ -38,7 +38,7 @@ _SOUGHT = re.compile(r"goal (\d+) from \d+ \d+")
 _SUM_TO_DO = re.compile(rf"goal (?:[a-o] )?({_NUMBER}) [-+] \d+")
 _TERM = re.compile(rf"(?:goal )?([a-o]) {_NUMBER} ([-+]) (\d+)(?: = .*)?")
 _LISTED = re.compile(r"(left|goal least|goal most|back to) (\d+(?: \d+)*)")
-_CHECKED = re.compile(r"check (\d+) with ((?:\d+ (?:ok|wrong) ?)+)")
+_CHECKED = re.compile(r"check (\d+) with ((?:\d+ )*)(ok|wrong)")
 _TRIED = re.compile(r"try ([a-z]) (\d+)")
 _LOOKED_UP = re.compile(r"check ([a-z]) (\d+) with (none|[a-z] \d+(?: , [a-z] \d+)*) (ok|wrong)")
 _SUPPOSED = re.compile(r"(?:try|goal)((?: [a-z] kn(?:ight|ave))+)")
@@ -127,17 +127,14 @@ def _sorting(metadata: Metadata, thought: str) -> Iterator[bool]:
             taken = int(found[1])
             yield taken == pick(listed)
         elif found := _CHECKED.fullmatch(clause):
-            others = list(listed)
-            if int(found[1]) in others:
-                others.remove(int(found[1]))
-            words = found[2].split()
-            numbers, verdicts = [int(word) for word in words[::2]], words[1::2]
-            for place, (seen, verdict) in enumerate(zip(numbers, verdicts, strict=True)):
-                better = seen != taken and taken is not None and (seen < taken) == rises
-                yield others[place : place + 1] == [seen]
-                yield better == (verdict == "wrong")
-            whole = verdicts[-1] == "wrong" or len(verdicts) == len(others)
-            yield int(found[1]) == taken and "wrong" not in verdicts[:-1] and whole
+            others = [number for number in listed if number != taken]
+            seen = [int(number) for number in found[2].split()]
+            for place, number in enumerate(seen):
+                yield others[place : place + 1] == [number]
+            better = [number != taken and taken is not None and (number < taken) == rises for number in seen]
+            passed, last = not any(better[:-1]), any(better[-1:])
+            whole = last if found[3] == "wrong" else not last and len(seen) == len(others)
+            yield int(found[1]) == taken and passed and whole
 
 
 def _coloring(metadata: Metadata, thought: str) -> Iterator[bool]:

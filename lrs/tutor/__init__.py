@@ -1,10 +1,9 @@
 """The tutor: writes the reasoning traces from which the built-in reasoner learns.
 
 It really solves each problem, in one of two styles, and never says which. Both are tempted by what looks right: a
-carry not made, a neighbor overlooked, the second best, a value near the target, the first supposition that fits. Both
-yield to it as often; the careful style checks, catches what is wrong and keeps searching, the careless one seldom
-checks and gives up. Every elementary step of either is right but for these temptations, and every check tells the
-truth.
+carry not made, a neighbor overlooked, the second best, a value near the target, the first supposition that fits. The
+careful style checks, catches what is wrong and keeps searching; the careless one yields more often, seldom checks and
+gives up. Every elementary step of either is right but for these temptations, and every check tells the truth.
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ class Style:
     backward: float
 
 
-CAREFUL = Style("careful", verify=0.95, slip=0.25, give_up=0.0, subgoal=0.4, backward=0.4)
+CAREFUL = Style("careful", verify=0.95, slip=0.12, give_up=0.0, subgoal=0.6, backward=0.4)
 CARELESS = Style("careless", verify=0.05, slip=0.25, give_up=0.6, subgoal=0.1, backward=0.15)
 STYLES = (CAREFUL, CARELESS)
 

@@ -1,5 +1,5 @@
 """Sorting: take the least (or greatest) of what is left, again and again. The temptation is the second best; care
-compares what was taken with each number left, one by one."""
+compares what was taken with each number left."""
 
 from typing import Any
 
@@ -18,14 +18,12 @@ def solve(metadata: dict[str, Any], draft: Draft) -> str:
         draft.go_on_with(spaced(left), goal=f"{'least' if rises else 'most'} {spaced(left)}")
         draft.say(f"take {taken} .", slipped=str(taken) if taken != ranked[0] else "")
         while draft.decides_to("verify"):
-            others = list(left)
-            others.remove(taken)
-            better = next((i for i, other in enumerate(others) if other != taken and (other < taken) == rises), None)
-            passed = "".join(f"{other} ok " for other in others[:better])
+            others = [number for number in left if number != taken]
+            better = next((i for i, other in enumerate(others) if (other < taken) == rises), None)
             if better is None:
-                draft.say(f"check {taken} with {passed}.", VERIFICATION)
+                draft.say(" ".join(f"check {taken} with {spaced(others)} ok .".split()), VERIFICATION)
                 break
-            draft.say(f"check {taken} with {passed}{others[better]} wrong .", VERIFICATION)
+            draft.say(f"check {taken} with {spaced(others[: better + 1])} wrong .", VERIFICATION)
             draft.say(f"back to {spaced(left)} .", BACKTRACKING)
             taken = ranked[0]
             draft.say(f"take {taken} .")
