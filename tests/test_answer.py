@@ -42,7 +42,8 @@ def test_the_verdict_takes_significance_and_sign(delta: float, p_holm: float, ve
 
 def test_the_numbers_are_those_of_the_primary_contrast():
     told = answer(main_table(-0.012), 0.95)
-    assert told.endswith(
+    assert told.endswith(" When answers are sampled it adds: `model-0` +40.0 [-2.2, -0.2].")
+    assert told.removesuffix(" When answers are sampled it adds: `model-0` +40.0 [-2.2, -0.2].").endswith(
         "On 2,000 test problems of 2 benchmarks, decoded greedily, `model-0` is right in 50.0% unsteered and in 48.8% "
         "with LRS: -1.2 [-2.2, -0.2] points, 30 problems won and 20 lost, exact McNemar p 0.2. A true gain of 1.3 "
         "points would have been found four times in five."
@@ -58,22 +59,27 @@ def test_several_reasoners_are_told_one_by_one():
     told = answer(main_table(0.01, -0.01), 0.95)
     assert told.startswith("**LRS beats the unsteered model on none of 2 reasoners.** ")
     assert "`model-0` +1.0 [+0.0, +2.0]; `model-1` -1.0 [-2.0, +0.0]." in told
-    assert told.endswith("The smallest p after Holm's correction over these 2 is 0.5.")
+    assert "The smallest p after Holm's correction over these 2 is 0.5. " in told
     assert answer(main_table(0.03, -0.03, p_holm=0.01), 0.95).startswith(
         "**LRS beats the unsteered model on `model-0`; it falls behind on `model-1`.** "
     )
 
 
-def test_what_other_arms_add_in_the_same_place_is_told_beside_it():
+def test_what_lrs_adds_to_samples_and_other_arms_to_both_is_told_beside_it():
     table = main_table(0.01, -0.01)
     causal = table[table["arm"] == "lrs"].assign(arm="lrs_causal")
-    causal.loc[causal["delta"] < 0.3, ["delta", "delta_low", "delta_high"]] = [0.06, 0.05, 0.07]
+    greedy = causal["decoding"] == "greedy"
+    causal.loc[greedy, ["delta", "delta_low", "delta_high"]] = [0.06, 0.05, 0.07]
+    causal.loc[~greedy, ["delta", "delta_low", "delta_high"]] = [0.08, 0.07, 0.09]
     told = answer(pd.concat([table, causal.assign(arm="cot"), causal]), 0.95)
+    both = "+6.0 [+5.0, +7.0] greedy, +8.0 [+7.0, +9.0] sampled"
     assert told.endswith(
-        " With a reward trained through its own push (`lrs_causal`): `model-0` +6.0 [+5.0, +7.0]; "
-        "`model-1` +6.0 [+5.0, +7.0]. With a word on how to go about it (`cot`): `model-0` +6.0 [+5.0, +7.0]; "
-        "`model-1` +6.0 [+5.0, +7.0]."
+        " When answers are sampled it adds: `model-0` +40.0 [+0.0, +2.0]; `model-1` +40.0 [-2.0, +0.0]."
+        f" With a reward trained through its own push (`lrs_causal`): `model-0` {both}; `model-1` {both}."
+        f" With a word on how to go about it (`cot`): `model-0` {both}; `model-1` {both}."
     )
+    alone = answer(table[table["decoding"] == "greedy"], 0.95)
+    assert alone.endswith("after Holm's correction over these 2 is 0.5.")
 
 
 def test_fewer_problems_of_one_reasoner_are_told():

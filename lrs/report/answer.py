@@ -48,14 +48,29 @@ def answer(main: pd.DataFrame, confidence_level: float) -> str:
 
 
 def _beside(main: pd.DataFrame) -> str:
-    """What other pushes add in the same place, and being told how to go about it; empty where none was run."""
-    place = [(main[key] == PRIMARY[key]) for key in ("benchmark", "decoding")]
-    told = []
-    for arm, name in _BESIDE.items():
-        rows = main[place[0] & place[1] & (main["arm"] == arm)].to_dict("records")
-        each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
-        told += [f" With {name} (`{arm}`): {each}."] if rows else []
+    """What LRS adds to samples, and what other pushes and a word add to both; nothing of arms that were not run."""
+    pooled = main[(main["benchmark"] == POOLED) & main["delta"].notna()]
+    sampled = pooled[pooled["decoding"] != PRIMARY["decoding"]]
+    told = (
+        [f" When answers are sampled it adds: {_each(sampled, PRIMARY['arm'])}."]
+        if PRIMARY["arm"] in set(sampled["arm"])
+        else []
+    )
+    told += [
+        f" With {name} (`{arm}`): {_each(pooled, arm)}." for arm, name in _BESIDE.items() if arm in set(pooled["arm"])
+    ]
     return "".join(told)
+
+
+def _each(pooled: pd.DataFrame, arm: str) -> str:
+    """What an arm adds, by reasoner, and by decoding where there are several."""
+    rows = pooled[pooled["arm"] == arm]
+    several = rows["decoding"].nunique() > 1
+    return "; ".join(
+        f"`{backbone}` "
+        + ", ".join(with_interval(row) + f" {row['decoding']}" * several for row in part.to_dict("records"))
+        for backbone, part in rows.groupby("backbone", sort=False)
+    )
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
