@@ -15,6 +15,7 @@ from lrs.figures.parts import (
     percent_axis,
 )
 from lrs.figures.style import GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
+from lrs.report.comparison import POOLED
 
 
 @styled
@@ -25,6 +26,8 @@ def assay_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of one backbone, what `lrs.report.assay.assay_table` returns.
     """
+    if table["benchmark"].nunique() == 2:  # one, and its pool
+        table = table[table["benchmark"] != POOLED]
     decodings, benchmarks = decodings_in(table["decoding"]), list(table["benchmark"].unique())
     methods = list(table["method"].unique())
     height = 0.9 + len(benchmarks) * (0.16 + 0.1 * len(methods))

@@ -90,10 +90,16 @@ def decoding_handles(decodings: Iterable[str]) -> list[Line2D]:
     return [marker_handle(name, filled=name == "greedy") for name in present] if len(present) > 1 else []
 
 
+_HANDLE, _LETTER = 0.45, 0.058  # inches that an entry of a legend takes, and each of its letters
+
+
 def legend_above(figure: Figure, handles: list, columns: int | None = None) -> None:
-    """One legend for the whole figure, outside the axes and above them."""
+    """One legend for the whole figure, outside the axes and above them, in as many columns as it has room for."""
     if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), handletextpad=0.3)
+        longest = max(len(handle.get_label()) for handle in handles)
+        room = int(figure.get_figwidth() / (_HANDLE + _LETTER * longest))
+        ncols = min(columns or len(handles), max(1, room))
+        figure.legend(handles=handles, loc="outside upper center", ncols=ncols, handletextpad=0.3)
 
 
 def percent_axis(axes: Axes, label: str, vertical: bool = False) -> None:

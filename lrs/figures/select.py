@@ -72,7 +72,7 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))
     for row, decoding in enumerate(decodings):
-        percent_axis(axes[row, 0], f"{decoding}, minus base (points)", vertical=True)
+        percent_axis(axes[row, 0], f"{decoding} gain (points)", vertical=True)
     shown = [
         Line2D([], [], color=LIGHT, marker="s", ms=6, alpha=0.6, linestyle="", label="beyond the cap"),
         Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen"),
