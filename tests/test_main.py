@@ -31,7 +31,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "repository"
     (root / "profiles").mkdir(parents=True)
     for name in ("cpu", "smoke"):
-        shutil.copy(ROOT / "profiles" / "cpu.yaml", root / "profiles" / f"{name}.yaml")
+        shutil.copy(ROOT / "profiles" / "smoke.yaml", root / "profiles" / f"{name}.yaml")
     (root / "params.yaml").write_text(PARAMETERS)
     (root / "source.txt").write_text("first")
     (root / "old.txt").write_text("to be removed")

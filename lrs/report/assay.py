@@ -4,13 +4,21 @@ The ceiling is what the reasoner gains when it is told how to go about it: on na
 care, on planted ones the password of the mode that is right. A null of a method counts only where that gain is real.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.statistics import resample_groups
 from lrs.report.comparison import POOLED, by_problem_means, pair_arms
+from lrs.report.sentences import points
 
+ASSAY_INTRO = (
+    "Points over base, all benchmarks pooled. What is known to be there is what the same reasoner gains on the same "
+    "problems when it is told how to go about it: to check every step, or, if its mode is planted, by the password of "
+    "the mode that is right."
+)
 CEILING, REFERENCE = "cot", "base"
 ASSAY_COLUMNS = [
     *("backbone", "benchmark", "decoding", "method", "n", "seeds", "ceiling", "ceiling_low", "ceiling_high"),
@@ -83,3 +91,25 @@ def assay_sentence(table: pd.DataFrame) -> str:
             f"points, a share of {row.share:.0%} [{row.share_low:.0%}, {row.share_high:.0%}]"
         )
     return f"Pooled over benchmarks: {'; '.join(told)}." if told else "No ceiling lies above zero: nothing to recover."
+
+
+def readable_assay(table: pd.DataFrame) -> pd.DataFrame:
+    """The pooled rows of `assay_table` as people read them; none of a table without rows."""
+    pooled = table[table["benchmark"] == POOLED] if len(table) else table
+    return pd.DataFrame(
+        {
+            "backbone": row["backbone"],
+            "decoding": row["decoding"],
+            "method": f"`{row['method']}`",
+            "n": f"{row['n']:,}",
+            "known to be there": _span(row, "ceiling"),
+            "gain": _span(row, "gain"),
+            "share recovered": "" if row["share"] != row["share"] else f"{row['share']:.0%}",
+            "won/lost": f"{row['wins']}/{row['losses']}",
+        }
+        for row in pooled.to_dict("records")
+    )
+
+
+def _span(row: dict[str, Any], name: str) -> str:
+    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"

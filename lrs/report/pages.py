@@ -1,13 +1,14 @@
 """The results page of a profile: sentences and tables, computed from its accepted tables; Markdown."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from lrs.config import load_config
 from lrs.method.arms import STEERED
 from lrs.report.answer import answer, p_value, with_interval
+from lrs.report.assay import ASSAY_INTRO, readable_assay
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.sentences import level_text, percent, points, smoke_warning
 
@@ -87,32 +88,8 @@ def _about(main: pd.DataFrame, level: float) -> str:
 
 def _assay(accepted: Accepted) -> str:
     """What each method recovers of a gain that is known to be there."""
-    pooled = accepted.assay[accepted.assay["benchmark"] == POOLED] if len(accepted.assay) else accepted.assay
-    if pooled.empty:
-        return ""
-    rows = [
-        {
-            "backbone": row["backbone"],
-            "decoding": row["decoding"],
-            "method": f"`{row['method']}`",
-            "n": f"{row['n']:,}",
-            "known to be there": _span(row, "ceiling"),
-            "gain": _span(row, "gain"),
-            "share recovered": "" if row["share"] != row["share"] else f"{row['share']:.0%}",
-            "won/lost": f"{row['wins']}/{row['losses']}",
-        }
-        for row in pooled.to_dict("records")
-    ]
-    intro = (
-        "Points over base, all benchmarks pooled. What is known to be there is what the same reasoner gains on the "
-        "same problems when it is told how to go about it: to check every step, or, if its mode is planted, by the "
-        "password of the mode that is right."
-    )
-    return "\n\n".join(["## The assay", intro, _table(pd.DataFrame(rows))])
-
-
-def _span(row: dict[str, Any], name: str) -> str:
-    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"
+    rows = readable_assay(accepted.assay)
+    return "" if rows.empty else "\n\n".join(["## The assay", ASSAY_INTRO, _table(rows)])
 
 
 def _accuracies(accepted: Accepted) -> str:
