@@ -17,19 +17,8 @@ from lrs.method.setting import Setting
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
 # Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.
 CANDIDATE_COLUMNS = [
-    *(
-        "name",
-        "arm",
-        "decoding",
-        "num_steps",
-        "step_size",
-        "reward_quantile",
-        "n",
-        "accuracy",
-        "delta",
-        "delta_low",
-        "delta_high",
-    ),
+    *("name", "arm", "decoding", "num_steps", "step_size", "reward_quantile"),
+    *("n", "accuracy", "delta", "delta_low", "delta_high"),
     *("wins", "losses", "steered_fraction", "push_ratio", "dose", "within_cap", "chosen"),
 ]
 

@@ -124,9 +124,9 @@ def put_block(text: str, block: str) -> str:
     return replaced
 
 
-def with_interval(row: dict[str, Any]) -> str:
-    """The difference of a contrast and its interval, in points: `-0.2 [-0.9, +0.5]`."""
-    return f"{points(row['delta'])} [{points(row['delta_low'])}, {points(row['delta_high'])}]"
+def with_interval(row: dict[str, Any], name: str = "delta") -> str:
+    """A difference and its interval (`<name>_low`, `<name>_high`), in points: `-0.2 [-0.9, +0.5]`."""
+    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"
 
 
 def p_value(p: float) -> str:

@@ -4,15 +4,13 @@ The ceiling is what the reasoner gains when it is told how to go about it: on na
 care, on planted ones the password of the mode that is right. A null of a method counts only where that gain is real.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.statistics import resample_groups
+from lrs.report.answer import with_interval
 from lrs.report.comparison import POOLED, by_problem_means, pair_arms
-from lrs.report.sentences import points
 
 ASSAY_INTRO = (
     "Points over base, all benchmarks pooled. What is known to be there is what the same reasoner gains on the same "
@@ -102,14 +100,10 @@ def readable_assay(table: pd.DataFrame) -> pd.DataFrame:
             "decoding": row["decoding"],
             "method": f"`{row['method']}`",
             "n": f"{row['n']:,}",
-            "known to be there": _span(row, "ceiling"),
-            "gain": _span(row, "gain"),
+            "known to be there": with_interval(row, "ceiling"),
+            "gain": with_interval(row, "gain"),
             "share recovered": "" if row["share"] != row["share"] else f"{row['share']:.0%}",
             "won/lost": f"{row['wins']}/{row['losses']}",
         }
         for row in pooled.to_dict("records")
     )
-
-
-def _span(row: dict[str, Any], name: str) -> str:
-    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"
