@@ -107,6 +107,20 @@ def bench(profile: Profile = "") -> None:
 
 
 @app.command()
+def power(
+    seeds: Annotated[list[int] | None, typer.Argument(help="of the runs; 0 to 4 if none is named")] = None,
+) -> None:
+    """Run the whole pipeline of profile power at headrooms of known size, into data/power. Resumes."""
+    from lrs.bench.power import measure_power
+    from lrs.config import load_config
+    from lrs.reasoners.recipes import load_recipe
+
+    config = load_config("power")
+    planted = load_recipe(Path(config.backbone.path)).dose
+    measure_power(config, planted, range(5) if seeds is None else seeds)
+
+
+@app.command()
 def accept(profile: Profile = "") -> None:
     """Make this run's tables, notebooks and outputs the expected ones, and write the results pages anew."""
     from lrs.report import expected

@@ -15,6 +15,7 @@ from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
+POWER = Path("data/power/runs.csv")  # written by `make power`, outside the pipeline
 # Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.
 CANDIDATE_COLUMNS = [
     *("name", "arm", "decoding", "num_steps", "step_size", "reward_quantile"),
@@ -44,6 +45,14 @@ def load_outcomes(folder: Path, steering: SteeringSection) -> pd.DataFrame:
     parts = [read_kept(folder / arm / decoding).to_pandas() for arm in steering.arms for decoding in steering.decodings]
     outcomes = pd.concat(parts, ignore_index=True)
     return outcomes.assign(backbone=about["backbone"], device=about["device"])
+
+
+def load_patch(folder: Path) -> pd.DataFrame:
+    """The outcomes of the patch (`lrs.experiment.patching.keep_patch`), with the backbone; none where no mode is
+    planted."""
+    if not (folder / "patch").exists():
+        return pd.DataFrame()
+    return read_kept(folder / "patch").to_pandas().assign(backbone=load_about(folder)["backbone"])
 
 
 def freeze(
@@ -124,6 +133,17 @@ def _read_selection(path: Path) -> dict[str, Any]:
     if digest != fingerprint(content):
         raise StoreError(f"{path} is not as it was written; delete it and rerun stage `select`")
     return content
+
+
+def read_power(path: Path = POWER) -> pd.DataFrame:
+    """The runs of `make power`: see `lrs.bench.power.measure_power`.
+
+    Raises:
+        FileNotFoundError: it has not been run.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; run `make power` first")
+    return pd.read_csv(path)
 
 
 def write_measured(table: pd.DataFrame, name: str, folder: Path = BENCH) -> None:

@@ -20,6 +20,8 @@ def setting(arm, **values):
 def test_steered_arms_and_what_they_steer_with():
     assert {name: ARMS[name].reward for name in STEERED} == {
         **{"lrs_basic": "token", "lrs": "token", "lrs_history": "history", "mean_difference": "linear"},
+        **{"lrs_advantage": "advantage", "lrs_advantage_history": "advantage_history"},
+        **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
         **{"lrs_causal": "causal", "lrs_causal_gated": "causal", "negated": "causal"},
         **{"trained_constant": "constant", "random": "random"},
     }

@@ -58,7 +58,7 @@ def artifacts(backbone, config):
         torch.manual_seed(0)
         reward = LatentRewardModel(RewardConfig(8, variant, 8, 1, 1))
         keep(config.data / "reward" / name, "reward", {}, partial(save_reward, reward))
-    return Artifacts(backbone, config)
+    return Artifacts(backbone, config, list(REWARDS))
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone,
 
     base, lrs, history = plans(artifacts)
     keep(config.data / "reward" / "history", "reward", {"other": True}, partial(save_reward, other))
-    changed = plans(Artifacts(backbone, config))
+    changed = plans(Artifacts(backbone, config, list(REWARDS)))
     assert changed[:2] == [base, lrs]
     assert changed[2] != history
 
@@ -268,7 +268,7 @@ def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone,
 def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):
     other = Backbone("other", backbone.model, backbone.tokenizer, "other-identity")
     with pytest.raises(StoreError, match="was made for layer 3 of backbone tiny-identity, not for layer 3 of other"):
-        _ = Artifacts(other, config).dictionary
+        _ = Artifacts(other, config, list(REWARDS)).dictionary
 
 
 def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems):

@@ -1,8 +1,13 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from conftest import LinearDictionary
 
-from lrs.experiment.patching import at_the_fork, fork_states, from_the_fork
-from lrs.tutor.planted import FORK, first_fork
+from lrs.config import load_config
+from lrs.experiment.patching import at_the_fork, fork_states, from_the_fork, keep_patch, shares_of_patch
+from lrs.saved import describe_run, load_patch
+from lrs.tutor.planted import FORK, first_fork, right_mode
 
 TIER = "p1"
 
@@ -52,3 +57,37 @@ def test_behind_the_last_layer_the_next_token_is_that_of_the_other_password(tiny
     patched = from_the_fork(tiny_backbone, last, sums, words["amber"], TIER, 1, states)
     assert patched == cobalt
     assert patched != amber
+
+
+def test_shares_of_a_patch_by_hand():
+    class Planes:
+        """Two latents that see the first two of four directions; the second only from 1 on."""
+
+        W_dec = torch.eye(2, 4, dtype=torch.float64)
+        input_scale = 2.0
+
+        def encode(self, activation):
+            latents = activation[:, :2] * self.input_scale
+            return torch.where(torch.tensor([True, False]) | (latents > 2.0), latents, 0.0)
+
+    before = torch.zeros(3, 4, dtype=torch.float64)
+    after = torch.tensor([[3.0, 4.0, 0.0, 0.0], [3.0, 0.0, 4.0, 0.0], [3.0, 0.5, 0.0, 0.0]], dtype=torch.float64)
+    inside, told = shares_of_patch(Planes(), before, after)
+    assert inside.tolist() == pytest.approx([1, 9 / 25, 1])
+    assert told.tolist() == pytest.approx([1, 9 / 25, 9 / 9.25])
+
+
+def test_the_patch_stands_beside_the_arms(tiny_backbone, sums, tmp_path, monkeypatch):
+    config = load_config("power")
+    monkeypatch.chdir(tmp_path)
+    artifacts = SimpleNamespace(layer=1, dictionary=LinearDictionary(), digests={"dictionary": "d"})
+    keep_patch(tiny_backbone, sums, artifacts, config, tmp_path / "outcomes/patch")
+    describe_run(config, "cpu", tmp_path / "outcomes")
+    table = load_patch(tmp_path / "outcomes")
+    assert table["problem_id"].tolist() == [problem.id for problem in sums]
+    assert set(table["arm"] + table["decoding"] + table["backbone"]) == {"patchgreedyplanted-half"}
+    right = ["cobalt" if right_mode(problem, "p1") == "moon" else "amber" for problem in sums]
+    states = fork_states(tiny_backbone, 1, sums, right, "p1")
+    texts = from_the_fork(tiny_backbone, 1, sums, [""] * 5, "p1", config.decoding.max_new_tokens, states)
+    assert table["text"].tolist() == texts
+    assert load_patch(tmp_path / "elsewhere").empty

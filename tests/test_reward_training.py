@@ -9,7 +9,8 @@ from torch.nn.functional import logsigmoid
 
 from lrs.config import RewardSection
 from lrs.learning import reward_training
-from lrs.learning.reward_training import class_weights, mean_difference, random_direction, score_traces, train_reward
+from lrs.learning.objectives import class_weights, pairs_within, success_logits, task_of
+from lrs.learning.reward_training import mean_difference, random_direction, score_traces, train_reward
 from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.models.devices import resolve_device
 from lrs.tasks.splits import held_out
@@ -61,18 +62,90 @@ def test_class_weights_balance_the_tokens(traces):
     assert np.average(np.where(correct, right, wrong), weights=lengths) == pytest.approx(1)
 
 
-def test_loss_is_the_balanced_cross_entropy_of_every_real_token():
-    latents = toy_traces(problems=3)
+def tiny_model():
     torch.manual_seed(0)
-    model = LatentRewardModel(RewardConfig(6, "history", width=16, layers=1, heads=2)).double()
-    batch, terms = np.array([4, 0, 7, 2]), []
+    return LatentRewardModel(RewardConfig(6, "history", width=16, layers=1, heads=2)).eval()
+
+
+def logits_of(model, latents, trace):
+    return model(latents.dense([trace])[0])[0]
+
+
+def test_bce_is_the_balanced_cross_entropy_of_every_real_token():
+    latents, training, batch, terms = toy_traces(problems=3), np.arange(9), np.array([4, 0, 7, 2]), []
+    model, (wrong, right) = tiny_model(), class_weights(latents.correct, latents.lengths)
     for trace in batch:
-        logits = model(latents.dense([trace])[0].double())[0]
-        right = latents.correct[trace]
-        terms += (-logsigmoid(logits if right else -logits) * (3.0 if right else 0.5)).tolist()
+        logits, label = logits_of(model, latents, trace), latents.correct[trace]
+        terms += (-logsigmoid(logits if label else -logits) * (right if label else wrong)).tolist()
     assert len(set(latents.lengths[batch])) > 1
-    loss = reward_training._loss(model.float(), latents, batch, (0.5, 3.0))
+    assert task_of("bce", latents, training, 4).loss(model, batch).item() == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+def test_advantage_has_the_logit_of_its_problems_success_rate_as_an_offset():
+    latents, training, batch, terms = toy_traces(problems=3), np.arange(9), np.array([4, 0, 7, 2]), []
+    model = tiny_model()
+    for trace in batch:
+        attempts = latents.correct[latents.problem_ids == latents.problem_ids[trace]]
+        rate = (attempts.sum() + 0.5) / (len(attempts) + 1)
+        logits = logits_of(model, latents, trace) + np.log(rate / (1 - rate))
+        terms += (-logsigmoid(logits if latents.correct[trace] else -logits)).tolist()
+    loss = task_of("advantage", latents, training, 4).loss(model, batch)
     assert loss.item() == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+def test_pairs_are_of_one_problem_and_their_means_are_compared():
+    latents = toy_traces()
+    task, model = task_of("pairwise", latents, np.arange(len(latents)), 8), tiny_model()
+    batches = list(task.batches(np.random.default_rng(0)))
+    pairs = np.concatenate([batch.reshape(2, -1).T for batch in batches])
+    assert latents.correct[pairs[:, 0]].all()
+    assert not latents.correct[pairs[:, 1]].any()
+    assert (latents.problem_ids[pairs[:, 0]] == latents.problem_ids[pairs[:, 1]]).all()
+    by_problem = pd.Series(latents.correct).groupby(latents.problem_ids)
+    assert len(pairs) == (by_problem.sum() * (by_problem.size() - by_problem.sum())).sum()
+    assert len(np.unique(pairs, axis=0)) == len(pairs) == task.count / 2
+    means = [[logits_of(model, latents, trace).mean() for trace in pair] for pair in pairs[:4]]
+    by_hand = np.mean([-logsigmoid(right - wrong).item() for right, wrong in means])
+    assert task.loss(model, batches[0]).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=20))
+def test_success_logits_are_a_problems_own(traces):
+    problems, correct = (np.array(column) for column in zip(*traces, strict=True))
+    for problem, logit in zip(problems, success_logits(problems, correct), strict=True):
+        own = correct[problems == problem]
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx((own.sum() + 0.5) / (len(own) + 1))
+    assert all(correct[right] and not correct[wrong] for right, wrong in pairs_within(problems, correct))
+
+
+def test_without_a_problem_that_is_mixed_there_are_no_pairs():
+    latents = sparse_traces([torch.ones(2, 3)] * 4, [True, True, False, False], ["a", "a", "b", "b"])
+    with pytest.raises(ValueError, match="pairs need right and wrong traces of one problem, but of 4 traces"):
+        task_of("pairwise", latents, np.arange(4), 2)
+
+
+@pytest.mark.parametrize("objective", ["advantage", "pairwise"])
+def test_other_objectives_learn_what_orders_the_traces_of_a_problem(objective):
+    trained = train_reward(toy_traces(), "token", CONFIG, seed=0, objective=objective)
+    assert trained.history["auroc"].max() > 0.85
+    assert trained.history["train_loss"].iloc[-1] < trained.history["train_loss"].iloc[0]
+
+
+def test_a_reward_of_advantages_does_not_tell_difficulty():
+    """Latents that tell nothing but the problem's success rate: bce learns it, the others cannot."""
+    rng = np.random.default_rng(0)
+    rates = rng.random(40)
+    correct = [bool(rng.random() < rate) for rate in rates for _ in range(4)]
+    dense = [torch.tensor([[rate, 1 - rate]] * 4, dtype=torch.float32) for rate in rates for _ in range(4)]
+    latents = sparse_traces(dense, correct, [f"p{i}" for i in range(40) for _ in range(4)])
+    spread = {}
+    for objective in ("bce", "advantage", "pairwise"):
+        model = train_reward(latents, "token", CONFIG, seed=0, objective=objective).model
+        low, high = (model(torch.tensor([[[rate, 1 - rate]]])).item() for rate in (0.1, 0.9))
+        spread[objective] = high - low
+    assert spread["bce"] > 1
+    assert abs(spread["advantage"]) < spread["bce"] / 3
+    assert abs(spread["pairwise"]) < spread["bce"] / 3
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -125,8 +198,13 @@ def test_scores_do_not_depend_on_the_batch_size(trained):
 
 
 def test_heldout_problems_are_not_trained_on(monkeypatch):
-    latents, batches, loss = toy_traces(), [], reward_training._loss
-    monkeypatch.setattr(reward_training, "_loss", lambda *given: batches.append(given[2]) or loss(*given))
+    latents, batches = toy_traces(), []
+
+    def watched(*given):
+        task = task_of(*given)
+        return task._replace(loss=lambda model, batch: batches.append(batch) or task.loss(model, batch))
+
+    monkeypatch.setattr(reward_training, "task_of", watched)
     heldout = train_reward(latents, "token", CONFIG.model_copy(update={"epochs": 2}), seed=3).heldout
     used = np.concatenate(batches)
     trained_on, held = set(latents.problem_ids[used]), set(heldout["problem_id"])

@@ -18,7 +18,7 @@ from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, load_reward
-from lrs.method.setting import REWARDS, Arm, Setting, check_setting
+from lrs.method.setting import Arm, Setting, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -35,12 +35,15 @@ class Artifacts:
 
     Attributes:
         digests: of what is kept of each, by name: dictionary, and every reward.
+
+    Args:
+        rewards: names of those that are needed.
     """
 
-    def __init__(self, backbone: Backbone, config: Config):
+    def __init__(self, backbone: Backbone, config: Config, rewards: Sequence[str]):
         self.layer = config.backbone.layer
         self._backbone, self._sae = backbone, config.data / "sae"
-        self._rewards = {name: config.data / "reward" / name for name in REWARDS}
+        self._rewards = {name: config.data / "reward" / name for name in rewards}
         self.digests = {name: digest_of(folder) for name, folder in ({"dictionary": self._sae} | self._rewards).items()}
 
     @cached_property

@@ -5,20 +5,36 @@ This is the most that a push at the fork, at this layer, can do; and it says whe
 hangs on.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from lrs.core.closure import code_of
+from lrs.core.kept import keep
+from lrs.core.store import write_frame
+from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.traces import jobs_for, plan_of
+from lrs.method.ascent import write_back
+from lrs.method.dictionary import Dictionary
 from lrs.models.activations import replay
 from lrs.models.backbones import Backbone, edited_layer
+from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import Tier
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import Prompting, prompt_ids
-from lrs.tutor.planted import first_fork
+from lrs.tutor.planted import first_fork, right_password
+
+if TYPE_CHECKING:
+    from lrs.config import Config
 
 _BATCH = 128
 
@@ -83,3 +99,45 @@ def from_the_fork(
             said = tokenizer.decode(row).replace(tokenizer.pad_token, "").strip()
             texts.append(f"{first_fork(problem, tier)} {said}")
     return texts
+
+
+def shares_of_patch(
+    dictionary: Dictionary, before: Float[Tensor, "problems d_model"], after: Float[Tensor, "problems d_model"]
+) -> tuple[Float[Tensor, " problems"], Float[Tensor, " problems"]]:
+    """How much of the square of each patch `after - before` lies in the span of the decoder, and how much of it the
+    dictionary tells: the decoded difference of the two encodings (1 less what that misses; it may be below zero)."""
+    patch = after - before
+    size = patch.square().sum(dim=1)
+    basis = torch.linalg.svd(dictionary.W_dec.to(patch), full_matrices=False)
+    spanning = basis.Vh[basis.S[0] * 1e-4 < basis.S]
+    inside = (patch @ spanning.T).square().sum(dim=1) / size
+    told = write_back(dictionary.encode(before), dictionary.encode(after), dictionary.W_dec, dictionary.input_scale)
+    return inside, 1 - (patch - told.to(patch)).square().sum(dim=1) / size
+
+
+def keep_patch(
+    backbone: Backbone, problems: Sequence[Problem], artifacts: Artifacts, config: Config, folder: Path
+) -> None:
+    """The patch as an arm, made once and kept: each problem asked plainly, with the state at its first fork that the
+    password of its right mode leads to, greedily. The most that any push at the fork can do.
+
+    The rows have the columns that pair them with other arms' outcomes, and `in_span` and `told`, of
+    `shares_of_patch`, of that state less the one that was there.
+    """
+    tier, layer, empty = config.backbone.planted, artifacts.layer, [""] * len(problems)
+    plan = plan_of(backbone, jobs_for(problems), config) | code_of(__name__)
+    plan |= {"tier": tier, "layer": layer, "dictionary": artifacts.digests["dictionary"]}
+
+    def make(made: Path) -> None:
+        right = [right_password(problem, tier) for problem in problems]
+        before, after = (fork_states(backbone, layer, problems, words, tier) for words in (empty, right))
+        texts = from_the_fork(backbone, layer, problems, empty, tier, config.decoding.max_new_tokens, after)
+        in_span, told = shares_of_patch(artifacts.dictionary, before, after)
+        rows = [
+            {"problem_id": problem.id, "benchmark": problem.benchmark, "split": problem.split, "seed": 0}
+            | {"arm": "patch", "decoding": "greedy", "text": text, "correct": is_correct(problem, text)}
+            for problem, text in zip(problems, texts, strict=True)
+        ]
+        write_frame(made / "patch.arrow", pd.DataFrame(rows).assign(in_span=in_span.numpy(), told=told.numpy()))
+
+    keep(folder, "the patch", plan, make)

@@ -34,11 +34,16 @@ ARM_COLORS = {
     "lrs": BLUE,
     "lrs_history": GREEN,
     "mean_difference": "#F0E442",
+    "lrs_advantage": "#6699CC",
+    "lrs_advantage_history": "#332288",
+    "lrs_pairwise": "#117733",
+    "lrs_pairwise_history": "#661100",
     "lrs_causal": "#882255",
     "lrs_causal_gated": "#AA4499",
     "trained_constant": "#999933",
     "negated": "#DDCC77",
     "random": "#44AA99",
+    "patch": GREY,
 }
 ARM_LABELS = {
     "base": "Base",
@@ -49,11 +54,16 @@ ARM_LABELS = {
     "lrs": "LRS",
     "lrs_history": "LRS (history)",
     "mean_difference": "mean difference",
+    "lrs_advantage": "LRS, advantage",
+    "lrs_advantage_history": "LRS, advantage (history)",
+    "lrs_pairwise": "LRS, pairwise",
+    "lrs_pairwise_history": "LRS, pairwise (history)",
     "lrs_causal": "LRS, causal reward",
     "lrs_causal_gated": "LRS, causal, gated",
     "trained_constant": "trained constant",
     "negated": "causal, negated",
     "random": "random direction",
+    "patch": "patch at the fork",
 }
 REWARD_COLORS = {  # of the arm that climbs it
     "token": ARM_COLORS["lrs"],

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lrs.core.closure import code_of
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
-from lrs.core.statistics import auroc
+from lrs.core.statistics import auroc, within_group_auroc
 from lrs.core.store import write_frame
 from lrs.learning.latents import LatentTraces, load_latents
+from lrs.learning.objectives import class_weights, task_of
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
-from lrs.method.setting import Variant
+from lrs.method.setting import OBJECTIVES, REWARDS, Objective, Variant
 from lrs.models.devices import describe_device, resolve_device
 from lrs.tasks.splits import held_out
 
@@ -38,22 +38,6 @@ class TrainedReward:
     model: LatentRewardModel
     history: pd.DataFrame
     heldout: pd.DataFrame
-
-
-def class_weights(correct: np.ndarray, lengths: np.ndarray) -> tuple[float, float]:
-    """Weights (wrong, correct) under which both classes' tokens weigh the same, 1 on average.
-
-    Raises:
-        ValueError: all traces are correct, or all are wrong.
-    """
-    right = int(lengths[correct].sum())
-    wrong = int(lengths[~correct].sum())
-    if not right or not wrong:
-        raise ValueError(
-            f"a reward needs correct and wrong traces, but of {len(correct)} traces {int(correct.sum())} are correct; "
-            "change the benchmarks' difficulty or collect more traces"
-        )
-    return (right + wrong) / (2 * wrong), (right + wrong) / (2 * right)
 
 
 @torch.no_grad()
@@ -79,39 +63,46 @@ def score_traces(model: LatentRewardModel, latents: LatentTraces, traces: np.nda
     return pd.concat(tables, ignore_index=True)
 
 
-def _loss(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray, weights: tuple[float, float]) -> Tensor:
-    """Class-balanced binary cross-entropy at every position of the batch's traces."""
-    device = model.head.weight.device
-    dense, mask = latents.dense(batch, device)
-    target = torch.from_numpy(latents.correct[batch]).to(device)[:, None].expand_as(mask)[mask]
-    weight = torch.where(target, weights[1], weights[0])
-    return binary_cross_entropy_with_logits(model(dense)[mask], target.float(), weight=weight)
+def _order(scores: pd.DataFrame, objective: Objective) -> float:
+    """AUROC over tokens: of all together, or, where difficulty is to cancel, among those of one problem."""
+    labels, values = scores["correct"].to_numpy(), scores["probability"].to_numpy()
+    mixed = scores.groupby("problem_id")["correct"].nunique().max() > 1
+    if objective != "bce" and mixed:
+        return within_group_auroc(labels, values, scores["problem_id"].to_numpy())
+    return auroc(labels, values)
 
 
 def train_reward(
-    latents: LatentTraces, variant: Variant, config: RewardSection, seed: int, device: str = "cpu"
+    latents: LatentTraces,
+    variant: Variant,
+    config: RewardSection,
+    seed: int,
+    device: str = "cpu",
+    objective: Objective = "bce",
 ) -> TrainedReward:
-    """Train a reward model, keeping the epoch with the best AUROC over the held-out problems' tokens.
+    """Train a reward model, keeping the epoch with the best AUROC over the held-out problems' tokens (of objectives in
+    which difficulty cancels, among the tokens of one problem).
 
     Raises:
-        ValueError: all traces are correct, or all are wrong.
+        ValueError: the traces have nothing to teach, or those held out are all correct, or all wrong.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     out = held_out(latents.problem_ids, config.early_stopping_share, seed)
     training, heldout = np.flatnonzero(~out), np.flatnonzero(out)
-    weights = class_weights(latents.correct[training], latents.lengths[training])
+    task = task_of(objective, latents, training, config.batch_size)
     class_weights(latents.correct[heldout], latents.lengths[heldout])
     model = LatentRewardModel(RewardConfig(latents.d_sae, variant, config.width, config.layers, config.heads))
     model.to(resolve_device(device)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     best_state, history = {}, []
     problems = len(np.unique(latents.problem_ids[heldout]))
-    with Progress(f"reward: {variant}", config.epochs * len(training), "traces") as progress:
+    stage = f"reward: {variant}" if objective == "bce" else f"reward: {objective}, {variant}"
+    with Progress(stage, config.epochs * task.count, "traces") as progress:
         for epoch in range(1, config.epochs + 1):
             losses = []
-            for batch in latents.batches(training, config.batch_size, rng):
-                loss = _loss(model, latents, batch, weights)
+            for batch in task.batches(rng):
+                loss = task.loss(model, batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -119,9 +110,9 @@ def train_reward(
                 progress.advance(len(batch))
             scores = score_traces(model.eval(), latents, heldout, config.batch_size)
             model.train()
-            reached = auroc(scores["correct"].to_numpy(), scores["probability"].to_numpy())
             history.append(
-                {"epoch": epoch, "train_loss": torch.stack(losses).mean().item(), "auroc": reached, "n": problems}
+                {"epoch": epoch, "train_loss": torch.stack(losses).mean().item(), "auroc": _order(scores, objective)}
+                | {"n": problems}
             )
             best = max(range(len(history)), key=lambda i: history[i]["auroc"])
             if best == len(history) - 1:
@@ -207,7 +198,7 @@ def fit_reward(name: str, config: Config, folder: Path) -> FittedReward:
         if name in untrained:
             trained = untrained[name](load_latents(latents), *how)
         else:
-            trained = train_reward(load_latents(latents), name, *how)
+            trained = train_reward(load_latents(latents), REWARDS[name], *how, OBJECTIVES[name])
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)

@@ -1,6 +1,8 @@
 """Arms: the methods that are compared, each defined by its reward and by whether it has a gate."""
 
-from lrs.method.setting import Arm
+from collections.abc import Iterable
+
+from lrs.method.setting import BEGINS_AS, REWARDS, Arm
 
 ARMS = {
     arm.name: arm
@@ -12,6 +14,10 @@ ARMS = {
         Arm("lrs_basic", "method", reward="token"),
         Arm("lrs", "method", reward="token", gated=True),
         Arm("lrs_history", "method", reward="history", gated=True),
+        Arm("lrs_advantage", "method", reward="advantage"),
+        Arm("lrs_advantage_history", "method", reward="advantage_history"),
+        Arm("lrs_pairwise", "method", reward="pairwise"),
+        Arm("lrs_pairwise_history", "method", reward="pairwise_history"),
         Arm("lrs_causal", "method", reward="causal"),
         Arm("lrs_causal_gated", "method", reward="causal", gated=True),
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of "state-specific"
@@ -23,3 +29,13 @@ ARMS = {
     )
 }
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
+
+
+SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its notebooks show them
+
+
+def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> list[str]:
+    """The rewards that arms climb, those they begin as, and those `shown`, in the order of their making."""
+    climbed = {*shown, *(ARMS[arm].reward for arm in arms)} - {None}
+    needed = climbed | {BEGINS_AS[name] for name in climbed & set(BEGINS_AS)}
+    return [name for name in REWARDS if name in needed]

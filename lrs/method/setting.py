@@ -7,8 +7,18 @@ from pydantic import BaseModel, ConfigDict
 # of reward model: it sees one token, or the trace so far; or it is linear, and its gradient the same everywhere
 Variant = Literal["token", "history", "linear"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+Objective = Literal["bce", "advantage", "pairwise"]  # what it is trained to tell: lrs/learning/objectives.py
+OBJECTIVES: dict[str, Objective] = {  # of the rewards that are trained to predict
+    **dict.fromkeys(("token", "history"), "bce"),
+    **dict.fromkeys(("advantage", "advantage_history"), "advantage"),
+    **dict.fromkeys(("pairwise", "pairwise_history"), "pairwise"),
+}
 BEGINS_AS: dict[str, Variant] = {"causal": "token", "constant": "linear"}  # what is trained through its own push
-REWARDS: dict[str, Variant] = {**dict(zip(VARIANTS, VARIANTS, strict=True)), "random": "linear", **BEGINS_AS}
+REWARDS: dict[str, Variant] = {
+    **{name: "history" if name.endswith("history") else "token" for name in OBJECTIVES},
+    **dict.fromkeys(("linear", "random"), "linear"),  # need no training: a difference of means, a direction by lot
+    **BEGINS_AS,
+}
 
 
 class Arm(NamedTuple):

@@ -1,0 +1,73 @@
+"""The whole method as one function: what notebooks 1 to 5 do step by step, for experiments that repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lrs.experiment.causal import fit_causal
+from lrs.experiment.dose import keep_doses
+from lrs.experiment.evaluation import Artifacts, evaluate
+from lrs.experiment.prompting import prompting_for
+from lrs.experiment.selection import candidates, choose_settings, try_settings
+from lrs.experiment.signals import keep_signals
+from lrs.experiment.traces import collect_traces
+from lrs.learning.latents import fit_latents
+from lrs.learning.reward_training import fit_reward
+from lrs.learning.sae import fit_sae
+from lrs.method.arms import ARMS, rewards_for
+from lrs.method.setting import BEGINS_AS
+from lrs.models.activations import replay_later
+from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
+from lrs.saved import describe_run, freeze, load_outcomes, load_selection
+from lrs.tasks.problems import Problem
+from lrs.tasks.splits import assert_unseen
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+
+def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -> pd.DataFrame:
+    """From traces to test outcomes; all of it is kept under `config.data`, and a killed run resumes.
+
+    Args:
+        problems: of all three splits.
+
+    Returns:
+        The outcomes of every arm of the profile on the test problems: see `lrs.saved.load_outcomes`.
+
+    Raises:
+        ValueError: a test problem is among those that were trained or selected on; or all traces are right, or all
+            wrong.
+    """
+    reward, validation, test = ([p for p in problems if p.split == s] for s in ("reward", "validation", "test"))
+    assert_unseen(test, {problem.id for problem in (*reward, *validation)})
+    data, rewards = config.data, rewards_for(config.steering.arms, shown=())
+    traces = collect_traces(backbone, reward, config, data / "traces", config.traces.samples)
+    replay = replay_later(backbone, config.backbone.layer, traces, reward, config.decoding.batch_size)
+    fit_sae(backbone, traces, replay, config, data / "sae")
+    fit_latents(backbone, traces, replay, config, data / "latents")
+    for name in rewards:
+        if name in BEGINS_AS:
+            fit_causal(name, backbone, reward, config, data / "reward" / name)
+        else:
+            fit_reward(name, config, data / "reward" / name)
+    artifacts, folder = Artifacts(backbone, config, rewards), data / "validation"
+    base = collect_traces(backbone, validation, config, folder / "base", samples=0, stage="validation: base")
+    signals = keep_signals(backbone, base, validation, artifacts, config, folder / "signals")
+    settings = candidates(config.select, config.steering.arms, signals)
+    doses = keep_doses(backbone, settings, base, validation, artifacts, config, folder / "doses")
+    rows = try_settings(backbone, validation, settings, artifacts, config, folder, doses, base.to_pandas())
+    table = choose_settings(pd.DataFrame(rows), config.select.dose_cap)
+    freeze(table, settings, backbone.identity, artifacts.digests, config, data / "selection.json")
+    selection = load_selection(data / "selection.json", backbone.identity, artifacts.digests)
+    describe_run(config, describe_device(backbone.device), data / "outcomes")
+    for arm in config.steering.arms:
+        asked = prompting_for(ARMS[arm], backbone, test, config)
+        for decoding, how in config.steering.decodings.items():
+            setting, place = selection.get(decoding, {}).get(arm), data / "outcomes" / arm / decoding
+            evaluate(backbone, test, ARMS[arm], setting, artifacts, config, place, how, asked)
+    return load_outcomes(data / "outcomes", config.steering)

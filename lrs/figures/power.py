@@ -1,0 +1,47 @@
+"""Figure of the power analysis: how often a headroom of known size is found, and how much of it."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lrs.figures.parts import decodings_in, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
+from lrs.figures.style import LIGHT, PAGE, arm_color, arm_label, count_range, styled
+from lrs.report.power import FOUND, power_table
+
+_APART = 0.012  # of the headroom's axis, between the methods
+
+
+@styled
+def power_figure(runs: pd.DataFrame, level: float) -> Figure:
+    """Detection rate (above, with Wilson intervals over runs) and share of the headroom recovered (below, a dot a run,
+    means joined) against the headroom planted; a column a decoding.
+
+    Args:
+        runs: of `lrs.bench.power.measure_power`.
+        level: of confidence.
+    """
+    table, methods, decodings = power_table(runs, level), list(runs["method"].unique()), decodings_in(runs["decoding"])
+    figure, axes = panels(2, len(decodings), PAGE, 3.8, sharex="col", sharey="row")
+    for column, decoding in zip(axes.T, decodings, strict=True):
+        above, below = column
+        above.axhline(FOUND, color=LIGHT, linewidth=1, linestyle="--", zorder=0)
+        for place in (0, 1):
+            below.axhline(place, color=LIGHT, linewidth=1, zorder=0)
+        for index, method in enumerate(methods):
+            rows = table[(table["method"] == method) & (table["decoding"] == decoding)].sort_values("headroom")
+            shift, color = dodge(index, len(methods), len(methods) * _APART), arm_color(method)
+            x = rows["headroom"] + shift
+            above.plot(x, rows["rate"], color=color, linewidth=0.9)
+            draw_intervals(above, x, rows["rate"], rows["rate_low"], rows["rate_high"], color, vertical=True, size=3.5)
+            single = runs[(runs["method"] == method) & (runs["decoding"] == decoding)].dropna(subset="share")
+            below.plot(single["ceiling"] + shift, single["share"], "o", color=color, markersize=2.5, alpha=0.6)
+            means = rows.dropna(subset="share")
+            below.plot(means["headroom"] + shift, means["share"], color=color, linewidth=0.9)
+        above.set_title(decoding)
+        percent_axis(below, "headroom planted (points)")
+    percent_axis(axes[0, 0], "runs that found it (%)", vertical=True)
+    percent_axis(axes[1, 0], "share recovered (%)", vertical=True)
+    axes[0, 0].set_ylim(-0.03, 1.03)
+    axes[1, 0].set_ylim(-0.75, 1.35)
+    legend_above(figure, [marker_handle(arm_label(method), arm_color(method)) for method in methods])
+    figure.counted = f"{count_range(table['runs'], 'runs a dose')} · {count_range(table['n'], 'problems a run')}"
+    return figure
