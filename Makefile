@@ -8,6 +8,7 @@ REASONER ?= pocket-3m
 SHELL := /bin/bash
 STAMP := .venv/.installed
 PYTEST := python -m pytest
+IS_IT := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 
 # Results depend on the hash seed and the epoch; speed depends on threads that do not spin while they wait.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -31,13 +32,16 @@ help:  ## list the commands
 setup: $(STAMP)  ## create .venv from requirements.lock
 
 $(STAMP): requirements.lock
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv 2>/dev/null || python3 -m venv .venv
-	@python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "lrs needs Python 3.11: make setup PYTHON=<path>")'
+	@.venv/bin/python -c '$(IS_IT)' 2>/dev/null || { rm -rf .venv; \
+	for python in $(PYTHON) python3 python; do \
+	  if $$python -c '$(IS_IT)' 2>/dev/null; then exec $$python -m venv .venv; fi; \
+	done; echo "lrs needs Python 3.11, and none of $(PYTHON), python3 and python is: make setup PYTHON=<path>" >&2; exit 1; }
 	@echo "Installing requirements.lock into .venv (minutes the first time)"
 	@python -m pip install --quiet --disable-pip-version-check $(addprefix --extra-index-url ,$(TORCH_INDEX)) -r requirements.lock
 	@touch $@
 
 repro: setup  ## every stage of the profile in params.yaml, then the main table
+	@python -m lrs ready
 	dvc repro
 	@python -m lrs summary
 

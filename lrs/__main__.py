@@ -43,6 +43,15 @@ def execute(
 
 
 @app.command()
+def ready() -> None:
+    """Check params.yaml and its profile before DVC reads them, and let DVC run where git does not answer."""
+    from lrs.config import load_config
+
+    profile_copy.check_backbones(ROOT, load_config(profile_copy.current_profile(ROOT)).backbones)
+    profile_copy.make_ready(ROOT)
+
+
+@app.command()
 def run_profile(profile: str) -> None:
     """Run PROFILE in its copy under build/profiles, and bring figures and tables back. Resumes."""
     from lrs.config import load_config
@@ -118,6 +127,21 @@ def power(
     config = load_config("power")
     planted = load_recipe(Path(config.backbone.path)).dose
     measure_power(config, planted, range(5) if seeds is None else seeds)
+
+
+@app.command()
+def confirm(
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
+    problems: Annotated[int, typer.Option(help="a benchmark")] = 4000,
+) -> None:
+    """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
+    from lrs.bench.confirm import confirm as confirm_selection
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    for name in [backbone] if backbone else load_config(profile).backbones:
+        print(confirm_selection(load_config(profile, name), problems) / "README.md")
 
 
 @app.command()

@@ -12,11 +12,12 @@ from lrs.tasks.benchmarks import BENCHMARKS, Tier
 
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as the start of a subsection
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BackboneSection(_Section):
@@ -100,7 +101,9 @@ class SelectSection(_Section):
     """The grid that is searched on `validation`; thresholds are quantiles of what base shows there."""
 
     num_steps: list[PositiveInt] = Field(min_length=1)
-    step_size: list[float] = Field(min_length=1, description="in units of the normalised activation")
+    step_size: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=1, description="in units of the normalised activation"
+    )
     reward_quantile: list[Fraction] = Field(min_length=1)
     confidence_quantile: list[Fraction] = Field(min_length=1)
     dose_cap: float = Field(gt=0, description="nats of KL divergence a token; harder pushes are not chosen")
@@ -224,7 +227,7 @@ def load_config(profile: str, backbone: str | None = None) -> Config:
     if not path.exists():
         raise ConfigError(f"unknown profile {profile!r}; legal: {', '.join(profile_names())}")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text("utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or _GIVEN & set(content):

@@ -32,7 +32,7 @@ def describe_run(config: Config, device: str, folder: Path) -> None:
 
 def load_about(folder: Path) -> dict[str, Any]:
     """Where outcomes come from: backbone, device, profile and seed."""
-    return json.loads((folder / "about.json").read_text())
+    return json.loads((folder / "about.json").read_text("utf-8"))
 
 
 def load_outcomes(folder: Path, steering: SteeringSection) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def freeze(
         "candidates": json.loads(table.to_json(orient="records", double_precision=10)),
     }
     sealed = content | {"digest": fingerprint(content)}
-    write_text(path, json.dumps(sealed, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dict[str, dict[str, Setting]]:
@@ -122,11 +122,20 @@ def load_candidates(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else CANDIDATE_COLUMNS)
 
 
+def selection_digest(path: Path) -> str:
+    """What a frozen selection is known by: hexadecimal.
+
+    Raises:
+        StoreError: nothing was selected yet, or the file was changed.
+    """
+    return fingerprint(_read_selection(path))
+
+
 def _read_selection(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise StoreError(f"no selection at {path}; run stage `select` first")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
         digest = content.pop("digest")
     except (ValueError, KeyError, AttributeError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it and rerun stage `select`") from None

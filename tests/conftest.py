@@ -5,6 +5,7 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lrs.config import Config, load_config
 from lrs.learning.latents import LatentTraces, encode_traces
 from lrs.method.ascent import Ascent
 from lrs.method.gate import Gate
@@ -128,3 +129,22 @@ def tiny_backbone() -> Backbone:
     tokenizer = build_tokenizer()
     model = tiny_llama(vocabulary=len(tokenizer))
     return Backbone("tiny", model, tokenizer, identity="tiny-0")
+
+
+@pytest.fixture
+def small_power() -> Config:
+    """Profile power, on a few problems."""
+    loaded = load_config("power")
+    sizes = {
+        "problems": {"reward": 20, "validation": 4, "test": 4},
+        "decoding": {"max_new_tokens": 100},
+        "sae": {"d_sae": 16, "k": 4, "epochs": 1},
+        "reward": {"width": 8, "layers": 1, "heads": 1, "epochs": 1, "early_stopping_share": 0.3},
+        "causal": {"iterations": 1, "problems": 4, "attempts": 4},
+        "select": {"step_size": [2.0], "dose_traces": 2},
+        "statistics": {"bootstrap_resamples": 50},
+    }
+    sections = {name: getattr(loaded, name).model_copy(update=update) for name, update in sizes.items()}
+    sampling = loaded.steering.sampling.model_copy(update={"problems": 4})
+    steering = loaded.steering.model_copy(update={"sampling": sampling})
+    return loaded.model_copy(update=sections | {"steering": steering})

@@ -63,6 +63,8 @@ def answered(problem, answer):
         ("<think> </think> answer 1 <think> </think> answer 2", "2"),
         ("<think> </think> answer - 23 <eos>", "- 23"),
         ("<think> </think> answer 1 <eos> answer 2 <eos>", "2"),
+        ("<think> </think> answer 1 answer 2 <eos>", "2"),
+        ("<think> </think> answer 1 , no : answer 2", "2"),
         ("<think> answer 1 </think> 2", None),
         ("<think> answer 1", None),
         ("answer 1", None),
@@ -91,7 +93,7 @@ def test_countdown(answer, correct):
     assert answered(countdown(20, 3, 5, 7), answer) is correct
 
 
-@pytest.mark.parametrize(("answer", "value"), [("23", 23), ("- 23", -23), ("-23", -23), ("0", 0)])
+@pytest.mark.parametrize(("answer", "value"), [("23", 23), ("- 23", -23), ("-23", -23), ("0", 0), ("+5", 5), ("+ 5", 5), ("007", 7)])
 def test_chain_sum(answer, value):
     assert answered(chain_sum(value), answer)
     for other in (value + 1, value - 10, 10 * value + 3, -value or 1):

@@ -110,6 +110,45 @@ def test_backbones_of_params_must_be_those_of_the_profile(repository: Path, monk
     assert run(monkeypatch, "execute", "01_traces", "third") == unknown
 
 
+def test_ready_names_the_legal_profiles(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    (repository / "params.yaml").write_text(PARAMETERS.replace("cpu", "cpuu"))
+    assert run(monkeypatch, "ready") == "unknown profile 'cpuu'; legal: cpu, smoke"
+
+
+def break_git(repository: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """No repository, no git, or one that refuses with two lines."""
+    if how == "a zip":
+        shutil.rmtree(repository / ".git")
+        return
+    (repository / "tools").mkdir()
+    if how == "distrust":
+        (repository / "tools/git").write_text("#!/bin/sh\necho 'fatal: dubious\nownership' >&2\nexit 128\n")
+        (repository / "tools/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{repository}/tools:/bin" if how == "distrust" else f"{repository}/tools")
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("a zip", "there is no .git"),
+        ("no git", "there is no git on the PATH"),
+        ("distrust", "fatal: dubious ownership"),
+    ],
+)
+def test_without_git_a_profile_runs_all_the_same(repository, monkeypatch, capfd, how: str, why: str):
+    assert run(monkeypatch, "ready") == 0
+    assert not (repository / ".dvc/config.local").exists()
+    capfd.readouterr()
+    break_git(repository, monkeypatch, how)
+    assert run(monkeypatch, "ready") == 0
+    assert capfd.readouterr().err == f"running without git ({why})\n"
+    assert "no_scm = true" in (repository / ".dvc/config.local").read_text()
+    copy = repository / "build/copy"
+    copy.mkdir(parents=True)
+    copy_sources(repository, copy)
+    assert (copy / "source.txt").exists()
+
+
 def test_notebooks_run_for_one_backbone_or_for_all(repository: Path, monkeypatch: pytest.MonkeyPatch):
     (repository / "notebooks").mkdir()
     for name, wanted in (("each", ("profile", "backbone")), ("all", ("profile",))):

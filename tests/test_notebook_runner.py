@@ -9,6 +9,7 @@ import pytest
 
 from lrs.core.closure import library_versions
 from lrs.pipeline.notebook_runner import NotebookError, clean_notebook, execute_notebook
+from lrs.pipeline.profile_copy import STANDS
 
 
 def write_notebook(root: Path, *cells: str) -> Path:
@@ -128,13 +129,20 @@ def test_progress_appears_while_the_cell_still_runs(tmp_path: Path, monkeypatch:
         ("import os\nos._exit(1)", "the kernel died (killed, or out of memory)"),
     ],
 )
-def test_failing_cell_is_told_in_one_line(tmp_path: Path, cell: str, told: str):
+def test_failing_cell_is_told_in_one_line(tmp_path: Path, cell: str, told: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(STANDS, str(tmp_path))
     with pytest.raises(NotebookError) as raised:
         execute(tmp_path, "1 + 1", cell, "2 + 2", profile="smoke")
     place = "(partial notebook: build/failed/executed/x.ipynb)"
     assert str(raised.value) == f"FAILED notebooks/x.ipynb cell 4: {told} {place}"
     assert "1 + 1" in (tmp_path / "build" / "failed" / "executed" / "x.ipynb").read_text()
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_failed_notebook_is_found_from_where_the_user_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(STANDS, str(tmp_path.parent))
+    with pytest.raises(NotebookError, match=rf"\(partial notebook: {tmp_path.name}/build/failed/executed/x.ipynb\)"):
+        execute(tmp_path, "1 / 0", profile="smoke")
 
 
 def test_unknown_parameter_is_an_error(tmp_path: Path):

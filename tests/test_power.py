@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from lrs.bench.power import measure_power, problems_at, run_of
-from lrs.config import load_config
 from lrs.experiment import traces
 from lrs.experiment.whole import run_whole
 from lrs.figures.power import power_figure
@@ -18,22 +17,8 @@ from lrs.tutor.planted import matters
 
 
 @pytest.fixture
-def config():
-    """Profile power, on a few problems."""
-    loaded = load_config("power")
-    sizes = {
-        "problems": {"reward": 20, "validation": 4, "test": 4},
-        "decoding": {"max_new_tokens": 100},
-        "sae": {"d_sae": 16, "k": 4, "epochs": 1},
-        "reward": {"width": 8, "layers": 1, "heads": 1, "epochs": 1, "early_stopping_share": 0.3},
-        "causal": {"iterations": 1, "problems": 4, "attempts": 4},
-        "select": {"step_size": [2.0], "dose_traces": 2},
-        "statistics": {"bootstrap_resamples": 50},
-    }
-    sections = {name: getattr(loaded, name).model_copy(update=update) for name, update in sizes.items()}
-    sampling = loaded.steering.sampling.model_copy(update={"problems": 4})
-    steering = loaded.steering.model_copy(update={"sampling": sampling})
-    return loaded.model_copy(update=sections | {"steering": steering})
+def config(small_power):
+    return small_power
 
 
 @pytest.mark.parametrize("dose", [0.0, 0.25, 1.0])

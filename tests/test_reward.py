@@ -53,3 +53,13 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"d_sae": 7}))
     with pytest.raises(StoreError, match="cannot read the reward model"):
         load_reward(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    model = tiny_reward("token").float()
+    model.head.weight[0, 3] = value
+    save_reward(model, tmp_path)
+    with pytest.raises(StoreError, match=r"head.weight has a value that is not a finite number") as error:
+        load_reward(tmp_path)
+    assert "\n" not in str(error.value)

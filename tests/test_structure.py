@@ -72,7 +72,19 @@ def test_a_public_name_has_one_meaning():
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].add(path.relative_to(LRS).as_posix())
-    commands = {"clean", "execute", "card", "reasoner", "bench", "accept", "check", "summary", "run_profile", "main"}
+    commands = {
+        "clean",
+        "execute",
+        "card",
+        "reasoner",
+        "bench",
+        "accept",
+        "confirm",
+        "check",
+        "summary",
+        "run_profile",
+        "main",
+    }
     twice = {name: sorted(found) for name, found in homes.items() if len(found) > 1}
     assert {name: found for name, found in twice.items() if name not in SAME_ON_PURPOSE | commands} == {}
 

@@ -139,5 +139,5 @@ def _peak_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     if not Path("/proc/self/status").exists():
         return float("nan")
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM"))

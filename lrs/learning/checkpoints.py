@@ -35,7 +35,7 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     """Bring model and optimizer to the last complete step: how many steps that is, and the log; (0, {}) if none is."""
     if not (folder / "state.json").exists():
         return 0, {}
-    log = json.loads((folder / "state.json").read_text())
+    log = json.loads((folder / "state.json").read_text("utf-8"))
     step = log.pop("step")
     model.load_state_dict(load_file(folder / f"model-{step}.safetensors"), strict=False)
     state: dict[int, dict[str, Tensor]] = {}

@@ -18,6 +18,7 @@ from lrs.core.statistics import auroc, within_group_auroc
 from lrs.core.store import write_frame
 from lrs.learning.latents import LatentTraces, load_latents
 from lrs.learning.objectives import class_weights, task_of
+from lrs.method.finite import check_finite
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
 from lrs.method.setting import OBJECTIVES, REWARDS, Objective, Variant
 from lrs.models.devices import describe_device, resolve_device
@@ -84,7 +85,8 @@ def train_reward(
     which difficulty cancels, among the tokens of one problem).
 
     Raises:
-        ValueError: the traces have nothing to teach, or those held out are all correct, or all wrong.
+        ValueError: the traces have nothing to teach, or those held out are all correct, or all wrong; or training
+            diverged.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -120,6 +122,7 @@ def train_reward(
             elif len(history) - 1 - best >= config.patience:
                 break
     model.load_state_dict(best_state)
+    check_finite(model)
     model.eval().requires_grad_(False)
     return TrainedReward(model, pd.DataFrame(history), score_traces(model, latents, heldout, config.batch_size))
 

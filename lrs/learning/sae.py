@@ -18,6 +18,7 @@ from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame, write_text
 from lrs.method.dictionary import SaeDictionary, load_dictionary, save_dictionary
+from lrs.method.finite import check_finite
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
@@ -49,6 +50,9 @@ def train_sae(
     Returns:
         The dictionary, and its training curve: step, reconstruction_loss (mean squared error per
         dimension of the normalised activation), dead_fraction.
+
+    Raises:
+        ValueError: too few activations for a batch, or training diverged.
     """
     from sae_lens import LoggingConfig, TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import SAETrainerConfig
@@ -88,6 +92,7 @@ def train_sae(
                 history.append({"step": step, "reconstruction_loss": loss, "dead_fraction": dead})
                 window.clear()
             progress.advance()
+    check_finite(sae)
     return SaeDictionary(sae, scale, backbone, layer), pd.DataFrame(history)
 
 
@@ -141,5 +146,5 @@ def fit_sae(backbone: Backbone, traces: Dataset, replay: Replay, config: Config,
         write_text(made / "explained_variance.json", json.dumps(faithful, indent=2) + "\n")
 
     keep(folder, "sae", plan | code_of(__name__), make)
-    faithful = json.loads((folder / "explained_variance.json").read_text())
+    faithful = json.loads((folder / "explained_variance.json").read_text("utf-8"))
     return FittedSae(read_kept(folder / "history.arrow").to_pandas(), faithful)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lrs.core.store import StoreError, write_text
+from lrs.method.finite import check_finite
 
 
 @runtime_checkable
@@ -64,7 +65,7 @@ class SaeDictionary:
 def save_dictionary(dictionary: SaeDictionary, folder: Path) -> None:
     """Write the autoencoder as sae-lens does, and `dictionary.json` beside it."""
     _, config_file = dictionary.sae.save_inference_model(folder)
-    write_text(config_file, json.dumps(json.loads(config_file.read_text()), sort_keys=True, indent=2) + "\n")
+    write_text(config_file, json.dumps(json.loads(config_file.read_text("utf-8")), sort_keys=True, indent=2) + "\n")
     about = {"input_scale": dictionary.input_scale, "backbone": dictionary.backbone, "layer": dictionary.layer}
     write_text(folder / "dictionary.json", json.dumps(about, sort_keys=True, indent=2) + "\n")
 
@@ -79,14 +80,16 @@ def load_dictionary(
         layer: decoder layer at which it is to be steered; not checked if None.
 
     Raises:
-        StoreError: a file is missing or truncated, or the dictionary was made for another backbone or layer.
+        StoreError: a file is missing or truncated, a weight is not a finite number, or the dictionary was made for
+            another backbone or layer.
     """
     from sae_lens import SAE
 
     folder = Path(folder)
     try:
-        about = json.loads((folder / "dictionary.json").read_text())
+        about = json.loads((folder / "dictionary.json").read_text("utf-8"))
         sae = SAE.load_from_disk(folder, device=str(device))
+        check_finite(sae)
     except Exception as error:
         raise StoreError(f"cannot read the dictionary in {folder}: {error}") from error
     made_for = (about["backbone"], about["layer"])

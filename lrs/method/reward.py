@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from lrs.core.store import StoreError
+from lrs.core.store import StoreError, write_text
+from lrs.method.finite import check_finite
 from lrs.method.setting import Variant
 
 
@@ -104,7 +105,7 @@ def sinusoids(positions: Int[Tensor, "*places"], width: int, dtype: torch.dtype)
 def save_reward(model: LatentRewardModel, folder: Path) -> None:
     """Write `config.json` and `model.safetensors`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps(asdict(model.config), indent=2) + "\n")
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
 
 
@@ -112,12 +113,13 @@ def load_reward(folder: str | Path, device: str | torch.device = "cpu") -> Laten
     """Read a model written by `save_reward`, in evaluation mode, its weights frozen.
 
     Raises:
-        StoreError: a file is missing, truncated, or does not fit its config.
+        StoreError: a file is missing, truncated, or does not fit its config, or a weight is not a finite number.
     """
     folder = Path(folder)
     try:
-        model = LatentRewardModel(RewardConfig(**json.loads((folder / "config.json").read_text())))
+        model = LatentRewardModel(RewardConfig(**json.loads((folder / "config.json").read_text("utf-8"))))
         model.load_state_dict(load_file(folder / "model.safetensors"))
+        check_finite(model)
     except Exception as error:
         raise StoreError(f"cannot read the reward model in {folder}: {error}") from error
     return model.eval().requires_grad_(False).to(device)

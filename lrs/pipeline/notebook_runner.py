@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrs.core.closure import library_versions, source_fingerprint
+from lrs.pipeline.profile_copy import STANDS
 
 Json = dict[str, Any]
 
@@ -117,7 +118,7 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
         dead = isinstance(error, DeadKernelError)
         what = "the kernel died (killed, or out of memory)" if dead else f"{error.ename}: {error.evalue}"
         what = " ".join(_ANSI.sub("", what).split())
-        where = f"partial notebook: {failed.relative_to(root)}"
+        where = f"partial notebook: {os.path.relpath(failed, os.environ.get(STANDS, '.'))}"
         raise NotebookError(f"FAILED {name} cell {_last_started(failed)}: {what} ({where})") from None
     _write(_normalise(_read(scratch)), target)
     scratch.unlink()

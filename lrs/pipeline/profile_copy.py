@@ -19,6 +19,8 @@ import yaml
 _PROFILE = re.compile(r"^profile:.*$", re.MULTILINE)
 _BACKBONES = re.compile(r"^backbones:.*(?:\n *- .*)*$", re.MULTILINE)
 _MANIFEST = ".copied"
+_WITHOUT_GIT = "[core]\n    no_scm = true\n"  # .dvc/config.local
+STANDS = "LRS_STANDS"  # environment: the folder from which what runs in a copy was asked for
 # What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
 _IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/")
@@ -45,10 +47,10 @@ def check_backbones(root: Path, backbones: Iterable[str]) -> None:
 
 def select_profile(root: Path, profile: str) -> None:
     """Make the repository at `root` run `profile` on its backbones, without git."""
-    backbones = yaml.safe_load((root / "profiles" / f"{profile}.yaml").read_text())["backbones"]
-    text = _PROFILE.sub(f"profile: {profile}", (root / "params.yaml").read_text())
+    backbones = yaml.safe_load((root / "profiles" / f"{profile}.yaml").read_text("utf-8"))["backbones"]
+    text = _PROFILE.sub(f"profile: {profile}", (root / "params.yaml").read_text("utf-8"))
     _write_if_changed(root / "params.yaml", _BACKBONES.sub(_line(backbones), text))
-    _write_if_changed(root / ".dvc" / "config.local", "[core]\n    no_scm = true\n")
+    _write_if_changed(root / ".dvc" / "config.local", _WITHOUT_GIT)
 
 
 def copy_sources(root: Path, copy: Path) -> None:
@@ -62,16 +64,17 @@ def copy_sources(root: Path, copy: Path) -> None:
         shutil.copy2(source, target)
     manifest = copy / _MANIFEST
     if manifest.exists():
-        for name in set(manifest.read_text().splitlines()) - set(sources):
+        for name in set(manifest.read_text("utf-8").splitlines()) - set(sources):
             (copy / name).unlink(missing_ok=True)
-    manifest.write_text("\n".join(sources))
+    manifest.write_text("\n".join(sources), "utf-8")
 
 
 def list_sources(root: Path) -> list[str]:
-    """Files that git tracks or would add, less what stages make; from a zip, all but what git would ignore."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    if (root / ".git").exists():
-        names = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
+    """Files that git tracks or would add, less what stages make; where git tells nothing, as in an unpacked zip, all
+    but what it would ignore."""
+    told = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    if isinstance(told, str):
+        names = told.split("\0")
     else:
         profile = current_profile(root)
         made = (*_IGNORED, f"data/{profile}/")
@@ -80,17 +83,38 @@ def list_sources(root: Path) -> list[str]:
     return sorted(name for name in set(names) if (root / name).is_file() and not name.startswith(_OWN))
 
 
+def _git(root: Path, *arguments: str) -> str | ValueError:
+    """What git answers in `root`, or why it does not, in one line: a zip, no git, a folder that it does not trust."""
+    if not (root / ".git").exists():
+        return ValueError("there is no .git")
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return ValueError("there is no git on the PATH")
+    except subprocess.CalledProcessError as error:
+        return ValueError(" ".join(error.stderr.split()))
+
+
+def make_ready(root: Path) -> None:
+    """Let DVC run here: without git where git does not answer, which is said on stderr."""
+    why = _git(root, "rev-parse", "--git-dir")
+    if isinstance(why, ValueError):
+        print(f"running without git ({why})", file=sys.stderr)
+        _write_if_changed(root / ".dvc" / "config.local", _WITHOUT_GIT)
+
+
 def run_dvc(root: Path, *arguments: str) -> int:
     """`dvc <arguments>` in `root` with this interpreter's `python` first on the path; returns its exit code."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(root), "DVC_NO_ANALYTICS": "1", "PYTHONHASHSEED": "0"}
+    environment[STANDS] = str(Path.cwd())
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False).returncode
 
 
 def _parameters(root: Path) -> dict[str, Any]:
     if not (root / "params.yaml").exists():
         raise FileNotFoundError("there is no params.yaml here; run from the repository's root")
-    return yaml.safe_load((root / "params.yaml").read_text()) or {}
+    return yaml.safe_load((root / "params.yaml").read_text("utf-8")) or {}
 
 
 def _line(backbones: Iterable[str]) -> str:
@@ -98,5 +122,5 @@ def _line(backbones: Iterable[str]) -> str:
 
 
 def _write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    if not path.exists() or path.read_text("utf-8") != text:
+        path.write_text(text, "utf-8")

@@ -16,7 +16,7 @@ from lrs.tasks.problems import Problem, by_benchmark, draw_problems
 
 
 class _Recipe(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int
     learning_rate: float = Field(gt=0)
@@ -96,7 +96,7 @@ def load_recipe(folder: Path) -> Recipe:
     Raises:
         ValueError: a field is missing, unknown or out of range.
     """
-    given = yaml.safe_load((folder / "recipe.yaml").read_text())
+    given = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
     kind = PlantingRecipe if "tier" in given else ReinforcementRecipe if "parent" in given else PretrainingRecipe
     return kind(**given)
 
@@ -121,4 +121,4 @@ def training_problems(recipe: _Recipe, cache: Path) -> dict[str, list[Problem]]:
                 progress.advance()
         lines = "\n".join(json.dumps(problem.to_row()) for problem in drawn)
         write_text(cache, lines)
-    return by_benchmark(Problem.from_row(json.loads(line)) for line in cache.read_text().splitlines())
+    return by_benchmark(Problem.from_row(json.loads(line)) for line in cache.read_text("utf-8").splitlines())

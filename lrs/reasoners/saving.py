@@ -21,5 +21,5 @@ def save_reasoner(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
 
 def describe_training(folder: Path) -> str:
     """How long training took, and on what, as `save_reasoner` wrote it: `3.1 minutes (cpu, 1 thread)`."""
-    about = json.loads((folder / "training.json").read_text())
+    about = json.loads((folder / "training.json").read_text("utf-8"))
     return f"{about['minutes']} minutes ({about['device']}, {about['threads']} thread{'s' * (about['threads'] > 1)})"

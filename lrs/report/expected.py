@@ -73,7 +73,7 @@ def write_pages() -> None:
     for table in sorted(EXPECTED.glob("[!.]*/main_results.csv")):  # with a dot: left by a kill
         write_text(table.with_name("results.md"), results_page(read_accepted(table.parent)))
     if README.exists():
-        write_text(README, put_block(README.read_text(), readme_block(EXPECTED)))
+        write_text(README, put_block(README.read_text("utf-8"), readme_block(EXPECTED)))
 
 
 def digests_of_outputs(profile: str, home: Path = Path()) -> dict[str, str]:
@@ -132,7 +132,7 @@ def _moved(profile: str, home: Path) -> list[str]:
     path = EXPECTED / profile / _OUTPUTS
     if not path.exists():
         return [f"there is no {path} to compare bytes with"]
-    split = (line.split("  ", 1) for line in path.read_text().splitlines())
+    split = (line.split("  ", 1) for line in path.read_text("utf-8").splitlines())
     expected = {name: digest for digest, name in split}
     found = digests_of_outputs(profile, home)
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))

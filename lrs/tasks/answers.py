@@ -11,7 +11,7 @@ from typing import Any
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem
 
-_ANSWER = re.compile(r"\banswer\b(.*?)(?:<eos>|$)", re.DOTALL)
+_ANSWER = re.compile(r"\banswer\b((?:(?!\banswer\b).)*?)(?:<eos>|$)", re.DOTALL)
 
 
 def extract_answer(text: str) -> str | None:

@@ -101,6 +101,11 @@ def _legal_integer(answer: str, metadata: Metadata) -> bool:
     return bool(_INTEGER.fullmatch(answer))
 
 
+def _spell_integer(answer: str, metadata: Metadata) -> str:
+    """Without a plus, spaces and leading zeros, none of which makes it another number."""
+    return str(int(answer.replace(" ", "")))
+
+
 def _legal_order(answer: str, metadata: Metadata) -> bool:
     """The problem's own numbers, each once: its scorer would let them be off by one."""
     numbers = answer.split() if len(answer) <= _LONGEST_ANSWER else []
@@ -142,6 +147,7 @@ _CHAIN_SUM = Benchmark(
     state=_state_sum,
     canonical=lambda m: f"{sorted(signed_terms(m['expression']))}",
     legal=_legal_integer,
+    spelling=_spell_integer,
     tutor="chain_sum",
 )
 BENCHMARKS = {

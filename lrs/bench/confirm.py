@@ -1,0 +1,119 @@
+"""Confirmation: the frozen selection, once, on many problems that nobody could have chosen.
+
+The problems are drawn with the digest of `selection.json` as the seed, so that they exist only once the selection does,
+and any change of it asks others. Every attempt is a line of an append-only log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lrs.core.store import write_text
+from lrs.experiment.evaluation import Artifacts, evaluate
+from lrs.experiment.prompting import prompting_for
+from lrs.method.arms import ARMS, rewards_for
+from lrs.models.backbones import load_backbone
+from lrs.models.devices import describe_device
+from lrs.report.comparison import compare_arms
+from lrs.report.tables import caption_for, main_results, readable
+from lrs.saved import load_selection, selection_digest
+from lrs.tasks.problems import Problem, draw_problems, load_problems
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+CONFIRMED = Path("data/confirm")
+_SCRATCH = Path("build/confirm")  # outcomes, from which a killed confirmation resumes
+RIVAL_OF = "lrs_causal"  # the arm that every other one is compared with too
+_SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
+_SHOWN += ["wins", "losses", "p_holm"]
+
+
+def fresh_problems(digest: str, count: int, known: Sequence[Problem], config: Config) -> list[Problem]:
+    """`count` test problems of every benchmark, none of them `known`, drawn with `digest` (hexadecimal) as the seed."""
+    seen = {problem.id for problem in known if problem.split == "test"}  # those of other splits are not drawn
+    fresh = []
+    for benchmark, difficulty in config.benchmarks.items():
+        drawn = draw_problems(benchmark, difficulty, {"test": count + len(seen)}, int(digest[:8], 16))
+        fresh += [problem for problem in drawn if problem.id not in seen][:count]
+    return fresh
+
+
+def enter(entry: dict[str, object], log: Path) -> None:
+    """Append an attempt to the log; one that is there already goes on.
+
+    Raises:
+        ValueError: the same selection was confirmed on another number of problems.
+    """
+    attempts = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
+    same = [old for old in attempts if (old["selection"], old["backbone"]) == (entry["selection"], entry["backbone"])]
+    if any(old["problems"] != entry["problems"] for old in same):
+        raise ValueError(
+            f"this selection of {entry['backbone']} was confirmed on {same[0]['problems']} problems a benchmark, once "
+            f"and for all (got {entry['problems']}; see {log})"
+        )
+    if not same:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(entry | {"date": datetime.now(UTC).date().isoformat()}) + "\n")
+
+
+def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
+    """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, every arm in every decoding.
+
+    Writes `results.csv` (every arm against base), `controls.csv` (every arm against `lrs_causal`) and what people read
+    of them, in a folder of `home`, which is returned; a killed run resumes.
+    """
+    backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+    rewards, path = rewards_for(config.steering.arms, shown=()), config.data / "selection.json"
+    artifacts = Artifacts(backbone, config, rewards)
+    selection, digest = load_selection(path, backbone.identity, artifacts.digests), selection_digest(path)
+    device = describe_device(backbone.device)
+    named = {"profile": config.profile, "backbone": config.backbone_name, "selection": digest, "problems": count}
+    enter(named | {"device": device, "arms": config.steering.arms}, home / "log.jsonl")
+    problems = fresh_problems(digest, count, load_problems(config.data / "problems"), config)
+    sampling = config.steering.sampling and config.steering.sampling.model_copy(update={"problems": count})
+    steering = config.steering.model_copy(update={"sampling": sampling})
+    parts = []
+    for arm in steering.arms:
+        asked = prompting_for(ARMS[arm], backbone, problems, config)
+        for decoding, how in steering.decodings.items():
+            setting, place = selection.get(decoding, {}).get(arm), _SCRATCH / digest / arm / decoding
+            parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked))
+    outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
+    folder = home / config.profile / config.backbone_name
+    results = main_results(outcomes, config)
+    _write(results, folder / "results.csv")
+    if RIVAL_OF in steering.arms:
+        _write(compare_arms(outcomes, config.statistics, reference=RIVAL_OF, seed=config.seed), folder / "controls.csv")
+    write_text(folder / "README.md", _page(named, results, folder, config))
+    return folder
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def _page(named: dict[str, object], results: pd.DataFrame, folder: Path, config: Config) -> str:
+    parts = [
+        f"# {named['backbone']}, profile {named['profile']}: confirmed",
+        f"The settings of selection `{named['selection'][:16]}`, frozen before, on {named['problems']:,} problems a "
+        "benchmark that were drawn from its digest, none of them seen before, once (`lrs confirm`; the attempts are in "
+        "[log.jsonl](../../log.jsonl)).",
+        f"## Against base\n\n{caption_for(results, config)}",
+        readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
+    ]
+    if (folder / "controls.csv").exists():
+        rivals = pd.read_csv(folder / "controls.csv")
+        rivals = rivals[(rivals["benchmark"] == "pooled") & (rivals["arm"] != RIVAL_OF)]
+        parts += [
+            f"## Against `{RIVAL_OF}`\n\n`delta` is the other arm less `{RIVAL_OF}`: below zero, it does worse.",
+            readable(rivals[_SHOWN]).to_markdown(index=False, disable_numparse=True),
+        ]
+    return "\n\n".join(parts) + "\n"

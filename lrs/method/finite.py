@@ -1,0 +1,14 @@
+"""Weights that are no numbers: a reward of NaN lies below no threshold, and nothing would be steered, silently."""
+
+from torch import nn
+
+
+def check_finite(model: nn.Module) -> None:
+    """Hold all weights to finite numbers.
+
+    Raises:
+        ValueError: naming the first one that has NaN or infinity in it.
+    """
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise ValueError(f"{name} has a value that is not a finite number (did its training diverge?)")

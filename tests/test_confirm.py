@@ -1,0 +1,82 @@
+"""Confirmation: problems come from the selection's digest and were never seen, and every attempt is on record."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from lrs.bench.confirm import confirm, enter, fresh_problems
+from lrs.bench.power import problems_at
+from lrs.config import load_config
+from lrs.experiment.whole import run_whole
+from lrs.models.backbones import load_backbone
+from lrs.saved import selection_digest
+from lrs.tasks.problems import draw_problems, save_problems
+
+DIGESTS = ["ab12" * 16, "cd34" * 16]
+
+
+@pytest.fixture
+def config():
+    return load_config("power")
+
+
+def test_fresh_problems_follow_from_the_digest_and_are_unknown(config):
+    one, other = (fresh_problems(digest, 20, [], config) for digest in DIGESTS)
+    assert [problem.id for problem in one] == [problem.id for problem in fresh_problems(DIGESTS[0], 20, [], config)]
+    assert not {problem.id for problem in one} & {problem.id for problem in other}
+    assert {problem.split for problem in one} == {"test"}
+    without = fresh_problems(DIGESTS[0], 20, one[:5], config)
+    assert len({problem.id for problem in without}) == 20
+    assert not {problem.id for problem in without} & {problem.id for problem in one[:5]}
+    assert [problem.id for problem in without][:15] == [problem.id for problem in one[5:]]
+
+
+def test_the_log_only_grows_and_a_selection_is_confirmed_once(tmp_path):
+    log = tmp_path / "new/log.jsonl"
+    entry = {"selection": "a", "backbone": "one", "problems": 10}
+    enter(entry, log)
+    first = log.read_text()
+    enter(entry, log)  # resumed
+    assert log.read_text() == first
+    assert json.loads(first).items() >= entry.items()
+    with pytest.raises(ValueError, match="this selection of one was confirmed on 10 problems a benchmark, once"):
+        enter(entry | {"problems": 20}, log)
+    enter(entry | {"backbone": "two", "problems": 20}, log)
+    enter(entry | {"selection": "b", "problems": 20}, log)
+    assert log.read_text().startswith(first)
+    assert len(log.read_text().splitlines()) == 3
+
+
+def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_power, tmp_path, monkeypatch):
+    reasoner = load_backbone(small_power.backbone.path)
+    monkeypatch.setattr("lrs.bench.confirm.load_backbone", lambda *arguments: reasoner)
+    monkeypatch.chdir(tmp_path)
+    problems = problems_at(0.5, 0.5, small_power)
+    save_problems(problems, small_power.data / "problems")
+    run_whole(reasoner, problems, small_power)
+    folder = confirm(small_power, 3)
+    results = pd.read_csv(folder / "results.csv")
+    assert set(results["n"]) == {3}
+    assert set(results["arm"]) == set(small_power.steering.arms)
+    assert set(results["decoding"]) == {"greedy", "sampled"}
+    controls = pd.read_csv(folder / "controls.csv").set_index(["benchmark", "decoding", "arm"])
+    over = results.set_index(["benchmark", "decoding", "arm"])
+    place = ("pooled", "greedy")
+    assert controls.loc[(*place, "base"), "delta"] == pytest.approx(-over.loc[(*place, "lrs_causal"), "delta"])
+    digest = selection_digest(small_power.data / "selection.json")
+    (line,) = (tmp_path / "data/confirm/log.jsonl").read_text().splitlines()
+    assert json.loads(line)["selection"] == digest
+    known = {problem.id for problem in problems}
+    assert not {problem.id for problem in fresh_problems(digest, 3, problems, small_power)} & known
+    page = (folder / "README.md").read_text()
+    assert "on 3 problems a benchmark" in page
+    assert "## Against `lrs_causal`" in page
+
+
+def test_problems_of_other_splits_cannot_be_drawn(config):
+    ((benchmark, difficulty),) = config.benchmarks.items()
+    others = draw_problems(benchmark, difficulty, {"validation": 5, "reward": 5}, int(DIGESTS[0][:8], 16))
+    assert not {problem.id for problem in others} & {
+        problem.id for problem in fresh_problems(DIGESTS[0], 20, [], config)
+    }
