@@ -24,7 +24,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted summary check accept bench power reasoner notebook docs test test-slow lint clean-build
+.PHONY: help setup repro smoke full planted summary check accept bench power confirm reasoner notebook docs test test-slow lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -53,6 +53,9 @@ bench: setup  ## measure speed and memory of every way to steer
 
 power: setup  ## how large a gain must be to be found: the whole pipeline thirty times, about an hour
 	@python -m lrs power
+
+confirm: setup  ## the frozen selection, once, on 4,000 fresh problems a benchmark
+	@python -m lrs confirm
 
 summary: setup  ## print the main table and list the figures
 	@python -m lrs summary

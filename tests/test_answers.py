@@ -93,7 +93,9 @@ def test_countdown(answer, correct):
     assert answered(countdown(20, 3, 5, 7), answer) is correct
 
 
-@pytest.mark.parametrize(("answer", "value"), [("23", 23), ("- 23", -23), ("-23", -23), ("0", 0), ("+5", 5), ("+ 5", 5), ("007", 7)])
+@pytest.mark.parametrize(
+    ("answer", "value"), [("23", 23), ("- 23", -23), ("-23", -23), ("0", 0), ("+5", 5), ("+ 5", 5), ("007", 7)]
+)
 def test_chain_sum(answer, value):
     assert answered(chain_sum(value), answer)
     for other in (value + 1, value - 10, 10 * value + 3, -value or 1):

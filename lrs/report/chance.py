@@ -1,0 +1,86 @@
+"""What a sweep finds where there is nothing: the best of many settings, on few problems, none of which is any good.
+
+The released scripts of the paper try up to 102 settings on the 30 problems on which the best one is then reported. Here
+every setting changes answers as often as ours do, as often for the better as for the worse, and the best is taken.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lrs.report.comparison import pair_arms
+from lrs.report.paper import read_paper_table
+
+PAPER_SWEEPS = Path("data/paper/sweeps.csv")
+DRAWS = 10_000  # sweeps simulated
+
+
+def best_by_chance(n: int, right: int, discordant: float, settings: int, seed: int) -> np.ndarray:
+    """Gains (fractions of `n`) of the best of `settings` settings, none of which has a true gain, in `DRAWS` sweeps.
+
+    Settings are taken as independent of one another; those that change the same answers find less.
+
+    Args:
+        n: problems, of which the unsteered model solves `right`.
+        discordant: share of the problems whose outcome a setting changes, half of them for the better on average. Where
+            fewer are wrong (or right) than that half, all of them change.
+    """
+    wrong, half = n - right, discordant * n / 2
+    half = min(half, wrong, right)
+    rng = np.random.default_rng(seed)
+    won = rng.binomial(wrong, half / wrong if wrong else 0.0, size=(DRAWS, settings))
+    lost = rng.binomial(right, half / right if right else 0.0, size=(DRAWS, settings))
+    return (won - lost).max(axis=1) / n
+
+
+def discordant_share(outcomes: pd.DataFrame, arm: str) -> float:
+    """Share of (problem, seed) pairs whose outcome an arm changes.
+
+    Args:
+        outcomes: of one backbone and decoding.
+    """
+    paired = pair_arms(outcomes, "base")
+    return float((paired["base"] != paired[arm]).mean())
+
+
+def sweep_table(discordant: Sequence[float], level: float, seed: int) -> pd.DataFrame:
+    """The paper's sweeps, had every setting been worth nothing.
+
+    Returns:
+        A row a backbone, swept benchmark and share in `discordant`: settings, n, claimed (the paper's gain of `lrs`), by_chance (the best of a sweep, on average), by_chance_low and _high (its central interval),
+        as_much (share of the sweeps whose best is at least what is claimed).
+    """
+    paper = read_paper_table(confidence_level=level).set_index(["backbone", "benchmark", "arm"])["successes"]
+    sizes = (
+        read_paper_table(confidence_level=level).set_index(["backbone", "benchmark"])["n"].groupby(level=[0, 1]).first()
+    )
+    tail, rows = (1 - level) / 2, []
+    for sweep in pd.read_csv(PAPER_SWEEPS).itertuples():
+        for backbone in paper.index.unique("backbone"):
+            n, right = int(sizes[backbone, sweep.benchmark]), int(paper[backbone, sweep.benchmark, "base"])
+            claimed = (paper[backbone, sweep.benchmark, "lrs"] - right) / n
+            for share in discordant:
+                best = best_by_chance(n, right, share, sweep.settings, seed)
+                low, high = np.quantile(best, [tail, 1 - tail])
+                rows.append(
+                    {"backbone": backbone, "benchmark": sweep.benchmark, "settings": sweep.settings, "n": n}
+                    | {"discordant": share, "claimed": claimed, "by_chance": best.mean()}
+                    | {"by_chance_low": low, "by_chance_high": high, "as_much": (best >= claimed - 1e-9).mean()}
+                )
+    return pd.DataFrame(rows)
+
+
+def sweep_sentence(table: pd.DataFrame) -> str:
+    """What sweeps of nothing would have reported, at each share of changed answers, beside what is claimed."""
+    told = []
+    for share, rows in table.groupby("discordant"):
+        as_good = int((rows["by_chance"] >= rows["claimed"]).sum())
+        told.append(
+            f"where a setting changes {share:.0%} of the answers, the best of a sweep gains "
+            f"{100 * rows['by_chance'].min():.1f} to {100 * rows['by_chance'].max():.1f} points by chance, on average as "
+            f"much as is claimed or more in {as_good} of {len(rows)} cells"
+        )
+    text = "; ".join(told)
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,65 @@
+"""What a sweep finds where there is nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrs.figures.chance import sweep_figure
+from lrs.report.chance import best_by_chance, discordant_share, sweep_sentence, sweep_table
+
+
+def test_one_setting_gains_nothing_on_average_and_many_do():
+    alone, best = (best_by_chance(30, 12, 0.2, count, seed=0) for count in (1, 102))
+    assert alone.mean() == pytest.approx(0, abs=0.004)
+    assert best.mean() > 0.1
+    assert best.std() < alone.std()
+
+
+def test_best_of_two_by_hand():
+    """One problem wrong and one right, each changed by half of the settings: a gain is one, none or minus one."""
+    best = best_by_chance(2, 1, 0.5, 2, seed=1)
+    shares = pd.Series(best).value_counts(normalize=True)
+    p = 0.5  # that a setting changes the one problem
+    win, even = p * (1 - p), (1 - p) ** 2 + p**2
+    lose = 1 - win - even
+    assert shares[0.5] == pytest.approx(1 - (1 - win) ** 2, abs=0.02)
+    assert shares[-0.5] == pytest.approx(lose**2, abs=0.01)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 60), st.floats(0, 1), st.floats(0, 1))
+def test_gains_lie_within_what_there_is(n, solved, discordant):
+    right = round(solved * n)
+    best = best_by_chance(n, right, discordant, 3, seed=0)
+    assert best.max() <= (n - right) / n
+    assert best.min() >= -right / n
+    if discordant == 0 or right in (0, n):
+        assert not best.any()
+
+
+def test_discordant_share_counts_changed_answers():
+    correct = {"base": [1, 1, 0, 0], "lrs": [1, 0, 1, 0]}
+    rows = [
+        {"benchmark": "b", "problem_id": i, "seed": 0, "arm": arm, "correct": bool(value)}
+        for arm, values in correct.items()
+        for i, value in enumerate(values)
+    ]
+    assert discordant_share(pd.DataFrame(rows), "lrs") == 0.5
+
+
+def test_table_has_the_papers_cells_and_the_sentence_counts_them():
+    table = sweep_table([0.1, 0.3], 0.95, seed=0)
+    assert len(table) == 2 * 4 * 2
+    aime = table[(table["backbone"] == "ORZ-7B") & (table["benchmark"] == "AIME24")].set_index("discordant")
+    assert aime["claimed"].unique() == pytest.approx([3 / 30])
+    assert (aime["settings"] == 102).all()
+    assert aime.loc[0.3, "by_chance"] > aime.loc[0.1, "by_chance"] > 0
+    assert (aime["by_chance_low"] <= aime["by_chance"]).all()
+    best = best_by_chance(30, 5, 0.3, 102, seed=0)
+    assert aime.loc[0.3, "as_much"] == pytest.approx(np.mean(best >= 0.1 - 1e-9))
+    told = sweep_sentence(table)
+    reached = int((table.query("discordant == 0.3")["by_chance"] >= table.query("discordant == 0.3")["claimed"]).sum())
+    assert f"in {reached} of 8 cells" in told
+    assert len(sweep_figure(table).axes) == 2
