@@ -49,8 +49,9 @@ def sweep_table(discordant: Sequence[float], level: float, seed: int) -> pd.Data
     """The paper's sweeps, had every setting been worth nothing.
 
     Returns:
-        A row a backbone, swept benchmark and share in `discordant`: settings, n, claimed (the paper's gain of `lrs`), by_chance (the best of a sweep, on average), by_chance_low and _high (its central interval),
-        as_much (share of the sweeps whose best is at least what is claimed).
+        A row a backbone, swept benchmark and share in `discordant`: settings, n, claimed (the paper's gain of `lrs`),
+        by_chance (the best of a sweep, on average), by_chance_low and _high (its central interval), as_much (share of
+        the sweeps whose best is at least what is claimed).
     """
     paper = read_paper_table(confidence_level=level).set_index(["backbone", "benchmark", "arm"])["successes"]
     sizes = (
@@ -77,10 +78,10 @@ def sweep_sentence(table: pd.DataFrame) -> str:
     told = []
     for share, rows in table.groupby("discordant"):
         as_good = int((rows["by_chance"] >= rows["claimed"]).sum())
+        low, high = 100 * rows["by_chance"].min(), 100 * rows["by_chance"].max()
         told.append(
-            f"where a setting changes {share:.0%} of the answers, the best of a sweep gains "
-            f"{100 * rows['by_chance'].min():.1f} to {100 * rows['by_chance'].max():.1f} points by chance, on average as "
-            f"much as is claimed or more in {as_good} of {len(rows)} cells"
+            f"where a setting changes {share:.0%} of the answers, the best of a sweep gains {low:.1f} to {high:.1f} points "
+            f"by chance, on average as much as is claimed or more in {as_good} of {len(rows)} cells"
         )
     text = "; ".join(told)
     return f"{text[:1].upper()}{text[1:]}."
