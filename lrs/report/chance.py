@@ -80,7 +80,7 @@ def sweep_sentence(table: pd.DataFrame) -> str:
         as_good = int((rows["by_chance"] >= rows["claimed"]).sum())
         low, high = 100 * rows["by_chance"].min(), 100 * rows["by_chance"].max()
         told.append(
-            f"where a setting changes {share:.0%} of the answers, the best of a sweep gains {low:.1f} to {high:.1f} points "
+            f"where a setting changes {share:.0%} of the answers, a sweep's best gains {low:.1f} to {high:.1f} points "
             f"by chance, on average as much as is claimed or more in {as_good} of {len(rows)} cells"
         )
     text = "; ".join(told)

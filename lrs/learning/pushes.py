@@ -1,0 +1,43 @@
+"""State-specificity: how much of a reward's push is the same at every token.
+
+A push that is the same everywhere is one vector, whatever it is called; only the rest of it reads the state.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lrs.learning.latents import LatentTraces
+from lrs.method.ascent import unit, write_back
+from lrs.method.dictionary import Dictionary
+from lrs.method.reward import LatentRewardModel
+
+_BATCH = 64  # traces
+
+
+def first_pushes(
+    model: LatentRewardModel, dictionary: Dictionary, latents: LatentTraces, traces: np.ndarray
+) -> Float[Tensor, "tokens d_model"]:
+    """The residual-stream push of one ascent step of length 1, at every token of some traces.
+
+    Raises:
+        ValueError: a reward that sees the trace so far: its gradient is not one token's alone.
+    """
+    if model.config.variant == "history":
+        raise ValueError("pushes are of rewards that see one token; legal variants: token, linear")
+    pushes = []
+    for batch in latents.batches(traces, _BATCH, rng=None):
+        dense, mask = latents.dense(batch, model.head.weight.device)
+        latent = dense[mask].to(model.dtype).requires_grad_()
+        (slope,) = torch.autograd.grad(model(latent[None]).sum(), latent)
+        before = latent.detach()
+        pushes.append(write_back(before, before + unit(slope), dictionary.W_dec, dictionary.input_scale))
+    return torch.cat(pushes)
+
+
+def constancy(pushes: Float[Tensor, "tokens d_model"]) -> float:
+    """Share of the pushes' mean square that their mean explains: 1 for one vector, 0 for pushes that cancel."""
+    return float(pushes.mean(dim=0).square().sum() / pushes.square().sum(dim=1).mean())
