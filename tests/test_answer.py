@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lrs.config import PROFILES
-from lrs.report.answer import answer, put_block, readme_block
+from lrs.report.answer import answer, gains_table, put_block, readme_block
 
 
 def main_table(*deltas: float, p_holm: float = 0.5, mde: float = 0.013) -> pd.DataFrame:
@@ -42,8 +42,8 @@ def test_the_verdict_takes_significance_and_sign(delta: float, p_holm: float, ve
 
 def test_the_numbers_are_those_of_the_primary_contrast():
     told = answer(main_table(-0.012), 0.95)
-    assert told.endswith(" When answers are sampled it adds: `model-0` +40.0 [-2.2, -0.2].")
-    assert told.removesuffix(" When answers are sampled it adds: `model-0` +40.0 [-2.2, -0.2].").endswith(
+    assert told.endswith(" LRS (`lrs`) beats it in samples on `model-0`.")
+    assert told.removesuffix(" LRS (`lrs`) beats it in samples on `model-0`.").endswith(
         "On 2,000 test problems of 2 benchmarks, decoded greedily, `model-0` is right in 50.0% unsteered and in 48.8% "
         "with LRS: -1.2 [-2.2, -0.2] points, 30 problems won and 20 lost, exact McNemar p 0.2. A true gain of 1.3 "
         "points would have been found four times in five."
@@ -65,21 +65,35 @@ def test_several_reasoners_are_told_one_by_one():
     )
 
 
-def test_what_lrs_adds_to_samples_and_other_arms_to_both_is_told_beside_it():
+def test_where_other_pushes_beat_it_is_told_by_decoding_after_holm():
     table = main_table(0.01, -0.01)
     causal = table[table["arm"] == "lrs"].assign(arm="lrs_causal")
-    greedy = causal["decoding"] == "greedy"
-    causal.loc[greedy, ["delta", "delta_low", "delta_high"]] = [0.06, 0.05, 0.07]
-    causal.loc[~greedy, ["delta", "delta_low", "delta_high"]] = [0.08, 0.07, 0.09]
+    greedy, first = causal["decoding"] == "greedy", causal["backbone"] == "model-0"
+    causal.loc[greedy, ["delta", "p_holm"]] = [0.06, 0.01]
+    causal.loc[~greedy & first, ["delta", "p_holm"]] = [0.08, 0.2]
+    causal.loc[~greedy & ~first, ["delta", "p_holm"]] = [-0.08, 0.001]
     told = answer(pd.concat([table, causal.assign(arm="cot"), causal]), 0.95)
-    both = "+6.0 [+5.0, +7.0] greedy, +8.0 [+7.0, +9.0] sampled"
     assert told.endswith(
-        " When answers are sampled it adds: `model-0` +40.0 [+0.0, +2.0]; `model-1` +40.0 [-2.0, +0.0]."
-        f" With a reward trained through its own push (`lrs_causal`): `model-0` {both}; `model-1` {both}."
-        f" With a word on how to go about it (`cot`): `model-0` {both}; `model-1` {both}."
+        " LRS (`lrs`) beats it in samples on `model-0` and `model-1`."
+        " LRS with a reward trained through its own push (`lrs_causal`) beats it greedily on `model-0` and `model-1`, "
+        "in samples on none."
     )
     alone = answer(table[table["decoding"] == "greedy"], 0.95)
     assert alone.endswith("after Holm's correction over these 2 is 0.5.")
+
+
+def test_the_table_of_gains_has_a_row_an_arm_and_marks_what_is_sure():
+    table = main_table(0.01, -0.01)
+    sure = table[table["arm"] == "lrs"].assign(arm="cot", delta=0.2, delta_low=0.1, delta_high=0.3, p_holm=0.01)
+    header, _, *rows = gains_table(pd.concat([table, sure]), 0.05).splitlines()
+    assert [cell.strip() for cell in header.split("|")[2:-1]] == [
+        f"`model-{number}`, {decoding}" for number in (0, 1) for decoding in ("greedy", "sampled")
+    ]
+    lrs, cot = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    assert lrs[0].startswith("LRS, its reward trained as the paper")
+    assert lrs[1:] == ["+1.0 [+0.0, +2.0]", "**+40.0 [+0.0, +2.0]**", "-1.0 [-2.0, +0.0]", "**+40.0 [-2.0, +0.0]**"]
+    assert cot[1:] == ["**+20.0 [+10.0, +30.0]**"] * 4
+    assert gains_table(table[table["arm"] == "base"], 0.05) == ""
 
 
 def test_fewer_problems_of_one_reasoner_are_told():

@@ -11,10 +11,18 @@ from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.sentences import level_text, percent, points
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
-_BESIDE = {
-    "lrs_causal": "a reward trained through its own push",
-    "trained_constant": "one vector trained through its own push",
-    "cot": "a word on how to go about it",
+_ARMS = {  # of the table of gains, and what each is
+    "lrs": "LRS, its reward trained as the paper trains it",
+    "lrs_causal": "LRS, its reward trained through its own push",
+    "trained_constant": "one vector, trained in the same way",
+    "random": "one vector in a random direction",
+    "negated": "the trained push the other way",
+    "cot": "told how to go about it: what there is to gain",
+}
+_BESIDE = {  # LRS itself where answers are sampled, the others in every decoding
+    "lrs": "LRS",
+    "lrs_causal": "LRS with a reward trained through its own push",
+    "trained_constant": "One vector trained in the same way",
 }
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
@@ -36,41 +44,49 @@ def answer(main: pd.DataFrame, confidence_level: float) -> str:
     better, worse = (_significant(rows, sign, significance(confidence_level)) for sign in (1, -1))
     if len(rows) == 1:
         verdict = "beats" if better else "falls behind" if worse else "does not beat"
-        return _answer_for_one(rows[0], main, problems, verdict) + _beside(main)
+        return _answer_for_one(rows[0], main, problems, verdict) + _beside(main, significance(confidence_level))
     where = ", ".join(f"`{name}`" for name in better) or f"none of {len(rows)} reasoners"
     fallen = f"; it falls behind on {', '.join(f'`{name}`' for name in worse)}" if worse else ""
     each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
     return (
         f"**LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds on {problems}, with "
         f"{level_text(confidence_level)} intervals: {each}. The smallest p after Holm's correction over these "
-        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}.{_beside(main)}"
+        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}.{_beside(main, significance(confidence_level))}"
     )
 
 
-def _beside(main: pd.DataFrame) -> str:
-    """What LRS adds to samples, and what other pushes and a word add to both; nothing of arms that were not run."""
+def _beside(main: pd.DataFrame, below: float) -> str:
+    """Where LRS beats base in samples, and where other trained pushes do; nothing of arms that were not run."""
     pooled = main[(main["benchmark"] == POOLED) & main["delta"].notna()]
-    sampled = pooled[pooled["decoding"] != PRIMARY["decoding"]]
-    told = (
-        [f" When answers are sampled it adds: {_each(sampled, PRIMARY['arm'])}."]
-        if PRIMARY["arm"] in set(sampled["arm"])
-        else []
-    )
-    told += [
-        f" With {name} (`{arm}`): {_each(pooled, arm)}." for arm, name in _BESIDE.items() if arm in set(pooled["arm"])
-    ]
+    told = []
+    for arm, name in _BESIDE.items():
+        rows = pooled[pooled["arm"] == arm]
+        rows = rows[rows["decoding"] != PRIMARY["decoding"]] if arm == PRIMARY["arm"] else rows
+        places = []
+        for decoding, part in rows.groupby("decoding", sort=False):
+            better = [f"`{backbone}`" for backbone in _significant(part.to_dict("records"), 1, below)]
+            how = "in samples" if decoding == "sampled" else "greedily"
+            places.append(f"{how} on {' and '.join(better) or 'none'}")
+        if places:
+            told.append(f" {name} (`{arm}`) beats it {', '.join(places)}.")
     return "".join(told)
 
 
-def _each(pooled: pd.DataFrame, arm: str) -> str:
-    """What an arm adds, by reasoner, and by decoding where there are several."""
-    rows = pooled[pooled["arm"] == arm]
-    several = rows["decoding"].nunique() > 1
-    return "; ".join(
-        f"`{backbone}` "
-        + ", ".join(with_interval(row) + f" {row['decoding']}" * several for row in part.to_dict("records"))
-        for backbone, part in rows.groupby("backbone", sort=False)
+def gains_table(main: pd.DataFrame, below: float) -> str:
+    """What each arm adds to base, pooled, in points with intervals, as Markdown: a row an arm, a column a reasoner and
+    decoding; bold what Holm's correction leaves. Empty without any."""
+    pooled = main[(main["benchmark"] == POOLED) & main["arm"].isin(_ARMS) & main["delta"].notna()]
+    if pooled.empty:
+        return ""
+    sure = pooled["p_holm"] < below
+    cells = [with_interval(row) for row in pooled.to_dict("records")]
+    pooled = pooled.assign(
+        cell=[f"**{cell}**" if bold else cell for cell, bold in zip(cells, sure, strict=True)],
+        place="`" + pooled["backbone"] + "`, " + pooled["decoding"],
     )
+    table = pooled.pivot(index="arm", columns="place", values="cell")[pooled["place"].unique()]
+    table = table.reindex([arm for arm in _ARMS if arm in table.index]).rename(index=_ARMS).fillna("")
+    return table.rename_axis("points over the unsteered model").reset_index().to_markdown(index=False)
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
@@ -102,10 +118,11 @@ def readme_block(expected: Path, profiles: tuple[str, ...] = ("cpu", "full")) ->
     parts = []
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
-        told = answer(main, load_config(folder.name).statistics.confidence_level)
-        parts.append(f"{told} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
+        level = load_config(folder.name).statistics.confidence_level
+        parts.append(f"{answer(main, level)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
+        parts += filter(None, [gains_table(main, significance(level))])
         picture = folder / main["backbone"].iloc[0] / "delta.png"
-        if len(parts) == 1 and picture.exists():
+        if picture.exists() and _CAPTION not in "".join(parts):
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")
     opening, closing = _MARKS
     return "\n\n".join([opening, *parts, closing])

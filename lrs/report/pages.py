@@ -25,8 +25,10 @@ _PICTURES = {
     "reward_by_position": "how early in a trace the reward knows",
     "selection": "what was tried on validation problems, and what was chosen",
     "costs": "speed of every way to decode and steer",
-    "cost_curves": "what the time of a token depends on",
+    "cost_curves": "what a token's time depends on",
+    "power": "how large a headroom must be to be found, and how much of it is recovered",
     "paper_table1": "the paper's own numbers, with the intervals that their sample sizes imply",
+    "paper_sweeps": "the paper's own gains, and what sweeps of settings that are worth nothing gain by chance",
 }
 
 
@@ -288,11 +290,8 @@ def _embedded(folder: Path, *stems: str, under: Path | None = None) -> list[str]
     """Pictures of these names, as Markdown shows them; of many backbones none, as `_links` has them all."""
     under = under or folder
     found = {stem: sorted(folder.rglob(f"{stem}.png")) for stem in stems}
-    return [
-        f"![{_PICTURES[stem]}]({paths[0].relative_to(under).as_posix()})"
-        for stem, paths in found.items()
-        if len(paths) == 1
-    ]
+    one = {stem: paths[0].relative_to(under).as_posix() for stem, paths in found.items() if len(paths) == 1}
+    return [f"![{_PICTURES[stem]}]({path})" for stem, path in one.items()]
 
 
 def _table(rows: pd.DataFrame) -> str:
