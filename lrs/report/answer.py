@@ -69,7 +69,21 @@ def _beside(main: pd.DataFrame, below: float) -> str:
             places.append(f"{how} on {' and '.join(better) or 'none'}")
         if places:
             told.append(f" {name} (`{arm}`) beats it {', '.join(places)}.")
+    told.append(_surer(main) if "lrs_causal" in set(pooled["arm"]) else "")
     return "".join(told)
+
+
+def _surer(main: pd.DataFrame) -> str:
+    """What a push that only makes the model surer could gain in samples: what greedy decoding gains over them."""
+    base = main[(main["benchmark"] == POOLED) & (main["arm"] == "base")]
+    wide = base.pivot(index="backbone", columns="decoding", values="accuracy").reindex(base["backbone"].unique())
+    if not {"greedy", "sampled"} <= set(wide):
+        return ""
+    each = ", ".join(f"`{name}` {points(row['greedy'] - row['sampled'])}" for name, row in wide.iterrows())
+    return (
+        f" Unsteered, greedy decoding is worth {each} points over samples, which a push that only makes the model surer "
+        "would gain in samples too; greedily there is no such way out."
+    )
 
 
 def gains_table(main: pd.DataFrame, below: float) -> str:
