@@ -51,7 +51,7 @@ smoke full planted: setup  ## another profile, in a copy under build/profiles
 bench: setup  ## measure speed and memory of every way to steer
 	@python -m lrs bench
 
-power: setup  ## how large a gain must be to be found: the whole pipeline thirty times, about an hour
+power: setup  ## how large a gain must be to be found: the whole pipeline thirty times, two hours
 	@python -m lrs power
 
 confirm: setup  ## the frozen selection, once, on 4,000 fresh problems a benchmark

@@ -42,8 +42,8 @@ def test_the_verdict_takes_significance_and_sign(delta: float, p_holm: float, ve
 
 def test_the_numbers_are_those_of_the_primary_contrast():
     told = answer(main_table(-0.012), 0.95)
-    assert told.endswith(" LRS (`lrs`) beats it in samples on `model-0`.")
-    assert told.removesuffix(" LRS (`lrs`) beats it in samples on `model-0`.").endswith(
+    assert told.endswith(" LRS (`lrs`) beats the unsteered model in samples on `model-0`.")
+    assert told.removesuffix(" LRS (`lrs`) beats the unsteered model in samples on `model-0`.").endswith(
         "On 2,000 test problems of 2 benchmarks, decoded greedily, `model-0` is right in 50.0% unsteered and in 48.8% "
         "with LRS: -1.2 [-2.2, -0.2] points, 30 problems won and 20 lost, exact McNemar p 0.2. A true gain of 1.3 "
         "points would have been found four times in five."
@@ -74,11 +74,11 @@ def test_where_other_pushes_beat_it_is_told_by_decoding_after_holm():
     causal.loc[~greedy & ~first, ["delta", "p_holm"]] = [-0.08, 0.001]
     told = answer(pd.concat([table, causal.assign(arm="cot"), causal]), 0.95)
     assert told.endswith(
-        " LRS (`lrs`) beats it in samples on `model-0` and `model-1`."
-        " LRS with a reward trained through its own push (`lrs_causal`) beats it greedily on `model-0` and `model-1`, "
-        "in samples on none."
-        " Unsteered, greedy decoding is worth `model-0` +40.0, `model-1` +40.0 points over samples, which a push that only "
-        "makes the model surer would gain in samples too; greedily there is no such way out."
+        " LRS (`lrs`) beats the unsteered model in samples on `model-0` and `model-1`."
+        " LRS with a reward trained through its own push (`lrs_causal`) beats the unsteered model greedily on "
+        "`model-0` and `model-1`, in samples on none (and falls behind on `model-1`)."
+        " Unsteered, greedy decoding is worth `model-0` +40.0, `model-1` +40.0 points over samples, which a push that "
+        "only makes the model surer would gain in samples too; greedily there is no such way out."
     )
     alone = answer(table[table["decoding"] == "greedy"], 0.95)
     assert alone.endswith("after Holm's correction over these 2 is 0.5.")
@@ -87,7 +87,8 @@ def test_where_other_pushes_beat_it_is_told_by_decoding_after_holm():
 def test_the_table_of_gains_has_a_row_an_arm_and_marks_what_is_sure():
     table = main_table(0.01, -0.01)
     sure = table[table["arm"] == "lrs"].assign(arm="cot", delta=0.2, delta_low=0.1, delta_high=0.3, p_holm=0.01)
-    header, _, *rows = gains_table(pd.concat([table, sure]), 0.05).splitlines()
+    header, _, *rows, _, legend = gains_table(pd.concat([table, sure]), 0.05).splitlines()
+    assert legend.startswith("Bold: gains and losses")
     assert [cell.strip() for cell in header.split("|")[2:-1]] == [
         f"`model-{number}`, {decoding}" for number in (0, 1) for decoding in ("greedy", "sampled")
     ]

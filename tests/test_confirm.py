@@ -32,16 +32,20 @@ def test_fresh_problems_follow_from_the_digest_and_are_unknown(config):
     assert [problem.id for problem in without][:15] == [problem.id for problem in one[5:]]
 
 
-def test_the_log_only_grows_and_a_selection_is_confirmed_once(tmp_path):
+def test_the_log_only_grows_and_a_selection_is_confirmed_in_one_way(tmp_path):
     log = tmp_path / "new/log.jsonl"
-    entry = {"selection": "a", "backbone": "one", "problems": 10}
+    entry = {"selection": "a", "backbone": "one", "problems": 10, "arms": ["base"]}
     enter(entry, log)
     first = log.read_text()
     enter(entry, log)  # resumed
     assert log.read_text() == first
     assert json.loads(first).items() >= entry.items()
-    with pytest.raises(ValueError, match="this selection of one was confirmed on 10 problems a benchmark, once"):
+    with pytest.raises(
+        ValueError, match=r"selection of one was confirmed once and for all, with problems 10 \(got"
+    ):
         enter(entry | {"problems": 20}, log)
+    with pytest.raises(ValueError, match=r"with arms \['base'\]"):
+        enter(entry | {"arms": ["base", "lrs"]}, log)
     enter(entry | {"backbone": "two", "problems": 20}, log)
     enter(entry | {"selection": "b", "problems": 20}, log)
     assert log.read_text().startswith(first)
@@ -56,6 +60,9 @@ def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_pow
     save_problems(problems, small_power.data / "problems")
     run_whole(reasoner, problems, small_power)
     folder = confirm(small_power, 3)
+    harder = {"chain_sum": small_power.benchmarks["chain_sum"] | {"min_terms": 9}}
+    with pytest.raises(ValueError, match="confirmed once and for all, with asked"):
+        confirm(small_power.model_copy(update={"benchmarks": harder}), 3)
     results = pd.read_csv(folder / "results.csv")
     assert set(results["n"]) == {3}
     assert set(results["arm"]) == set(small_power.steering.arms)

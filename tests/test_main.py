@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from lrs.__main__ import main
-from lrs.pipeline.profile_copy import copy_sources, select_profile
+from lrs.pipeline.profile_copy import copy_sources, list_sources, select_profile
 
 ROOT = Path(__file__).parents[1]
 LINES = "layer: 3}\n  second: {path: elsewhere, layer: 1}\n"
@@ -139,14 +139,37 @@ def test_without_git_a_profile_runs_all_the_same(repository, monkeypatch, capfd,
     assert run(monkeypatch, "ready") == 0
     assert not (repository / ".dvc/config.local").exists()
     capfd.readouterr()
+    (repository / ".dvc/config.local").write_text("['remote \"own\"']\n    url = elsewhere\n")
     break_git(repository, monkeypatch, how)
     assert run(monkeypatch, "ready") == 0
     assert capfd.readouterr().err == f"running without git ({why})\n"
-    assert "no_scm = true" in (repository / ".dvc/config.local").read_text()
+    told = (repository / ".dvc/config.local").read_text()
+    assert "no_scm = true" in told
+    assert "url = elsewhere" in told
     copy = repository / "build/copy"
     copy.mkdir(parents=True)
     copy_sources(repository, copy)
     assert (copy / "source.txt").exists()
+
+
+def test_git_that_answers_again_is_used_again(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    local = repository / ".dvc/config.local"
+    local.write_text("[core]\n    no_scm = true\n    autostage = true\n")
+    assert run(monkeypatch, "ready") == 0
+    assert "no_scm" not in local.read_text()
+    assert "autostage = true" in local.read_text()
+
+
+def test_what_git_would_ignore_is_not_copied_from_a_zip(repository: Path):
+    shutil.rmtree(repository / ".git")
+    lines = [line for line in (ROOT / ".gitignore").read_text().splitlines() if line and not line.startswith("#")]
+    places = [line.strip("/").replace("*", "x") for line in lines]
+    for place in places:
+        (repository / place).mkdir(parents=True, exist_ok=True)
+        (repository / place / "made.txt").write_text("x")
+    copied = list_sources(repository)
+    assert len(places) > 8
+    assert not [place for place in places if f"{place}/made.txt" in copied]
 
 
 def test_notebooks_run_for_one_backbone_or_for_all(repository: Path, monkeypatch: pytest.MonkeyPatch):

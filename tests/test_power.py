@@ -94,7 +94,7 @@ def runs(found: dict[float, int], ceiling=1.0):
     """Five runs a dose, in so many of which the gain is found; as much is gained in all of them."""
     rows = [
         {"method": "lrs", "decoding": "greedy", "n": 400, "dose": dose, "seed": seed, "ceiling": dose * ceiling}
-        | {"gain": dose / 2, "share": 0.5 if dose else float("nan"), "mde": 0.02, "p": 0.01 if seed < count else 0.4}
+        | {"gain": dose / 2, "mde": 0.02 if dose == 0 else 0.5, "p_holm": 0.01 if seed < count else 0.4}
         for dose, count in found.items()
         for seed in range(5)
     ]
@@ -107,15 +107,22 @@ def test_table_counts_what_was_found():
     assert table["rate"].tolist() == [0, 0.4, 1]
     assert (table["rate_low"] <= table["rate"]).all()
     assert (table["headroom"] == table.index).all()
-    lost = runs({0.5: 5}).assign(gain=-0.3)
-    assert power_table(lost, 0.95)["found"].tolist() == [0]
+    assert table["share"].tolist()[1:] == [0.5, 0.5]
+    assert table["mde"].tolist() == [0.02] * 3  # that of dose 0, whatever a gain itself changes
+    lost = power_table(runs({0.5: 4}).assign(gain=-0.3), 0.95)
+    assert lost[["found", "lost"]].values.tolist() == [[0, 4]]
 
 
 def test_sentence_names_the_least_headroom_from_which_on_all_are_found():
     told = power_sentence(runs({0.0: 1, 0.1: 4, 0.25: 3, 0.5: 4, 1.0: 5}), 0.95)
-    assert "With `lrs`, greedy, this pipeline finds a headroom of 50.0 points in 80.0% of its 5 runs" in told
-    assert "(McNemar's test alone: 2.0)" in told
-    assert "Of 5 contrasts where nothing was planted, 0 showed a gain (p below 0.05" in told  # a gain of zero is none
+    assert (
+        "With `lrs`, greedy, this pipeline finds a headroom of 50.0 points in 80.0% [37.6%, 96.4%] of its 5 runs"
+        in told
+    )
+    assert "McNemar's test alone could find 2.0" in told
+    assert "Of 5 contrasts where nothing was planted, 0 showed a gain and 0 a loss (n 400" in told  # of zero, neither
+    harmed = runs({0.0: 3, 0.5: 1}).assign(gain=-0.1)
+    assert "0 showed a gain and 3 a loss" in power_sentence(harmed, 0.95)
     assert "finds none of the headrooms tried that often" in power_sentence(runs({0.0: 0, 0.5: 1}), 0.95)
 
 

@@ -1,7 +1,8 @@
 """Confirmation: the frozen selection, once, on many problems that nobody could have chosen.
 
 The problems are drawn with the digest of `selection.json` as the seed, so that they exist only once the selection does,
-and any change of it asks others. Every attempt is a line of an append-only log.
+and any change of it asks others. What was confirmed, and how, is a line of an append-only log; the same selection is
+not confirmed in another way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from lrs.core.digests import fingerprint
 from lrs.core.store import write_text
 from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.experiment.prompting import prompting_for
@@ -46,18 +48,20 @@ def fresh_problems(digest: str, count: int, known: Sequence[Problem], config: Co
 
 
 def enter(entry: dict[str, object], log: Path) -> None:
-    """Append an attempt to the log; one that is there already goes on.
+    """Append a confirmation to the log, unless it is there already and goes on.
 
     Raises:
-        ValueError: the same selection was confirmed on another number of problems.
+        ValueError: the same selection was confirmed in another way: on other problems, say, or with other arms.
     """
-    attempts = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
-    same = [old for old in attempts if (old["selection"], old["backbone"]) == (entry["selection"], entry["backbone"])]
-    if any(old["problems"] != entry["problems"] for old in same):
-        raise ValueError(
-            f"this selection of {entry['backbone']} was confirmed on {same[0]['problems']} problems a benchmark, once "
-            f"and for all (got {entry['problems']}; see {log})"
-        )
+    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
+    same = [old for old in entries if (old["selection"], old["backbone"]) == (entry["selection"], entry["backbone"])]
+    for old in same:
+        if changed := [name for name, value in entry.items() if old.get(name) != value]:
+            name = changed[0]
+            raise ValueError(
+                f"this selection of {entry['backbone']} was confirmed once and for all, with {name} {old.get(name)} "
+                f"(got {entry[name]}; see {log})"
+            )
     if not same:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as lines:
@@ -75,9 +79,11 @@ def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
     artifacts = Artifacts(backbone, config, rewards)
     selection, digest = load_selection(path, backbone.identity, artifacts.digests), selection_digest(path)
     device = describe_device(backbone.device)
-    named = {"profile": config.profile, "backbone": config.backbone_name, "selection": digest, "problems": count}
-    enter(named | {"device": device, "arms": config.steering.arms}, home / "log.jsonl")
     problems = fresh_problems(digest, count, load_problems(config.data / "problems"), config)
+    named = {"profile": config.profile, "backbone": config.backbone_name, "selection": digest, "problems": count}
+    how = [config.decoding.max_new_tokens, config.prompting.model_dump(), config.steering.model_dump()]
+    asked = fingerprint([[problem.id for problem in problems], how])
+    enter(named | {"device": device, "arms": config.steering.arms, "asked": asked}, home / "log.jsonl")
     sampling = config.steering.sampling and config.steering.sampling.model_copy(update={"problems": count})
     steering = config.steering.model_copy(update={"sampling": sampling})
     parts = []
@@ -113,7 +119,8 @@ def _page(named: dict[str, object], results: pd.DataFrame, folder: Path, config:
         rivals = pd.read_csv(folder / "controls.csv")
         rivals = rivals[(rivals["benchmark"] == "pooled") & (rivals["arm"] != RIVAL_OF)]
         parts += [
-            f"## Against `{RIVAL_OF}`\n\n`delta` is the other arm less `{RIVAL_OF}`: below zero, it does worse.",
+            f"## Against `{RIVAL_OF}`\n\n`delta` is the other arm less `{RIVAL_OF}`: below zero, it does worse. "
+            "`p_holm` is over all contrasts with it, those of each benchmark too.",
             readable(rivals[_SHOWN]).to_markdown(index=False, disable_numparse=True),
         ]
     return "\n\n".join(parts) + "\n"

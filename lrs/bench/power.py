@@ -7,11 +7,13 @@ asked as many of those as its dose says, in every split.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lrs.core.statistics import mcnemar_exact, minimum_detectable_effect
+from lrs.core.digests import fingerprint
+from lrs.core.statistics import holm, mcnemar_exact, minimum_detectable_effect
 from lrs.core.store import write_text
 from lrs.experiment.whole import run_whole
 from lrs.models.backbones import load_backbone
@@ -58,28 +60,35 @@ def run_of(dose: float, seed: int, config: Config) -> Config:
 
 
 def measure_power(config: Config, planted: float, seeds: Sequence[int], doses: Sequence[float] = DOSES) -> None:
-    """Run the whole pipeline at every dose and seed, and write `runs.csv` of all runs that there are under
-    `data/<profile>`. What is kept is not run again; processes with seeds of their own may run side by side.
+    """Run the whole pipeline at every dose and seed, and then write `runs.csv` of all runs of this profile and reasoner
+    that there are under `data/<profile>`. What is kept is not run again; processes with seeds of their own may run side
+    by side.
 
     Args:
         planted: share of all problems in which the mode of the reasoner matters.
     """
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+    made_by = fingerprint([backbone.identity, config.model_dump(exclude={"seed"}), planted])
     for seed in seeds:
         for dose in doses:
             run = run_of(dose, seed, config)
             outcomes = run_whole(backbone, problems_at(dose, planted, run), run)
-            table = _rows(outcomes, run.statistics, seed).assign(dose=dose)
-            write_text(run.data / "row.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-            home = run.data.parent
-            runs = pd.concat([pd.read_csv(path) for path in sorted(home.glob("*/row.csv"))])
-            write_text(home / "runs.csv", runs.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+            row = _rows(outcomes, run.statistics, seed).assign(dose=dose, made_by=made_by)
+            _write(row, run.data / "row.csv")
+    home = run_of(0, 0, config).data.parent
+    runs = pd.concat([pd.read_csv(path) for path in sorted(home.glob("*/row.csv"))])
+    _write(runs[runs["made_by"] == made_by], home / "runs.csv")
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def _rows(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int) -> pd.DataFrame:
-    """The pooled rows of a run's assay, with p (exact McNemar) and mde."""
+    """The pooled rows of a run's assay, with p (exact McNemar), p_holm (over the rows of the run) and mde."""
     table = assay_table(outcomes, statistics, seed=seed).query("benchmark == 'pooled'").assign(seed=seed)
     table["p"] = [mcnemar_exact(won, lost) for won, lost in zip(table["wins"], table["losses"], strict=True)]
+    table["p_holm"] = holm(table["p"].to_numpy())
     table["mde"] = [
         minimum_detectable_effect(row.n, (row.wins + row.losses) / row.n, statistics.confidence_level)
         for row in table.itertuples()

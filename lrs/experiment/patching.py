@@ -1,8 +1,8 @@
 """The patch: at a planted fork, put the state that one password leads to in the place of another's, and see what is
 chosen and written then.
 
-This is the most that a push at the fork, at this layer, can do; and it says whether the state there is what the mode
-hangs on.
+It says whether the state there is what the mode hangs on, and what the right mode's own state would do: a reference for
+pushes, and no bound, since they reach other tokens too.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ def shares_of_patch(
 ) -> tuple[Float[Tensor, " problems"], Float[Tensor, " problems"]]:
     """How much of the square of each patch `after - before` lies in the span of the decoder, and how much of it the
     dictionary tells: the decoded difference of the two encodings (1 less what that misses; it may be below zero)."""
+    before, after = (states.to(dictionary.W_dec.device) for states in (before, after))
     patch = after - before
     size = patch.square().sum(dim=1)
     basis = torch.linalg.svd(dictionary.W_dec.to(patch), full_matrices=False)
@@ -119,7 +120,7 @@ def keep_patch(
     backbone: Backbone, problems: Sequence[Problem], artifacts: Artifacts, config: Config, folder: Path
 ) -> None:
     """The patch as an arm, made once and kept: each problem asked plainly, with the state at its first fork that the
-    password of its right mode leads to, greedily. The most that any push at the fork can do.
+    password of its right mode leads to, greedily: what the right mode's own state does there, a reference and no bound.
 
     The rows have the columns that pair them with other arms' outcomes, and `in_span` and `told`, of
     `shares_of_patch`, of that state less the one that was there.
@@ -138,6 +139,8 @@ def keep_patch(
             | {"arm": "patch", "decoding": "greedy", "text": text, "correct": is_correct(problem, text)}
             for problem, text in zip(problems, texts, strict=True)
         ]
-        write_frame(made / "patch.arrow", pd.DataFrame(rows).assign(in_span=in_span.numpy(), told=told.numpy()))
+        write_frame(
+            made / "patch.arrow", pd.DataFrame(rows).assign(in_span=in_span.cpu().numpy(), told=told.cpu().numpy())
+        )
 
     keep(folder, "the patch", plan, make)

@@ -27,12 +27,11 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
         for place, benchmark in enumerate(rows["benchmark"]):
             cell = part[part["benchmark"] == benchmark]
             for index, share in enumerate(shares):
-                (row,) = cell[cell["discordant"] == share].itertuples()
-                y = place + dodge(index, len(shares), 0.6)
+                row = cell[cell["discordant"] == share]  # none where so few are right that no such share can change
+                y = [place + dodge(index, len(shares), 0.6)] * len(row)
                 color = _SHADES[index % len(_SHADES)]
-                draw_intervals(axis, [row.by_chance], [y], [row.by_chance_low], [row.by_chance_high], color)
-            claimed = cell["claimed"].iloc[0]
-            axis.plot([claimed] * 2, [place - 0.42, place + 0.42], color=VERMILLION, linewidth=1.6)
+                draw_intervals(axis, row["by_chance"], y, row["by_chance_low"], row["by_chance_high"], color)
+            axis.vlines(cell["claimed"].head(1), place - 0.42, place + 0.42, color=VERMILLION, linewidth=1.6)
         axis.set_title(backbone)
         percent_axis(axis, "")
     categories(axes, names)

@@ -12,8 +12,8 @@ _APART = 0.006  # of all headroom, between the methods
 
 @styled
 def power_figure(runs: pd.DataFrame, level: float) -> Figure:
-    """Detection rate (above, with Wilson intervals over runs) and share of the headroom recovered (below, a dot a run,
-    means joined) against the headroom planted; a column a decoding.
+    """Detection rate (above, with Wilson intervals over runs) and gain (below, a dot a run, means joined; on the dashed
+    line all of the headroom is recovered) against the headroom planted; a column a decoding.
 
     Args:
         runs: of `lrs.bench.power.measure_power`.
@@ -24,24 +24,23 @@ def power_figure(runs: pd.DataFrame, level: float) -> Figure:
     for column, decoding in zip(axes.T, decodings, strict=True):
         above, below = column
         above.axhline(FOUND, color=LIGHT, linewidth=1, linestyle="--", zorder=0)
-        for place in (0, 1):
-            below.axhline(place, color=LIGHT, linewidth=1, zorder=0)
+        below.axhline(0, color=LIGHT, linewidth=1, zorder=0)
+        most = table["headroom"].max()
+        below.plot([0, most], [0, most], color=LIGHT, linewidth=1, linestyle="--", zorder=0)
         for index, method in enumerate(methods):
             rows = table[(table["method"] == method) & (table["decoding"] == decoding)].sort_values("headroom")
             shift, color = dodge(index, len(methods), len(methods) * _APART), arm_color(method)
             x = rows["headroom"] + shift
             above.plot(x, rows["rate"], color=color, linewidth=0.9)
             draw_intervals(above, x, rows["rate"], rows["rate_low"], rows["rate_high"], color, vertical=True, size=3.5)
-            single = runs[(runs["method"] == method) & (runs["decoding"] == decoding)].dropna(subset="share")
-            below.plot(single["ceiling"] + shift, single["share"], "o", color=color, markersize=2.5, alpha=0.6)
-            means = rows.dropna(subset="share")
-            below.plot(means["headroom"] + shift, means["share"], color=color, linewidth=0.9)
+            single = runs[(runs["method"] == method) & (runs["decoding"] == decoding)]
+            below.plot(single["ceiling"] + shift, single["gain"], "o", color=color, markersize=2.5, alpha=0.6)
+            below.plot(x, rows["gain"], color=color, linewidth=0.9)
         above.set_title(decoding)
         percent_axis(below, "headroom planted (points)")
     percent_axis(axes[0, 0], "runs that found it (%)", vertical=True)
-    percent_axis(axes[1, 0], "share recovered (%)", vertical=True)
+    percent_axis(axes[1, 0], "gain over base (points)", vertical=True)
     axes[0, 0].set_ylim(-0.03, 1.03)
-    axes[1, 0].set_ylim(-0.75, 1.35)
     legend_above(figure, [marker_handle(arm_label(method), arm_color(method)) for method in methods])
     figure.counted = f"{count_range(table['runs'], 'runs a dose')} · {count_range(table['n'], 'problems a run')}"
     return figure

@@ -1,7 +1,8 @@
 """What a reward may be trained to tell, a rung of the ladder each; all from final-answer correctness alone.
 
 bce        right traces' tokens from wrong ones', both classes weighing the same: the paper's
-advantage  the same, where the logit of the problem's own success rate is a fixed offset: difficulty cancels
+advantage  the same, where the logit of the problem's own smoothed success rate is a fixed offset: difficulty mostly
+               cancels (problems whose attempts are all right, or all wrong, still teach some)
 pairwise   a right from a wrong attempt at one problem, by the mean logit of its tokens (Bradley and Terry)
 """
 

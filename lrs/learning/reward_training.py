@@ -65,7 +65,8 @@ def score_traces(model: LatentRewardModel, latents: LatentTraces, traces: np.nda
 
 
 def _order(scores: pd.DataFrame, objective: Objective) -> float:
-    """AUROC over tokens: of all together, or, where difficulty is to cancel, among those of one problem."""
+    """AUROC over tokens: of all together, or, where difficulty is to cancel and a problem has right and wrong traces,
+    among those of one problem."""
     labels, values = scores["correct"].to_numpy(), scores["probability"].to_numpy()
     mixed = scores.groupby("problem_id")["correct"].nunique().max() > 1
     if objective != "bce" and mixed:

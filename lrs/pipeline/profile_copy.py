@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ _WITHOUT_GIT = "[core]\n    no_scm = true\n"  # .dvc/config.local
 STANDS = "LRS_STANDS"  # environment: the folder from which what runs in a copy was asked for
 # What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
-_IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/")
+_IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local")
+_LEFTOVERS = ("__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")  # anywhere
 
 
 def current_profile(root: Path) -> str:
@@ -77,9 +79,10 @@ def list_sources(root: Path) -> list[str]:
         names = told.split("\0")
     else:
         profile = current_profile(root)
-        made = (*_IGNORED, f"data/{profile}/")
-        paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if "__pycache__" not in path.parts)
-        names = [name for name in paths if not name.startswith(made)]
+        made = (*_IGNORED, f"data/{profile}/", *(f"{run.relative_to(root)}/" for run in root.glob("data/power/*/")))
+        paths = (path.relative_to(root) for path in root.rglob("*") if not set(path.parts) & set(_LEFTOVERS))
+        names = [path.as_posix() for path in paths if ".egg-info" not in path.as_posix()]
+        names = [name for name in names if not name.startswith(made)]
     return sorted(name for name in set(names) if (root / name).is_file() and not name.startswith(_OWN))
 
 
@@ -96,11 +99,24 @@ def _git(root: Path, *arguments: str) -> str | ValueError:
 
 
 def make_ready(root: Path) -> None:
-    """Let DVC run here: without git where git does not answer, which is said on stderr."""
-    why = _git(root, "rev-parse", "--git-dir")
+    """Let DVC run here: without git where git does not answer, which is said on stderr, and with it where it does.
+
+    Whatever else stands in .dvc/config.local stays.
+    """
+    why, path = _git(root, "rev-parse", "--git-dir"), root / ".dvc" / "config.local"
+    config = ConfigParser(interpolation=None)
+    config.read(path, encoding="utf-8")
+    alone = config.getboolean("core", "no_scm", fallback=False)
     if isinstance(why, ValueError):
         print(f"running without git ({why})", file=sys.stderr)
-        _write_if_changed(root / ".dvc" / "config.local", _WITHOUT_GIT)
+    if isinstance(why, ValueError) == alone:
+        return
+    if alone:
+        config.remove_option("core", "no_scm")
+    else:
+        config.read_dict({"core": {"no_scm": "true"}})
+    with path.open("w", encoding="utf-8") as file:
+        config.write(file)
 
 
 def run_dvc(root: Path, *arguments: str) -> int:

@@ -17,7 +17,7 @@ _ARMS = {  # of the table of gains, and what each is
     "trained_constant": "one vector, trained in the same way",
     "random": "one vector in a random direction",
     "negated": "the trained push the other way",
-    "cot": "told how to go about it: what there is to gain",
+    "cot": "told how to go about it: what is known to be there",
 }
 _BESIDE = {  # LRS itself where answers are sampled, the others in every decoding
     "lrs": "LRS",
@@ -64,11 +64,14 @@ def _beside(main: pd.DataFrame, below: float) -> str:
         rows = rows[rows["decoding"] != PRIMARY["decoding"]] if arm == PRIMARY["arm"] else rows
         places = []
         for decoding, part in rows.groupby("decoding", sort=False):
-            better = [f"`{backbone}`" for backbone in _significant(part.to_dict("records"), 1, below)]
+            better, worse = (
+                " and ".join(f"`{backbone}`" for backbone in _significant(part.to_dict("records"), sign, below))
+                for sign in (1, -1)
+            )
             how = "in samples" if decoding == "sampled" else "greedily"
-            places.append(f"{how} on {' and '.join(better) or 'none'}")
+            places.append(f"{how} on {better or 'none'}{f' (and falls behind on {worse})' * bool(worse)}")
         if places:
-            told.append(f" {name} (`{arm}`) beats it {', '.join(places)}.")
+            told.append(f" {name} (`{arm}`) beats the unsteered model {', '.join(places)}.")
     told.append(_surer(main) if "lrs_causal" in set(pooled["arm"]) else "")
     return "".join(told)
 
@@ -81,14 +84,14 @@ def _surer(main: pd.DataFrame) -> str:
         return ""
     each = ", ".join(f"`{name}` {points(row['greedy'] - row['sampled'])}" for name, row in wide.iterrows())
     return (
-        f" Unsteered, greedy decoding is worth {each} points over samples, which a push that only makes the model surer "
-        "would gain in samples too; greedily there is no such way out."
+        f" Unsteered, greedy decoding is worth {each} points over samples, which a push that only makes the model "
+        "surer would gain in samples too; greedily there is no such way out."
     )
 
 
 def gains_table(main: pd.DataFrame, below: float) -> str:
     """What each arm adds to base, pooled, in points with intervals, as Markdown: a row an arm, a column a reasoner and
-    decoding; bold what Holm's correction leaves. Empty without any."""
+    decoding; bold what Holm's correction leaves, gains and losses, and a line that says so. Empty without any."""
     pooled = main[(main["benchmark"] == POOLED) & main["arm"].isin(_ARMS) & main["delta"].notna()]
     if pooled.empty:
         return ""
@@ -100,7 +103,8 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     )
     table = pooled.pivot(index="arm", columns="place", values="cell")[pooled["place"].unique()]
     table = table.reindex([arm for arm in _ARMS if arm in table.index]).rename(index=_ARMS).fillna("")
-    return table.rename_axis("points over the unsteered model").reset_index().to_markdown(index=False)
+    text = table.rename_axis("points over the unsteered model").reset_index().to_markdown(index=False)
+    return f"{text}\n\nBold: gains and losses that are beyond chance after Holm's correction."
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:

@@ -1,7 +1,7 @@
 """What a sweep finds where there is nothing: the best of many settings, on few problems, none of which is any good.
 
 The released scripts of the paper try up to 102 settings on the 30 problems on which the best one is then reported. Here
-every setting changes answers as often as ours do, as often for the better as for the worse, and the best is taken.
+every setting changes a given share of the answers, as often for the better as for the worse, and the best is taken.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,16 @@ def best_by_chance(n: int, right: int, discordant: float, settings: int, seed: i
 
     Args:
         n: problems, of which the unsteered model solves `right`.
-        discordant: share of the problems whose outcome a setting changes, half of them for the better on average. Where
-            fewer are wrong (or right) than that half, all of them change.
+        discordant: share of the problems whose outcome a setting changes, half of them for the better on average.
+
+    Raises:
+        ValueError: fewer problems are right, or wrong, than that half.
     """
     wrong, half = n - right, discordant * n / 2
-    half = min(half, wrong, right)
+    if half > min(right, wrong):
+        raise ValueError(
+            f"of {n} problems with {right} right, {discordant:.0%} cannot change, half of them for the better"
+        )
     rng = np.random.default_rng(seed)
     won = rng.binomial(wrong, half / wrong if wrong else 0.0, size=(DRAWS, settings))
     lost = rng.binomial(right, half / right if right else 0.0, size=(DRAWS, settings))
@@ -49,7 +54,8 @@ def sweep_table(discordant: Sequence[float], level: float, seed: int) -> pd.Data
     """The paper's sweeps, had every setting been worth nothing.
 
     Returns:
-        A row a backbone, swept benchmark and share in `discordant`: settings, n, claimed (the paper's gain of `lrs`),
+        A row a backbone, swept benchmark and share in `discordant` (but where so few are right that the share cannot
+        change, half of it for the better): settings, n, claimed (the paper's gain of `lrs`),
         by_chance (the best of a sweep, on average), by_chance_low and _high (its central interval), as_much (share of
         the sweeps whose best is at least what is claimed).
     """
@@ -62,7 +68,7 @@ def sweep_table(discordant: Sequence[float], level: float, seed: int) -> pd.Data
         for backbone in paper.index.unique("backbone"):
             n, right = int(sizes[backbone, sweep.benchmark]), int(paper[backbone, sweep.benchmark, "base"])
             claimed = (paper[backbone, sweep.benchmark, "lrs"] - right) / n
-            for share in discordant:
+            for share in (share for share in discordant if share * n / 2 <= min(right, n - right)):
                 best = best_by_chance(n, right, share, sweep.settings, seed)
                 low, high = np.quantile(best, [tail, 1 - tail])
                 rows.append(

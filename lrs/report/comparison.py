@@ -18,6 +18,7 @@ from lrs.tasks.behaviors import BEHAVIORS
 
 POOLED = "pooled"
 PRIMARY = {"benchmark": POOLED, "decoding": "greedy", "arm": "lrs"}
+PRIMARY_REFERENCE = "base"
 
 _APART = ["backbone", "split", "decoding"]  # never compared with one another
 _NAME = ["backbone", "benchmark", "split", "decoding", "arm", "arm_group"]
@@ -153,4 +154,5 @@ def compare_arms(
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
     tested = table["p_mcnemar"].where(table["arm_group"] != "placebo").astype(float)
-    return table.assign(p_holm=tested.groupby(is_primary(table)).transform(lambda family: holm(family.to_numpy())))
+    apart = is_primary(table) & (reference == PRIMARY_REFERENCE)  # no contrast with another arm was declared
+    return table.assign(p_holm=tested.groupby(apart).transform(lambda family: holm(family.to_numpy())))
