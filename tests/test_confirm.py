@@ -40,9 +40,7 @@ def test_the_log_only_grows_and_a_selection_is_confirmed_in_one_way(tmp_path):
     enter(entry, log)  # resumed
     assert log.read_text() == first
     assert json.loads(first).items() >= entry.items()
-    with pytest.raises(
-        ValueError, match=r"selection of one was confirmed once and for all, with problems 10 \(got"
-    ):
+    with pytest.raises(ValueError, match=r"selection of one was confirmed once and for all, with problems 10 \(got"):
         enter(entry | {"problems": 20}, log)
     with pytest.raises(ValueError, match=r"with arms \['base'\]"):
         enter(entry | {"arms": ["base", "lrs"]}, log)

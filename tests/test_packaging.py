@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution, packages_distributions, version
@@ -125,3 +127,44 @@ def test_conda_environment_takes_its_pins_from_the_lock():
 def test_python_is_the_same_everywhere():
     assert PROJECT["requires-python"] == ">=3.11,<3.12"
     assert "PYTHON ?= python3.11" in (ROOT / "Makefile").read_text()
+
+
+def make_setup(folder: Path, *given: str) -> subprocess.CompletedProcess:
+    """`make setup` in a folder of its own, with the Pythons that lie in its `tools` and no others."""
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, folder / name)
+    environment = {"PATH": f"{folder}/tools:/usr/bin:/bin"}
+    command = [shutil.which("make"), "--no-print-directory", "setup", *given]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def fake_python(path: Path, fits: bool) -> None:
+    """A Python that is, or is not, of the version asked for; its `-m venv` makes one like itself, and pip does nothing."""
+    script = (
+        '#!/bin/sh\ncase "$1 $2" in\n"-c "*) exit CODE;;\n"-m venv") mkdir -p $3/bin && cp "$0" $3/bin/python;;\nesac\n'
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script.replace("CODE", "0" if fits else "1"))
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_setup_looks_for_a_python_that_fits_and_says_so_if_there_is_none(tmp_path: Path):
+    for name in ("python3.11", "python3", "python"):
+        fake_python(tmp_path / "tools" / name, fits=False)
+    failed = make_setup(tmp_path)
+    assert failed.returncode != 0
+    assert "lrs needs Python 3.11, and none of python3.11, python3 and python is: make setup PYTHON=" in failed.stderr
+    assert not (tmp_path / ".venv").exists()
+    fake_python(tmp_path / "elsewhere/python", fits=True)
+    assert make_setup(tmp_path, "PYTHON=elsewhere/python").returncode == 0
+    assert (tmp_path / ".venv/.installed").exists()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_setup_makes_an_environment_of_another_python_anew(tmp_path: Path):
+    fake_python(tmp_path / ".venv/bin/python", fits=False)
+    (tmp_path / ".venv/old").write_text("")
+    fake_python(tmp_path / "tools/python3.11", fits=True)
+    assert make_setup(tmp_path).returncode == 0
+    assert not (tmp_path / ".venv/old").exists()
