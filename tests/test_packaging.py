@@ -139,10 +139,9 @@ def make_setup(folder: Path, *given: str) -> subprocess.CompletedProcess:
 
 
 def fake_python(path: Path, fits: bool) -> None:
-    """A Python that is, or is not, of the version asked for; its `-m venv` makes one like itself, and pip does nothing."""
-    script = (
-        '#!/bin/sh\ncase "$1 $2" in\n"-c "*) exit CODE;;\n"-m venv") mkdir -p $3/bin && cp "$0" $3/bin/python;;\nesac\n'
-    )
+    """A Python that is, or is not, of the version asked for; `-m venv` makes one like itself, and pip does nothing."""
+    cases = '"-c "*) exit CODE;;\n"-m venv") mkdir -p $3/bin && cp "$0" $3/bin/python;;\n'
+    script = f'#!/bin/sh\ncase "$1 $2" in\n{cases}esac\n'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script.replace("CODE", "0" if fits else "1"))
     path.chmod(0o755)
