@@ -62,7 +62,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("lrs.config.PROFILES", PROFILES.absolute())
     monkeypatch.chdir(tmp_path)
     make_run(Path())
-    write(Path("README.md"), "# Title\n\n<!-- results -->\nold\n<!-- /results -->\n\nRest.\n")
+    write(Path("README.md"), "# Title\n\n<!-- results -->\nsuperseded\n<!-- /results -->\n\nRest.\n")
     return tmp_path
 
 
@@ -213,7 +213,7 @@ def test_pages_of_every_profile_and_the_readme_are_written(project: Path):
     readme = Path("README.md").read_text()
     assert readme.startswith("# Title\n\n<!-- results -->\n\n**LRS does not beat the unsteered model.** ")
     assert readme.endswith("<!-- /results -->\n\nRest.\n")
-    assert "old" not in readme
+    assert "superseded" not in readme
     assert "](data/expected/cpu/results.md)" in readme
     assert "](data/expected/full/results.md)" in readme
 

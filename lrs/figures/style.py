@@ -43,7 +43,7 @@ ARM_COLORS = {
     "trained_constant": "#999933",
     "negated": "#DDCC77",
     "random": "#44AA99",
-    "patch": GREY,
+    "patch": "#555555",
 }
 ARM_LABELS = {
     "base": "Base",
