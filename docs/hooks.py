@@ -25,7 +25,7 @@ STAGED = ROOT / "build/docs"
 # What pages are made from, and what they link to.
 SOURCES = (
     *("README.md", "LICENSE", "CITATION.cff", "Makefile", "params.yaml", "dvc.yaml", "profiles/*.yaml", "docs/*.*"),
-    *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/reasoners/**/*.md"),
+    *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/confirm/**/*.*", "data/reasoners/**/*.md"),
     *("data/reasoners/**/*.csv", "data/reasoners/**/*.png", "data/reasoners/**/recipe.yaml", "tests/oracle.py"),
 )
 _MODULE_LINK = re.compile(r"\]\((?:\.\./)*(lrs/[\w/]+)\.py\)")

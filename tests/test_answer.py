@@ -77,9 +77,11 @@ def test_where_other_pushes_beat_it_is_told_by_decoding_after_holm():
         " LRS (`lrs`) beats the unsteered model in samples on `model-0` and `model-1`."
         " LRS with a reward trained through its own push (`lrs_causal`) beats the unsteered model greedily on "
         "`model-0` and `model-1`, in samples on none (and falls behind on `model-1`)."
-        " Unsteered, greedy decoding is worth `model-0` +40.0, `model-1` +40.0 points over samples, which a push that "
-        "only makes the model surer would gain in samples too; greedily there is no such way out."
+        " Unsteered, greedy decoding is worth +40.0 points on `model-0`, +40.0 points on `model-1` over samples, which "
+        "a push that only makes the model surer would gain in samples too; greedily there is no such way out."
     )
+    surer = pd.concat([table, causal]).assign(accuracy=0.5)  # greedy and samples are worth the same
+    assert "surer" not in answer(surer, 0.95)
     alone = answer(table[table["decoding"] == "greedy"], 0.95)
     assert alone.endswith("after Holm's correction over these 2 is 0.5.")
 

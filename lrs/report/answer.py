@@ -82,10 +82,13 @@ def _surer(main: pd.DataFrame) -> str:
     wide = base.pivot(index="backbone", columns="decoding", values="accuracy").reindex(base["backbone"].unique())
     if not {"greedy", "sampled"} <= set(wide):
         return ""
-    each = ", ".join(f"`{name}` {points(row['greedy'] - row['sampled'])}" for name, row in wide.iterrows())
+    over = wide["greedy"] - wide["sampled"]
+    each = ", ".join(f"{points(worth)} points on `{name}`" for name, worth in over[over > 0].items())
     return (
-        f" Unsteered, greedy decoding is worth {each} points over samples, which a push that only makes the model "
-        "surer would gain in samples too; greedily there is no such way out."
+        f" Unsteered, greedy decoding is worth {each} over samples, which a push that only makes the model surer would "
+        "gain in samples too; greedily there is no such way out."
+        if each
+        else ""
     )
 
 
