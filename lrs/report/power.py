@@ -26,7 +26,7 @@ def power_table(runs: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
     Returns:
         runs, n (test problems of each), headroom (mean gain of the password, a fraction) and its lowest and highest;
         found (runs), rate with its Wilson interval over runs; lost (runs that found a loss); gain (mean), share (of it
-        in the mean headroom, where that is above zero), and mde: the smallest gain that McNemar's test finds four times
+        in the mean headroom; none at dose 0), and mde: the smallest gain that McNemar's test finds four times
         in five where as many answers change as at dose 0.
     """
     rows, marked = (
@@ -42,7 +42,7 @@ def power_table(runs: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
             | {"runs": len(group), "n": int(group["n"].iloc[0]), "headroom": headroom}
             | {"headroom_low": group["ceiling"].min(), "headroom_high": group["ceiling"].max()}
             | {"found": int(group["found"].sum()), "rate": group["found"].mean(), "rate_low": low, "rate_high": high}
-            | {"lost": int(group["lost"].sum()), "gain": gain, "share": gain / headroom if headroom > 0 else np.nan}
+            | {"lost": int(group["lost"].sum()), "gain": gain, "share": gain / headroom if names[2] > 0 else np.nan}
             | {"mde": still.get(names[:2], np.nan)}
         )
     return pd.DataFrame(rows).sort_values(_BY, kind="stable").reset_index(drop=True)
