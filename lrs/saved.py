@@ -156,7 +156,7 @@ def read_power(path: Path = POWER) -> pd.DataFrame:
 
 
 def write_measured(table: pd.DataFrame, name: str, folder: Path = BENCH) -> None:
-    """Write one of the tables of `make bench`: paths, cost_curves or placebo."""
+    """Write a table that was measured outside the pipeline, as `<name>.csv`: those of `make bench`, say."""
     write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 

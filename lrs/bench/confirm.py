@@ -24,7 +24,7 @@ from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.comparison import compare_arms
 from lrs.report.tables import caption_for, main_results, readable
-from lrs.saved import load_selection, selection_digest
+from lrs.saved import load_selection, selection_digest, write_measured
 from lrs.tasks.problems import Problem, draw_problems, load_problems
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
     device = describe_device(backbone.device)
     problems = fresh_problems(digest, count, load_problems(config.data / "problems"), config)
     named = {"profile": config.profile, "backbone": config.backbone_name, "selection": digest, "problems": count}
-    how = [config.decoding.max_new_tokens, config.prompting.model_dump(), config.steering.model_dump()]
-    asked = fingerprint([[problem.id for problem in problems], how])
-    enter(named | {"device": device, "arms": config.steering.arms, "asked": asked}, home / "log.jsonl")
+    how_asked = [config.decoding.max_new_tokens, config.prompting.model_dump(), config.steering.model_dump()]
+    protocol = fingerprint([[problem.id for problem in problems], how_asked])
+    enter(named | {"device": device, "arms": config.steering.arms, "asked": protocol}, home / "log.jsonl")
     sampling = config.steering.sampling and config.steering.sampling.model_copy(update={"problems": count})
     steering = config.steering.model_copy(update={"sampling": sampling})
     parts = []
@@ -95,15 +95,12 @@ def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
     folder = home / config.profile / config.backbone_name
     results = main_results(outcomes, config)
-    _write(results, folder / "results.csv")
+    write_measured(results, "results", folder)
     if RIVAL_OF in steering.arms:
-        _write(compare_arms(outcomes, config.statistics, reference=RIVAL_OF, seed=config.seed), folder / "controls.csv")
+        rivals = compare_arms(outcomes, config.statistics, reference=RIVAL_OF, seed=config.seed)
+        write_measured(rivals, "controls", folder)
     write_text(folder / "README.md", _page(named, results, folder, config))
     return folder
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def _page(named: dict[str, object], results: pd.DataFrame, folder: Path, config: Config) -> str:

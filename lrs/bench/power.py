@@ -7,17 +7,16 @@ asked as many of those as its dose says, in every split.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lrs.core.digests import fingerprint
 from lrs.core.statistics import holm, mcnemar_exact, minimum_detectable_effect
-from lrs.core.store import write_text
 from lrs.experiment.whole import run_whole
 from lrs.models.backbones import load_backbone
 from lrs.report.assay import assay_table
+from lrs.saved import write_measured
 from lrs.tasks.problems import Problem, stream_problems
 from lrs.tutor.planted import matters
 
@@ -74,14 +73,10 @@ def measure_power(config: Config, planted: float, seeds: Sequence[int], doses: S
             run = run_of(dose, seed, config)
             outcomes = run_whole(backbone, problems_at(dose, planted, run), run)
             row = _rows(outcomes, run.statistics, seed).assign(dose=dose, made_by=made_by)
-            _write(row, run.data / "row.csv")
+            write_measured(row, "row", run.data)
     home = run_of(0, 0, config).data.parent
     runs = pd.concat([pd.read_csv(path) for path in sorted(home.glob("*/row.csv"))])
-    _write(runs[runs["made_by"] == made_by], home / "runs.csv")
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_measured(runs[runs["made_by"] == made_by], "runs", home)
 
 
 def _rows(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int) -> pd.DataFrame:
