@@ -183,6 +183,14 @@ class Config(_Section):
         """Where all that this backbone makes lies."""
         return Path("data") / self.profile / self.backbone_name
 
+    def dictionary(self, basis: str) -> Path:
+        """Where the dictionary of a basis lies."""
+        return self.data / ("sae" if basis == "sae" else f"bases/{basis}/dictionary")
+
+    def latents(self, basis: str) -> Path:
+        """Where the latents of the traces lie, as a basis reads them."""
+        return self.data / ("latents" if basis == "sae" else f"bases/{basis}/latents")
+
     @property
     def figures(self) -> Path:
         """Where the figures and tables of the profile lie, those of all backbones."""

@@ -18,7 +18,7 @@ def naive_gate(reward, confidence, reward_threshold, confidence_threshold):
 
 def naive_reward_logit(reward_model, past, latent):
     """The reward logit of `latent`, given the steered latents before it; the whole sequence goes through forward."""
-    if reward_model.config.variant == "token":
+    if reward_model.config.variant != "history":
         return reward_model(latent[None, None])[0, 0]
     return reward_model(torch.stack([*past, latent])[None])[0, -1]
 

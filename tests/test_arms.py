@@ -22,7 +22,11 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_basic": "token", "lrs": "token", "lrs_history": "history", "mean_difference": "linear"},
         **{"lrs_advantage": "advantage", "lrs_advantage_history": "advantage_history"},
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
-        **{"lrs_causal": "causal", "lrs_causal_gated": "causal", "negated": "causal"},
+        **dict.fromkeys(("gate_reward", "gate_confidence"), "token"),
+        **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
+        **dict.fromkeys(("causal_gate_reward", "causal_gate_confidence"), "causal"),
+        **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
+        **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
         **{"trained_constant": "constant", "random": "random"},
     }
     assert {arm.reward for arm in ARMS.values() if arm.reward} == set(REWARDS_THERE_ARE)

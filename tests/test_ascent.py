@@ -8,13 +8,8 @@ from lrs.method.ascent import Ascent, ascend, unit, write_back
 
 
 def climb(reward, latent, num_steps, step_size):
-    """`ascend` with autograd's gradients, and the logits before and after."""
-
-    def gradient_at(latent):
-        latent = latent.detach().requires_grad_(True)
-        return torch.autograd.grad(logit_of(reward, latent).sum(), latent)[0]
-
-    moved = ascend(latent, gradient_at(latent), gradient_at, Ascent(num_steps, step_size))
+    """`ascend` in the reward's own direction, and the logits before and after."""
+    moved = ascend(latent, reward.direction(latent), reward.direction, Ascent(num_steps, step_size))
     return moved, logit_of(reward, latent), logit_of(reward, moved)
 
 

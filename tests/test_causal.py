@@ -14,7 +14,7 @@ from lrs.config import CausalSection, load_config
 from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
 from lrs.experiment import causal
-from lrs.experiment.causal import causal_step, difficulty, normalised, problems_of, replay_steered, train_causal
+from lrs.experiment.causal import begin, causal_step, difficulty, normalised, problems_of, replay_steered, train_causal
 from lrs.method.gate import ALWAYS
 from lrs.tasks.problems import by_benchmark
 
@@ -43,7 +43,7 @@ def padded(ids):
     return tokens, steered
 
 
-@pytest.mark.parametrize("variant", ["token", "linear"])
+@pytest.mark.parametrize("variant", ["token", "linear", "free"])
 @pytest.mark.parametrize("num_steps", [1, 2])
 def test_a_replay_reads_what_the_steered_model_wrote(model, prompts, variant, num_steps):
     steering = tiny_steering(variant, ALWAYS, num_steps)
@@ -72,7 +72,7 @@ def test_greedy_steered_by_the_oracle_is_most_likely_in_the_replay(model, prompt
 
 
 def test_history_is_refused(model):
-    with pytest.raises(ValueError, match="sees one token; legal variants: token, linear"):
+    with pytest.raises(ValueError, match="has no direction of one token"):
         replay_steered(
             model, tiny_steering("history", ALWAYS), torch.ones(1, 4, dtype=torch.long), torch.ones(1, 4) > 0
         )
@@ -180,6 +180,30 @@ def test_what_is_rewarded_is_written_more_often(model, prompts, variant):
             causal_step(model, steering, optimizer, ids, right, SECTION.model_copy(update={"temperature": 1.0}))
             shares.setdefault(wanted, []).append(said.double().mean().item())
     assert sum(shares[True][-3:]) / 3 > sum(shares[False][-3:]) / 3 + 0.1
+
+
+def test_a_free_push_begins_with_none_and_learns_what_a_reward_cannot_say(model, prompts):
+    """It learns to make a token likely, by pushes of its own length."""
+    dictionary = tiny_steering("token").dictionary
+    config = load_config("smoke")
+    reward = begin("free", config, dictionary)
+    assert reward.dtype == torch.float64
+    here = torch.randn(4, reward.d_sae, dtype=torch.float64)
+    assert torch.equal(reward.direction(here), torch.zeros_like(here))
+    steering = replace(tiny_steering("token", ALWAYS, 1), reward=reward)
+    optimizer = torch.optim.Adam(reward.parameters(), lr=0.05)
+    ids = [(prompts[0], [token, 5, token]) for token in (9, 11, 9, 11)]
+    right = torch.tensor([[1.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+    reward.requires_grad_(True)
+    for _ in range(10):
+        causal_step(model, steering, optimizer, ids, right, SECTION)
+    reward.requires_grad_(False)
+    pushes = reward.direction(here)
+    assert pushes.norm(dim=1).min() > 0
+    tokens, steered = padded(ids[:1])
+    plain = model(tokens).logits[0, -2].log_softmax(dim=-1)
+    pushed = replay_steered(model, steering, tokens, steered).logits[0, -2].log_softmax(dim=-1)
+    assert pushed[9] - pushed[11] > plain[9] - plain[11]
 
 
 def test_problems_of_an_iteration_are_shared_out_and_depend_on_seed_and_iteration(drawn_problems):

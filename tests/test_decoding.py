@@ -112,7 +112,7 @@ def test_greedy_equals_transformers_generate(run, architecture, prompts):
         assert theirs[0, len(prompt) :].tolist() == ours.token_ids
 
 
-@pytest.mark.parametrize("variant", [None, "token", "history"])
+@pytest.mark.parametrize("variant", [None, "token", "history", "published", "free"])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, model, prompts, variant, sampled):
     requests = requests_for(prompts, sampled)
@@ -195,7 +195,7 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_a
     seed=st.integers(0, 10_000),
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
     batch_size=st.integers(1, 5),
-    variant=st.sampled_from(["token", "history"]),
+    variant=st.sampled_from(["token", "history", "published"]),
     reward_threshold=st.floats(0.2, 0.8),
     confidence_threshold=st.floats(0.0, 0.6),
     num_steps=st.integers(1, 3),

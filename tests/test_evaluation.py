@@ -15,6 +15,7 @@ from lrs.experiment import prompting, traces
 from lrs.experiment.evaluation import Artifacts, evaluate, other_geometry
 from lrs.experiment.prompting import prompting_for
 from lrs.experiment.traces import collect_traces
+from lrs.learning.bases import raw_basis
 from lrs.learning.sae import train_sae
 from lrs.method.arms import ARMS
 from lrs.method.dictionary import save_dictionary
@@ -54,9 +55,12 @@ def artifacts(backbone, config):
     sae = SaeSection(d_sae=8, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
     dictionary, _ = train_sae(torch.randn(64, 16), sae, 0, backbone.identity, 3)
     keep(config.data / "sae", "sae", {}, lambda made: save_dictionary(dictionary, made))
-    for name, variant in REWARDS.items():
+    for basis in {kind.basis for kind in REWARDS.values()} - {"sae"}:
+        raw = raw_basis([torch.randn(64, 8)], sae, 0, backbone.identity, 3)
+        keep(config.dictionary(basis), basis, {}, partial(save_dictionary, raw))
+    for name, kind in REWARDS.items():
         torch.manual_seed(0)
-        reward = LatentRewardModel(RewardConfig(8, variant, 8, 1, 1))
+        reward = LatentRewardModel(RewardConfig(8, kind.variant, 8, 1, 1))
         keep(config.data / "reward" / name, "reward", {}, partial(save_reward, reward))
     return Artifacts(backbone, config, list(REWARDS))
 
@@ -268,7 +272,7 @@ def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone,
 def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):
     other = Backbone("other", backbone.model, backbone.tokenizer, "other-identity")
     with pytest.raises(StoreError, match="was made for layer 3 of backbone tiny-identity, not for layer 3 of other"):
-        _ = Artifacts(other, config, list(REWARDS)).dictionary
+        _ = Artifacts(other, config, list(REWARDS)).dictionaries
 
 
 def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems):

@@ -80,7 +80,7 @@ def test_shares_of_a_patch_by_hand():
 def test_the_patch_stands_beside_the_arms(tiny_backbone, sums, tmp_path, monkeypatch):
     config = load_config("power")
     monkeypatch.chdir(tmp_path)
-    artifacts = SimpleNamespace(layer=1, dictionary=LinearDictionary(), digests={"dictionary": "d"})
+    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary()}, digests={"dictionary of sae": "d"})
     keep_patch(tiny_backbone, sums, artifacts, config, tmp_path / "outcomes/patch")
     describe_run(config, "cpu", tmp_path / "outcomes")
     table = load_patch(tmp_path / "outcomes")

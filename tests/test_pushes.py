@@ -41,5 +41,5 @@ def test_pushes_are_those_of_single_tokens(latents):
 
 
 def test_history_is_refused(latents):
-    with pytest.raises(ValueError, match="see one token"):
+    with pytest.raises(ValueError, match="has no direction of one token"):
         first_pushes(tiny_reward("history"), LinearDictionary(), latents, np.arange(3))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
 from lrs.config import RewardSection
-from lrs.learning import reward_training
+from lrs.learning import objectives, reward_training
 from lrs.learning.objectives import class_weights, pairs_within, success_logits, task_of
 from lrs.learning.reward_training import mean_difference, random_direction, score_traces, train_reward
 from lrs.method.reward import LatentRewardModel, RewardConfig
@@ -47,6 +47,29 @@ def toy_traces(problems=24, seeds=3, d_sae=6):
 @pytest.fixture(scope="module")
 def trained():
     return {variant: train_reward(toy_traces(), variant, CONFIG, seed=0) for variant in VARIANTS}
+
+
+def test_shuffled_labels_are_dealt_out_among_the_traces_that_teach(monkeypatch):
+    latents, training, seen = toy_traces(), np.arange(10, 60), {}
+    monkeypatch.setattr(objectives, "_bce", lambda given, *_: seen.update(labels=given.correct))
+    task_of("shuffled", latents, training, 16)
+    dealt = seen["labels"]
+    assert dealt[training].sum() == latents.correct[training].sum()
+    assert (dealt != latents.correct).sum() > 5
+    assert (np.delete(dealt, training) == np.delete(latents.correct, training)).all()
+
+
+def test_the_released_reward_learns_from_whole_traces():
+    latents = toy_traces(60)
+    released = train_reward(latents, "published", CONFIG, seed=0, objective="unmasked")
+    batch = np.arange(8)
+    dense, mask = latents.dense(batch)
+    loss = task_of("unmasked", latents, np.arange(len(latents)), 16).loss(released.model, batch)
+    wrong, right = class_weights(latents.correct, latents.lengths)
+    probability = released.model.released.whole(dense, mask).sigmoid()
+    target = torch.from_numpy(latents.correct[batch])[:, None].expand_as(mask)
+    each = -torch.where(target, right * probability.log(), wrong * (1 - probability).log())
+    assert loss.item() == pytest.approx(each[mask].mean().item(), rel=1e-4)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 50)), min_size=2, max_size=20))

@@ -1,5 +1,6 @@
 import json
 from itertools import product
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -7,8 +8,9 @@ import pytest
 
 from lrs.config import SelectSection, StatisticsSection, load_config
 from lrs.core.store import StoreError
-from lrs.experiment.selection import candidate_row, candidates, choose_settings
-from lrs.method.arms import STEERED
+from lrs.experiment.selection import candidate_row, candidates, choose_settings, thresholds_at
+from lrs.method.arms import ARMS, STEERED
+from lrs.method.setting import REWARDS as REWARDS_THERE_ARE
 from lrs.method.setting import Setting
 from lrs.saved import CANDIDATE_COLUMNS, freeze, load_candidates, load_selection
 
@@ -21,15 +23,8 @@ GRID = SelectSection(
     dose_cap=0.1,
     dose_traces=4,
 )
-REWARDS = {
-    "dictionary": "a",
-    "token": "b",
-    "history": "c",
-    "linear": "d",
-    "causal": "e",
-    "constant": "f",
-    "random": "g",
-}
+REWARDS = dict(zip(REWARDS_THERE_ARE, ascii_lowercase, strict=False))
+SIGNALS = pd.DataFrame({name: [0.1, 0.7] for name in REWARDS_THERE_ARE} | {"confidence": [0.4, 0.9]})
 
 
 def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
@@ -55,7 +50,7 @@ def correct_of(n, *runs):
 
 def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_for():
     even = np.linspace(0, 1, 101)
-    signals = pd.DataFrame({"token": even, "history": even**2, "causal": even, "confidence": (1 + even) / 2})
+    signals = pd.DataFrame(dict.fromkeys(REWARDS_THERE_ARE, even) | {"history": even**2, "confidence": (1 + even) / 2})
     signals = signals.sample(frac=1, random_state=0)
     settings = candidates(GRID, STEERED, signals)
     assert len({setting.name for setting in settings}) == len(settings)
@@ -69,6 +64,23 @@ def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_fo
             assert setting.confidence_threshold == pytest.approx(0.5 + setting.confidence_quantile / 2)
     fired = (signals["token"] < by_arm["lrs"][0].reward_threshold).mean()
     assert fired == pytest.approx(by_arm["lrs"][0].reward_quantile, abs=0.01)
+
+
+def test_a_gate_of_one_clause_fires_as_often_as_both():
+    signals = pd.DataFrame(np.random.default_rng(0).random((1000, 2)), columns=["token", "confidence"])
+    both = thresholds_at(0.3, 0.1, ARMS["lrs"], signals)
+    fires = (signals["token"] < both["reward_threshold"]) | (signals["confidence"] < both["confidence_threshold"])
+    for arm, signal, other in (("gate_reward", "reward", "confidence"), ("gate_confidence", "confidence", "reward")):
+        one = thresholds_at(0.3, 0.1, ARMS[arm], signals)
+        assert one[f"{other}_threshold"] == 0
+        column = {"reward": "token"}.get(signal, signal)
+        assert (signals[column] < one[f"{signal}_threshold"]).mean() == pytest.approx(fires.mean(), abs=2e-3)
+
+
+def test_published_thresholds_are_not_tuned():
+    settings = candidates(GRID, ["lrs_published"], SIGNALS)
+    assert len(settings) == 6
+    assert {(s.reward_threshold, s.confidence_threshold) for s in settings} == {(0.9, 0.72)}
 
 
 def test_candidate_row_pairs_with_base_by_problem():
@@ -175,11 +187,7 @@ def test_a_selection_among_nothing_is_frozen_and_read_like_any(tmp_path):
 
 
 def test_freeze_round_trip_and_the_backbone_it_was_made_for(tmp_path, tiny_backbone):
-    settings = candidates(
-        GRID,
-        STEERED,
-        pd.DataFrame({"token": [0.1, 0.7], "history": [0.2, 0.3], "causal": [0.1, 0.2], "confidence": [0.4, 0.9]}),
-    )
+    settings = candidates(GRID, STEERED, SIGNALS)
     chosen = [settings[1], settings[8], settings[-1]]
     base = outcomes_of([True, False] * 4)
     table = pd.DataFrame(candidate_row(setting, base, base, 0.02, STATISTICS) for setting in settings)
@@ -207,10 +215,10 @@ def test_a_selection_is_for_the_rewards_that_its_settings_read(tmp_path):
         tmp_path / "selection.json",
     )
     freeze(table, [setting], "tiny", REWARDS, load_config("smoke"), path)
-    assert json.loads(path.read_text())["rewards"] == {"lrs": "b"}
-    assert load_selection(path, "tiny", REWARDS | {"history": "d"}) == {"greedy": {"lrs": setting}}
+    assert json.loads(path.read_text())["rewards"] == {"lrs": REWARDS["token"]}
+    assert load_selection(path, "tiny", REWARDS | {"history": "?"}) == {"greedy": {"lrs": setting}}
     with pytest.raises(StoreError, match="was made for another reward of lrs than is there now; rerun `select`"):
-        load_selection(path, "tiny", REWARDS | {"token": "d"})
+        load_selection(path, "tiny", REWARDS | {"token": "?"})
 
 
 def test_a_changed_selection_is_refused(tmp_path):

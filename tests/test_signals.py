@@ -34,7 +34,7 @@ def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_p
             signals = {variant: naive[variant].rewards[position] for variant in rewards}
             signals["confidence"] = confidence[position]
             expected.append({"problem_id": problem.id, "position": position} | signals)
-    artifacts = SimpleNamespace(layer=1, dictionary=LinearDictionary(), rewards=rewards)
+    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary()}, rewards=rewards)
     config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
     keys = ["problem_id", "position"]
     found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)

@@ -89,7 +89,8 @@ def _loop(
     written: dict[int, Generation] = {}
     with hooked(model, steering.layer, batch.steerer) if steering else nullcontext():
         forward = partial(_forward, model, batch.cache, _options(model))
-        record = policy.recorder(model.device) if policy.recorder else None
+        recordable = not batch.steerer or batch.steerer.reward.recordable
+        record = policy.recorder(model.device) if policy.recorder and recordable else None
         step = Replayed(partial(_decode_token, forward, batch), batch.count_on_host, record)
         while waiting or len(batch.free) < len(batch):
             # 1. Make room: free rows are emptied, or dropped where no prompt waits for them.

@@ -14,7 +14,9 @@ from torch.nn.functional import gelu, linear
 
 from lrs.engine.history import History, newest_mask
 from lrs.engine.policy import Policy
-from lrs.method.reward import LatentRewardModel, sinusoids
+from lrs.method.ascent import unit
+from lrs.method.positions import sinusoids
+from lrs.method.reward import LatentRewardModel
 
 Parts = TypeVar("Parts")
 
@@ -92,6 +94,8 @@ class RewardSteps:
     them stay.
     """
 
+    recordable = True  # nothing here waits for the device
+
     def __init__(self, model: LatentRewardModel, rows: int, capacity: int, policy: Policy | None = None):
         self.model, self.config, self.dtype = model, model.config, model.dtype
         self.history = History(rows, capacity, model.head.weight.device, policy or Policy())
@@ -155,6 +159,10 @@ class RewardSteps:
                 mixed = self._attend_backward(layer, mixed, passed.attended, scored.newest)
             grad = grad + _norm_backward(mixed, passed.read)
         return _norm_backward(grad @ self._embed.weight, scored.read)
+
+    def direction(self, scored: Scored) -> Float[Tensor, "rows d_sae"]:
+        """Where a step of length 1 leads: the gradients over their norms."""
+        return unit(self.gradient(scored))
 
     def select(self, rows: Int[Tensor, " some"]) -> "RewardSteps":
         """The same for some rows, with copies of their histories; `history.adopt` is the way back."""

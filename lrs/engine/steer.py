@@ -14,7 +14,7 @@ from lrs.engine.steerer import Steerer, hooked
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary
 from lrs.method.gate import Gate, confidence_of
-from lrs.method.reward import LatentRewardModel
+from lrs.method.reward import Reward
 from lrs.method.steering import Steering, check_fit
 
 
@@ -23,7 +23,7 @@ def steer(
     model: PreTrainedModel,
     layer: int,
     dictionary: Dictionary,
-    reward: LatentRewardModel,
+    reward: Reward,
     gate: Gate,
     num_steps: int = 1,
     step_size: float = 1.0,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from lrs.engine.any_reward import AnyRewardSteps, ScoredAny, steps_for
 from lrs.engine.policy import Policy
 from lrs.engine.requests import SteeringRecord
 from lrs.engine.reward_steps import RewardSteps, Scored
@@ -38,7 +39,7 @@ class Steerer:
     def begin(self, rows: Rows, capacity: int = 256) -> None:
         """Forget everything and steer new generations; `capacity` (tokens) is where histories start."""
         self.rows = rows
-        self.reward = RewardSteps(self.steering.reward, len(rows), capacity, self.policy)
+        self.reward = steps_for(self.steering.reward, len(rows), capacity, self.policy)
 
     def push(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:
         """The steered residual stream of each row's newest token; rows not gated are unchanged."""
@@ -54,7 +55,7 @@ class Steerer:
         self,
         hidden: Float[Tensor, "rows d_model"],
         latent: Float[Tensor, "rows d_sae"],
-        scored: Scored,
+        scored: Scored | ScoredAny,
         before: Float[Tensor, " rows"],
         steered: Bool[Tensor, " rows"],
     ) -> Float[Tensor, "rows d_model"]:
@@ -70,7 +71,7 @@ class Steerer:
         self,
         hidden: Float[Tensor, "rows d_model"],
         latent: Float[Tensor, "rows d_sae"],
-        scored: Scored,
+        scored: Scored | ScoredAny,
         before: Float[Tensor, " rows"],
         steered: Bool[Tensor, " rows"],
     ) -> Float[Tensor, "rows d_model"]:
@@ -88,11 +89,11 @@ class Steerer:
         self.reward.history.adopt(rows, some.history)
         return hidden.index_copy(0, rows, fragile + change)
 
-    def _ascend(self, reward: RewardSteps, latent: Tensor, scored: Scored) -> Tensor:
-        def gradient_at(other: Tensor) -> Tensor:
-            return reward.gradient(reward.score(other, scored.newest))
+    def _ascend(self, reward: RewardSteps | AnyRewardSteps, latent: Tensor, scored: Scored | ScoredAny) -> Tensor:
+        def direction_at(other: Tensor) -> Tensor:
+            return reward.direction(reward.score(other, scored.newest))
 
-        return ascend(latent, reward.gradient(scored), gradient_at, self.steering.ascent)
+        return ascend(latent, reward.direction(scored), direction_at, self.steering.ascent)
 
     def _change(self, latent: Tensor, moved: Tensor, hidden: Tensor) -> Tensor:
         dictionary = self.steering.dictionary

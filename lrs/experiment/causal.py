@@ -34,11 +34,11 @@ from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
 from lrs.learning.latents import load_latents
 from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
 from lrs.learning.reward_training import score_traces
-from lrs.method.ascent import Ascent, unit, write_back
-from lrs.method.dictionary import load_dictionary
+from lrs.method.ascent import Ascent, ascend, write_back
+from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.gate import ALWAYS
-from lrs.method.reward import LatentRewardModel, load_reward, save_reward
-from lrs.method.setting import BEGINS_AS
+from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
+from lrs.method.setting import REWARDS
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.problems import Problem, by_benchmark
@@ -76,18 +76,13 @@ def replay_steered(
     Raises:
         ValueError: a reward that sees the trace so far: its rewards are not one token's alone.
     """
-    if steering.reward.config.variant == "history":
-        raise ValueError("a causal reward sees one token; legal variants: token, linear")
     rewards = []
 
     def push(hidden: Float[Tensor, "rows length d_model"]) -> Float[Tensor, "rows length d_model"]:
         latent = steering.dictionary.encode(hidden[steered]).to(steering.reward.dtype)
-        moved = latent.requires_grad_()
-        for _ in range(steering.ascent.num_steps):
-            reward = steering.reward(moved[None])[0]
-            rewards.append(reward)
-            (slope,) = torch.autograd.grad(reward.sum(), moved, create_graph=True)
-            moved = moved + steering.ascent.step_size * unit(slope)
+        rewards.append(steering.reward(latent[None])[0])
+        direction_at = steering.reward.direction
+        moved = ascend(latent, direction_at(latent), direction_at, steering.ascent)
         change = write_back(latent, moved, steering.dictionary.W_dec, steering.dictionary.input_scale)
         return hidden.index_put((steered,), change.to(hidden.dtype), accumulate=True)
 
@@ -185,9 +180,19 @@ def train_causal(
 
 
 @torch.no_grad()
-def _as_begun(reward: LatentRewardModel) -> LatentRewardModel:
-    """The reward, a linear one at a length of its own choice: only its direction counts, and a learning rate means
-    nothing for weights of any length."""
+def begin(name: str, config: Config, dictionary: Dictionary) -> LatentRewardModel:
+    """The reward as its training begins: as the one that predicts (`begins_as`), a linear one at a length of its own
+    choice, since only its direction counts and a learning rate means nothing for weights of any length; or, of variant
+    `free`, a push of nothing."""
+    kind = REWARDS[name]
+    if not kind.begins_as:
+        torch.manual_seed(config.seed)
+        shape = config.reward.width, config.reward.layers, config.reward.heads
+        reward = LatentRewardModel(RewardConfig(len(dictionary.W_dec), kind.variant, *shape)).to(dictionary.W_dec)
+        for parameter in (*reward.push[1].parameters(), *reward.head.parameters()):
+            parameter.zero_()
+        return reward
+    reward = load_reward(config.data / "reward" / kind.begins_as, dictionary.W_dec.device)
     if reward.config.variant == "linear":
         scale = _LINEAR_LENGTH / reward.head.weight.norm()
         reward.head.weight *= scale
@@ -207,14 +212,17 @@ def fit_causal(
 ) -> FittedCausal:
     """Train the causal reward of `folder` on the profile's problems for rewards, unless it is there.
 
-    It begins as the reward that predicts (`BEGINS_AS`), and is scored on the same held-out traces.
+    It begins as `begin` says, and is scored on the same held-out traces as rewards that predict.
     """
-    sae, latents, begun = config.data / "sae", config.data / "latents", folder.with_name(BEGINS_AS[name])
+    kind = REWARDS[name]
+    sae, latents = config.dictionary(kind.basis), config.latents(kind.basis)
+    read = [sae, latents, *([folder.with_name(kind.begins_as)] if kind.begins_as else [])]
     identifiers = np.array([problem.id for problem in problems])
     out = held_out(identifiers, config.reward.early_stopping_share, config.seed)
     asked = [problem for problem, is_out in zip(problems, out, strict=True) if not is_out]
     plan = plan_of(backbone, jobs_for(asked), config) | {
-        "made_from": {path.name: digest_of(path) for path in (sae, latents, begun)},
+        "kind": kind._asdict(),
+        "made_from": {path.name: digest_of(path) for path in read},
         "causal": config.causal.model_dump(),
         "seed": config.seed,
         "layer": config.backbone.layer,
@@ -223,7 +231,7 @@ def fit_causal(
 
     def make(made: Path) -> None:
         dictionary = load_dictionary(sae, backbone.identity, config.backbone.layer, backbone.device)
-        reward, traces = _as_begun(load_reward(begun, backbone.device)), load_latents(latents)
+        reward, traces = begin(name, config, dictionary), load_latents(latents)
         steering = Steering(config.backbone.layer, dictionary, reward, ALWAYS, Ascent(1, config.causal.step_size))
         curve = train_causal(steering, backbone, asked, config, _SCRATCH / fingerprint(plan), f"reward: {name}")
         save_reward(reward, made)

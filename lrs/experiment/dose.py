@@ -22,7 +22,7 @@ from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
 from lrs.engine.steer import steer
-from lrs.experiment.evaluation import Artifacts, steering_for
+from lrs.experiment.evaluation import Artifacts
 from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 from lrs.method.steering import Steering
@@ -107,9 +107,7 @@ def keep_doses(
         rows = []
         with Progress("validation: dose", len(settings), "settings") as progress:
             for setting in settings:
-                steering = steering_for(
-                    ARMS[setting.arm], setting, artifacts.layer, artifacts.dictionary, artifacts.rewards
-                )
+                steering = artifacts.steering(ARMS[setting.arm], setting)
                 doses = token_doses(backbone.model, steering, pairs, backbone.tokenizer.pad_token_id)
                 rows.append({"name": setting.name, "dose": doses.mean().item()})
                 progress.advance()

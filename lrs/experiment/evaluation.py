@@ -15,10 +15,10 @@ from lrs.core.kept import digest_of, keep_parts
 from lrs.engine.requests import SteeringRecord
 from lrs.experiment.traces import Job, jobs_for, outcome_row, plan_of, write_generations
 from lrs.method.ascent import Ascent
-from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary
+from lrs.method.dictionary import Dictionary, ProjectionDictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, load_reward
-from lrs.method.setting import Arm, Setting, check_setting
+from lrs.method.setting import REWARDS, Arm, Setting, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -31,10 +31,10 @@ _UNSTEERED = SteeringRecord(0, reward_before=float("nan"), reward_after=float("n
 
 
 class Artifacts:
-    """The profile's trained dictionary and reward models, loaded when first used, for the backbone they are to steer.
+    """The profile's dictionaries and reward models, loaded when first used, for the backbone they are to steer.
 
     Attributes:
-        digests: of what is kept of each, by name: dictionary, and every reward.
+        digests: of what is kept of each: of every reward by its name, of every dictionary by its `dictionary_key`.
 
     Args:
         rewards: names of those that are needed.
@@ -42,19 +42,32 @@ class Artifacts:
 
     def __init__(self, backbone: Backbone, config: Config, rewards: Sequence[str]):
         self.layer = config.backbone.layer
-        self._backbone, self._sae = backbone, config.data / "sae"
+        self._backbone = backbone
         self._rewards = {name: config.data / "reward" / name for name in rewards}
-        self.digests = {name: digest_of(folder) for name, folder in ({"dictionary": self._sae} | self._rewards).items()}
+        bases = dict.fromkeys(("sae", *(REWARDS[name].basis for name in rewards)))
+        self._dictionaries = {basis: config.dictionary(basis) for basis in bases}
+        named = {dictionary_key(basis): folder for basis, folder in self._dictionaries.items()} | self._rewards
+        self.digests = {name: digest_of(folder) for name, folder in named.items()}
 
     @cached_property
-    def dictionary(self) -> SaeDictionary:
-        """Checked against backbone and layer."""
-        return load_dictionary(self._sae, self._backbone.identity, self.layer, self._backbone.device)
+    def dictionaries(self) -> dict[str, SaeDictionary | ProjectionDictionary]:
+        """By basis, checked against backbone and layer; the autoencoder's is always there."""
+        made_for = self._backbone.identity, self.layer, self._backbone.device
+        return {basis: load_dictionary(folder, *made_for) for basis, folder in self._dictionaries.items()}
 
     @cached_property
     def rewards(self) -> dict[str, LatentRewardModel]:
         """By name."""
         return {name: load_reward(folder, self._backbone.device) for name, folder in self._rewards.items()}
+
+    def steering(self, arm: Arm, setting: Setting) -> Steering:
+        """The steering of an arm at a setting, in the basis of its reward."""
+        return steering_for(arm, setting, self.layer, self.dictionaries[REWARDS[arm.reward].basis], self.rewards)
+
+
+def dictionary_key(basis: str) -> str:
+    """By which plans know the dictionary of a basis: rewards have names of their own."""
+    return f"dictionary of {basis}"
 
 
 def steering_for(
@@ -109,14 +122,14 @@ def evaluate(
     if prompting != PLAIN:
         plan |= {"prompting": [prompting.instruction, dict(prompting.examples), dict(prompting.own)]}
     if setting:
-        read = {name: artifacts.digests[name] for name in ("dictionary", arm.reward)}
+        read = {name: artifacts.digests[name] for name in (dictionary_key(REWARDS[arm.reward].basis), arm.reward)}
         plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
 
     @cache  # loads nothing where all parts are kept
     def steering() -> Steering | None:
         if not setting:
             return None
-        loaded = steering_for(arm, setting, artifacts.layer, artifacts.dictionary, artifacts.rewards)
+        loaded = artifacts.steering(arm, setting)
         check_fit(loaded, backbone.d_model)
         return loaded
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from lrs.core.closure import code_of
 from lrs.core.kept import keep
 from lrs.core.store import write_frame
-from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.evaluation import Artifacts, dictionary_key
 from lrs.experiment.traces import jobs_for, plan_of
 from lrs.method.ascent import write_back
 from lrs.method.dictionary import Dictionary
@@ -127,13 +127,13 @@ def keep_patch(
     """
     tier, layer, empty = config.backbone.planted, artifacts.layer, [""] * len(problems)
     plan = plan_of(backbone, jobs_for(problems), config) | code_of(__name__)
-    plan |= {"tier": tier, "layer": layer, "dictionary": artifacts.digests["dictionary"]}
+    plan |= {"tier": tier, "layer": layer, "dictionary": artifacts.digests[dictionary_key("sae")]}
 
     def make(made: Path) -> None:
         right = [right_password(problem, tier) for problem in problems]
         before, after = (fork_states(backbone, layer, problems, words, tier) for words in (empty, right))
         texts = from_the_fork(backbone, layer, problems, empty, tier, config.decoding.max_new_tokens, after)
-        in_span, told = shares_of_patch(artifacts.dictionary, before, after)
+        in_span, told = shares_of_patch(artifacts.dictionaries["sae"], before, after)
         rows = [
             {"problem_id": problem.id, "benchmark": problem.benchmark, "split": problem.split, "seed": 0}
             | {"arm": "patch", "decoding": "greedy", "text": text, "correct": is_correct(problem, text)}

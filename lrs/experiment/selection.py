@@ -14,7 +14,7 @@ import pandas as pd
 from lrs.core.statistics import bootstrap_interval
 from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.method.arms import ARMS, STEERED
-from lrs.method.setting import Setting
+from lrs.method.setting import Arm, Setting
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem
 
@@ -32,15 +32,33 @@ def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) 
             if not ARMS[arm].gated:
                 settings.append(mild)
                 continue
-            for reward_quantile, confidence_quantile in product(grid.reward_quantile, grid.confidence_quantile):
-                thresholds = {
-                    "reward_quantile": reward_quantile,
-                    "confidence_quantile": confidence_quantile,
-                    "reward_threshold": float(signals[ARMS[arm].reward].quantile(reward_quantile)),
-                    "confidence_threshold": float(signals["confidence"].quantile(confidence_quantile)),
-                }
-                settings.append(mild.model_copy(update=thresholds))
-    return settings
+            if ARMS[arm].thresholds:
+                fixed = dict(zip(("reward_threshold", "confidence_threshold"), ARMS[arm].thresholds, strict=True))
+                settings.append(mild.model_copy(update=fixed))
+                continue
+            for quantiles in product(grid.reward_quantile, grid.confidence_quantile):
+                settings.append(mild.model_copy(update=thresholds_at(*quantiles, ARMS[arm], signals)))
+    return list({setting.name: setting for setting in settings}.values())
+
+
+def thresholds_at(
+    reward_quantile: float, confidence_quantile: float, arm: Arm, signals: pd.DataFrame
+) -> dict[str, float]:
+    """What a setting says of a gate whose clauses lie at quantiles of the unsteered signals; one of a single clause
+    fires at as many tokens as both together would."""
+    reward, confidence = signals[arm.reward], signals["confidence"]
+    low = reward < reward.quantile(reward_quantile)
+    share = float((low | (confidence < confidence.quantile(confidence_quantile))).mean())
+    if arm.gated == "reward":
+        reward_quantile, confidence_quantile = share, 0.0
+    elif arm.gated == "confidence":
+        reward_quantile, confidence_quantile = 0.0, share
+    return {
+        "reward_quantile": reward_quantile,
+        "confidence_quantile": confidence_quantile,
+        "reward_threshold": float(reward.quantile(reward_quantile)) if reward_quantile else 0.0,
+        "confidence_threshold": float(confidence.quantile(confidence_quantile)) if confidence_quantile else 0.0,
+    }
 
 
 def try_settings(

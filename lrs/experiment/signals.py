@@ -15,6 +15,7 @@ from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.store import write_frame
 from lrs.learning.latents import encode_traces
 from lrs.learning.reward_training import score_traces
+from lrs.method.setting import REWARDS
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
@@ -31,21 +32,22 @@ def gate_signals(
     """What a gate would see on unsteered traces.
 
     Returns:
-        A row a processed token: the confidence with which it was chosen and the reward of every variant, by its name.
+        A row a processed token: the confidence with which it was chosen and every reward, by its name.
     """
     activations = replay_traces(backbone, artifacts.layer, traces, problems, config.decoding.batch_size)
-    latents = encode_traces(artifacts.dictionary, activations, traces)
-    order = np.arange(len(latents))
-    scored = {
-        variant: score_traces(model, latents, order, config.decoding.batch_size).set_index(["problem_id", "position"])
-        for variant, model in artifacts.rewards.items()
-    }
+    size, scored = config.decoding.batch_size, {}
+    for basis, dictionary in artifacts.dictionaries.items():
+        latents = encode_traces(dictionary, activations, traces)
+        for name, model in artifacts.rewards.items():
+            if REWARDS[name].basis == basis:
+                scores = score_traces(model, latents, np.arange(len(latents)), size)
+                scored[name] = scores.set_index(["problem_id", "position"])
     confidence = {
         (problem, position): value
         for problem, values in zip(traces["problem_id"], traces["confidence"], strict=True)
         for position, value in enumerate(values[:-1])
     }
-    signals = pd.DataFrame({variant: scores["probability"] for variant, scores in scored.items()})
+    signals = pd.DataFrame({name: scored[name]["probability"] for name in artifacts.rewards})
     return signals.assign(confidence=[confidence[key] for key in signals.index]).reset_index()
 
 

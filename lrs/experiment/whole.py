@@ -14,11 +14,10 @@ from lrs.experiment.prompting import prompting_for
 from lrs.experiment.selection import candidates, choose_settings, try_settings
 from lrs.experiment.signals import keep_signals
 from lrs.experiment.traces import collect_traces
-from lrs.learning.latents import fit_latents
+from lrs.learning.bases import fit_basis
 from lrs.learning.reward_training import fit_reward
-from lrs.learning.sae import fit_sae
-from lrs.method.arms import ARMS, rewards_for
-from lrs.method.setting import BEGINS_AS
+from lrs.method.arms import ARMS, bases_for, rewards_for
+from lrs.method.setting import REWARDS
 from lrs.models.activations import replay_later
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
@@ -48,10 +47,10 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
     data, rewards = config.data, rewards_for(config.steering.arms, shown=())
     traces = collect_traces(backbone, reward, config, data / "traces", config.traces.samples)
     replay = replay_later(backbone, config.backbone.layer, traces, reward, config.decoding.batch_size)
-    fit_sae(backbone, traces, replay, config, data / "sae")
-    fit_latents(backbone, traces, replay, config, data / "latents")
+    for basis in bases_for(rewards):
+        fit_basis(basis, backbone, traces, replay, config)
     for name in rewards:
-        if name in BEGINS_AS:
+        if REWARDS[name].learns == "push":
             fit_causal(name, backbone, reward, config, data / "reward" / name)
         else:
             fit_reward(name, config, data / "reward" / name)

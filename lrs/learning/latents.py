@@ -125,23 +125,25 @@ def load_latents(folder: Path) -> LatentTraces:
     )
 
 
-def fit_latents(backbone: Backbone, traces: Dataset, replay: Replay, config: Config, folder: Path) -> LatentTraces:
-    """The latents of all traces, by the autoencoder in `sae` beside `folder`; encoded unless they are there.
+def fit_latents(
+    backbone: Backbone, traces: Dataset, replay: Replay, config: Config, folder: Path, basis: str = "sae"
+) -> LatentTraces:
+    """The latents of all traces, by the dictionary of a basis; encoded unless they are there.
 
     Args:
         replay: gives the activations of `traces`.
     """
-    sae = folder.with_name("sae")
+    dictionary_folder = config.dictionary(basis)
     plan = {
         "backbone": backbone.identity,
         "device": describe_device(backbone.device),
         "traces": digest_of(config.data / "traces"),
-        "sae": digest_of(sae),
+        "dictionary": digest_of(dictionary_folder),
         "batch_size": config.decoding.batch_size,
     }
 
     def make(made: Path) -> None:
-        dictionary = load_dictionary(sae, backbone.identity, config.backbone.layer, backbone.device)
+        dictionary = load_dictionary(dictionary_folder, backbone.identity, config.backbone.layer, backbone.device)
         save_latents(encode_traces(dictionary, replay(), traces), made)
 
     keep(folder, "latents", plan | code_of(__name__), make)

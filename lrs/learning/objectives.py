@@ -3,12 +3,15 @@
 bce        right traces' tokens from wrong ones', both classes weighing the same: the paper's
 advantage  the same, where the logit of the problem's own smoothed success rate is a fixed offset: difficulty mostly
                cancels (problems whose attempts are all right, or all wrong, still teach some)
+shuffled   the paper's, where right and wrong have been dealt out to the traces by lot: a control
+unmasked   the paper's as released: every token sees the whole trace in training, and none other when it is used
 pairwise   a right from a wrong attempt at one problem, by the mean logit of its tokens (Bradley and Terry)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +76,7 @@ def pairs_within(problem_ids: np.ndarray, correct: np.ndarray) -> np.ndarray:
 
 def _scores(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray) -> tuple[Tensor, Tensor]:
     """Logits at every token of a batch, (traces, longest), and which tokens are real."""
-    dense, mask = latents.dense(batch, model.head.weight.device)
+    dense, mask = latents.dense(batch, model.device)
     return model(dense), mask
 
 
@@ -89,6 +92,24 @@ def _bce(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
         target = _labels(latents, batch, mask)
         weight = torch.where(target, right, wrong)
         return binary_cross_entropy_with_logits(logits[mask], target.float(), weight=weight)
+
+    return Task(len(training), lambda rng: latents.batches(training, batch_size, rng), loss)
+
+
+def _shuffled(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
+    dealt = latents.correct.copy()
+    dealt[training] = np.random.default_rng(0).permutation(dealt[training])
+    return _bce(replace(latents, correct=dealt), training, batch_size)
+
+
+def _unmasked(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
+    wrong, right = class_weights(latents.correct[training], latents.lengths[training])
+
+    def loss(model: LatentRewardModel, batch: np.ndarray) -> Tensor:
+        dense, mask = latents.dense(batch, model.device)
+        target = _labels(latents, batch, mask)
+        logits = model.released.whole(dense, mask)[mask]
+        return binary_cross_entropy_with_logits(logits, target.float(), weight=torch.where(target, right, wrong))
 
     return Task(len(training), lambda rng: latents.batches(training, batch_size, rng), loss)
 
@@ -126,7 +147,13 @@ def _pairwise(latents: LatentTraces, training: np.ndarray, batch_size: int) -> T
     return Task(2 * len(pairs), batches, loss)
 
 
-_TASKS = {"bce": _bce, "advantage": _advantage, "pairwise": _pairwise}
+_TASKS: dict[Objective, Callable[[LatentTraces, np.ndarray, int], Task]] = {
+    "bce": _bce,
+    "advantage": _advantage,
+    "pairwise": _pairwise,
+    "shuffled": _shuffled,
+    "unmasked": _unmasked,
+}
 
 
 def task_of(objective: Objective, latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lrs.learning.latents import LatentTraces
-from lrs.method.ascent import unit, write_back
+from lrs.method.ascent import write_back
 from lrs.method.dictionary import Dictionary
 from lrs.method.reward import LatentRewardModel
 
@@ -26,15 +26,12 @@ def first_pushes(
     Raises:
         ValueError: a reward that sees the trace so far: its gradient is not one token's alone.
     """
-    if model.config.variant == "history":
-        raise ValueError("pushes are of rewards that see one token; legal variants: token, linear")
     pushes = []
     for batch in latents.batches(traces, _BATCH, rng=None):
-        dense, mask = latents.dense(batch, model.head.weight.device)
-        latent = dense[mask].to(model.dtype).requires_grad_()
-        (slope,) = torch.autograd.grad(model(latent[None]).sum(), latent)
-        before = latent.detach()
-        pushes.append(write_back(before, before + unit(slope), dictionary.W_dec, dictionary.input_scale))
+        dense, mask = latents.dense(batch, model.device)
+        before = dense[mask].to(model.dtype)
+        moved = before + model.direction(before).detach()
+        pushes.append(write_back(before, moved, dictionary.W_dec, dictionary.input_scale))
     return torch.cat(pushes)
 
 

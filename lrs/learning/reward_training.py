@@ -46,7 +46,7 @@ def score_traces(model: LatentRewardModel, latents: LatentTraces, traces: np.nda
     """The reward model's probability at every token of some traces: the table `TrainedReward.heldout` describes."""
     tables = []
     for batch in latents.batches(traces, batch_size, rng=None):
-        dense, mask = latents.dense(batch, model.head.weight.device)
+        dense, mask = latents.dense(batch, model.device)
         probability = model(dense).sigmoid()[mask].cpu().numpy()
         lengths = latents.lengths[batch]
         tables.append(
@@ -69,7 +69,7 @@ def _order(scores: pd.DataFrame, objective: Objective) -> float:
     among those of one problem."""
     labels, values = scores["correct"].to_numpy(), scores["probability"].to_numpy()
     mixed = scores.groupby("problem_id")["correct"].nunique().max() > 1
-    if objective != "bce" and mixed:
+    if objective in ("advantage", "pairwise") and mixed:
         return within_group_auroc(labels, values, scores["problem_id"].to_numpy())
     return auroc(labels, values)
 
@@ -123,7 +123,7 @@ def train_reward(
             elif len(history) - 1 - best >= config.patience:
                 break
     model.load_state_dict(best_state)
-    check_finite(model)
+    check_finite(model.state_dict())
     model.eval().requires_grad_(False)
     return TrainedReward(model, pd.DataFrame(history), score_traces(model, latents, heldout, config.batch_size))
 
@@ -187,9 +187,10 @@ class FittedReward(NamedTuple):
 
 def fit_reward(name: str, config: Config, folder: Path) -> FittedReward:
     """Train the reward of `folder` (`name` of `REWARDS`) on the profile's latents, unless it is there."""
-    latents = config.data / "latents"
+    kind = REWARDS[name]
+    latents = config.latents(kind.basis)
     plan = {
-        "variant": name,
+        "kind": kind._asdict(),
         "latents": digest_of(latents),
         "reward": config.reward.model_dump(),
         "seed": config.seed,
@@ -198,11 +199,10 @@ def fit_reward(name: str, config: Config, folder: Path) -> FittedReward:
 
     def make(made: Path) -> None:
         how = (config.reward, config.seed, config.device)
-        untrained = {"linear": mean_difference, "random": random_direction}
-        if name in untrained:
-            trained = untrained[name](load_latents(latents), *how)
+        if kind.learns in OBJECTIVES:
+            trained = train_reward(load_latents(latents), kind.variant, *how, kind.learns)
         else:
-            trained = train_reward(load_latents(latents), REWARDS[name], *how, OBJECTIVES[name])
+            trained = {"means": mean_difference, "lot": random_direction}[kind.learns](load_latents(latents), *how)
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)

@@ -42,6 +42,17 @@ def _batches(activations: Tensor, batch_size: int, generator: torch.Generator) -
             yield activations[order[start : start + batch_size]]
 
 
+def untrained_sae(activations: Tensor, config: SaeSection, seed: int, backbone: str, layer: int) -> SaeDictionary:
+    """A top-k sparse autoencoder of activations (count, d_in) as its training begins: its decoder drawn by lot, its
+    encoder the decoder's transpose."""
+    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+
+    torch.manual_seed(seed)
+    shape = {"d_in": activations.shape[1], "d_sae": config.d_sae, "k": config.k}
+    sae = TopKTrainingSAE(TopKTrainingSAEConfig(**shape, device=str(activations.device)))
+    return SaeDictionary(sae, input_scale_for(activations), backbone, layer)
+
+
 def train_sae(
     activations: Tensor, config: SaeSection, seed: int, backbone: str, layer: int
 ) -> tuple[SaeDictionary, pd.DataFrame]:
@@ -54,19 +65,16 @@ def train_sae(
     Raises:
         ValueError: too few activations for a batch, or training diverged.
     """
-    from sae_lens import LoggingConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens import LoggingConfig
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
     if len(activations) < config.batch_size:
         raise ValueError(f"sae.batch_size is {config.batch_size}, but there are only {len(activations)} activations")
-    torch.manual_seed(seed)
-    scale = input_scale_for(activations)
+    dictionary = untrained_sae(activations, config, seed, backbone, layer)
+    sae, scale = dictionary.sae.requires_grad_(True).train(), dictionary.input_scale
     steps = config.epochs * (len(activations) // config.batch_size)
     device = str(activations.device)
-    sae = TopKTrainingSAE(
-        TopKTrainingSAEConfig(d_in=activations.shape[1], d_sae=config.d_sae, k=config.k, device=device)
-    )
     trainer = SAETrainer(
         SAETrainerConfig(
             total_training_samples=steps * config.batch_size,
@@ -92,7 +100,7 @@ def train_sae(
                 history.append({"step": step, "reconstruction_loss": loss, "dead_fraction": dead})
                 window.clear()
             progress.advance()
-    check_finite(sae)
+    check_finite(sae.state_dict())
     return SaeDictionary(sae, scale, backbone, layer), pd.DataFrame(history)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lrs.method.setting import BEGINS_AS, REWARDS, Arm
+from lrs.method.setting import REWARDS, Arm, Basis
 
 ARMS = {
     arm.name: arm
@@ -14,22 +14,31 @@ ARMS = {
         Arm("lrs_basic", "method", reward="token"),
         Arm("lrs", "method", reward="token", gated=True),
         Arm("lrs_history", "method", reward="history", gated=True),
+        Arm("lrs_published", "method", reward="published", gated=True, thresholds=(0.9, 0.72)),
         Arm("lrs_advantage", "method", reward="advantage"),
         Arm("lrs_advantage_history", "method", reward="advantage_history"),
         Arm("lrs_pairwise", "method", reward="pairwise"),
         Arm("lrs_pairwise_history", "method", reward="pairwise_history"),
         Arm("lrs_causal", "method", reward="causal"),
         Arm("lrs_causal_gated", "method", reward="causal", gated=True),
+        Arm("gate_reward", "control", reward="token", gated="reward"),  # the paper's ablations of its gate
+        Arm("gate_confidence", "control", reward="token", gated="confidence"),
+        Arm("causal_gate_reward", "control", reward="causal", gated="reward"),
+        Arm("causal_gate_confidence", "control", reward="causal", gated="confidence"),
+        Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
+        Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of "state-specific"
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
-        Arm(
-            "random", "control", reward="random", matches="lrs_causal"
-        ),  # a direction drawn by lot, in the decoder's span
+        Arm("random", "control", reward="random", matches="lrs_causal"),  # drawn by lot, in the decoder's span
+        Arm("shuffled", "control", reward="shuffled", gated=True),
+        Arm("random_sae", "control", reward="random_sae", gated=True),
+        Arm("pca", "control", reward="pca", gated=True),
+        Arm("raw", "control", reward="raw", gated=True),  # the gradient of a value on the raw state, as in RE-Control
         Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
+        Arm("caa", "control", reward="raw_linear"),  # the same on the raw state: contrastive activation addition
     )
 }
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
-
 
 SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its notebooks show them
 
@@ -37,5 +46,10 @@ SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its
 def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> list[str]:
     """The rewards that arms climb, those they begin as, and those `shown`, in the order of their making."""
     climbed = {*shown, *(ARMS[arm].reward for arm in arms)} - {None}
-    needed = climbed | {BEGINS_AS[name] for name in climbed & set(BEGINS_AS)}
+    needed = climbed | {REWARDS[name].begins_as for name in climbed}
     return [name for name in REWARDS if name in needed]
+
+
+def bases_for(rewards: Iterable[str]) -> list[Basis]:
+    """The bases in which some rewards read activations, the autoencoder's first: it is always there."""
+    return list(dict.fromkeys(("sae", *(REWARDS[name].basis for name in rewards))))

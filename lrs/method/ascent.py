@@ -1,4 +1,4 @@
-"""Latent ascent: steps of fixed length along the gradient of the reward logit."""
+"""Latent ascent: steps of fixed length along the gradient of the reward logit, and how they are written back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,23 +24,23 @@ def unit(gradient: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_sae"]
 
 def ascend(
     latent: Float[Tensor, "rows d_sae"],
-    gradient: Float[Tensor, "rows d_sae"],
-    gradient_at: Callable[[Tensor], Tensor],
+    direction: Float[Tensor, "rows d_sae"],
+    direction_at: Callable[[Tensor], Tensor],
     ascent: Ascent,
 ) -> Float[Tensor, "rows d_sae"]:
-    """Repeat K times z <- z + alpha * g / ||g|| with g the gradient of the reward logit at z.
+    """Repeat K times z <- z + alpha * d with d the direction at z: g / ||g||, g being the gradient of the reward logit.
 
     Args:
         latent: where the ascent begins.
-        gradient: there.
-        gradient_at: gives it at other latents, for the steps after the first.
+        direction: there.
+        direction_at: gives it at other latents, for the steps after the first.
         ascent: number and length of the steps.
 
     Returns:
         The latents after the last step.
     """
     for step in range(ascent.num_steps):
-        latent = latent + ascent.step_size * unit(gradient_at(latent) if step else gradient)
+        latent = latent + ascent.step_size * (direction_at(latent) if step else direction)
     return latent
 
 

@@ -1,7 +1,8 @@
 """Dictionaries: what turns an activation into latents, and a change of latents into a change of activation.
 
 The sparse autoencoders are sae-lens's, trained, saved and loaded by sae-lens. Beside each lies what sae-lens
-does not keep: the scale of its input, and which backbone and layer it reads.
+does not keep: the scale of its input, and which backbone and layer it reads. Projections, which no sparse autoencoder
+can be, are ours.
 """
 
 import json
@@ -11,10 +12,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lrs.core.store import StoreError, write_text
+from lrs.method.ascent import unit
 from lrs.method.finite import check_finite
+
+_PROJECTIONS = "projections.safetensors"
+_MATRICES = ("mean", "W_enc", "W_dec")
 
 
 @runtime_checkable
@@ -62,17 +68,53 @@ class SaeDictionary:
         return self.sae.decode(self.encode(activation)) / self.input_scale
 
 
-def save_dictionary(dictionary: SaeDictionary, folder: Path) -> None:
-    """Write the autoencoder as sae-lens does, and `dictionary.json` beside it."""
+@dataclass
+class ProjectionDictionary:
+    """Signed linear readings of the activation, all of them active: principal components, the raw residual stream, or
+    the projections of the released method.
+
+    Attributes:
+        mean: (d_in,) of the scaled activations.
+        W_enc: (d_in, d_sae).
+        normalises: whether an activation, once centred, is brought to length 1 before it is read; pushes are not
+            brought back from it, so that they are as long whatever the activation.
+    """
+
+    mean: Tensor
+    W_enc: Tensor
+    W_dec: Tensor
+    normalises: bool
+    input_scale: float
+    backbone: str
+    layer: int
+
+    @torch.no_grad()
+    def encode(self, activation: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
+        centred = activation.to(self.W_enc.dtype) * self.input_scale - self.mean
+        return (unit(centred) if self.normalises else centred) @ self.W_enc
+
+
+def save_dictionary(dictionary: SaeDictionary | ProjectionDictionary, folder: Path) -> None:
+    """Write an autoencoder as sae-lens does, or the matrices of projections, and `dictionary.json` beside it."""
+    about = {"input_scale": dictionary.input_scale, "backbone": dictionary.backbone, "layer": dictionary.layer}
+    if isinstance(dictionary, ProjectionDictionary):
+        folder.mkdir(parents=True, exist_ok=True)
+        matrices = {name: getattr(dictionary, name).cpu().contiguous().clone() for name in _MATRICES}
+        save_file(matrices, folder / _PROJECTIONS)
+        about |= {"normalises": dictionary.normalises}
+    else:
+        _save_sae(dictionary, folder)
+    write_text(folder / "dictionary.json", json.dumps(about, sort_keys=True, indent=2) + "\n")
+
+
+def _save_sae(dictionary: SaeDictionary, folder: Path) -> None:
     _, config_file = dictionary.sae.save_inference_model(folder)
     write_text(config_file, json.dumps(json.loads(config_file.read_text("utf-8")), sort_keys=True, indent=2) + "\n")
-    about = {"input_scale": dictionary.input_scale, "backbone": dictionary.backbone, "layer": dictionary.layer}
-    write_text(folder / "dictionary.json", json.dumps(about, sort_keys=True, indent=2) + "\n")
 
 
 def load_dictionary(
     folder: str | Path, backbone: str | None = None, layer: int | None = None, device: str | torch.device = "cpu"
-) -> SaeDictionary:
+) -> SaeDictionary | ProjectionDictionary:
     """Read a dictionary written by `save_dictionary`.
 
     Args:
@@ -83,13 +125,13 @@ def load_dictionary(
         StoreError: a file is missing or truncated, a weight is not a finite number, or the dictionary was made for
             another backbone or layer.
     """
-    from sae_lens import SAE
-
     folder = Path(folder)
     try:
         about = json.loads((folder / "dictionary.json").read_text("utf-8"))
-        sae = SAE.load_from_disk(folder, device=str(device))
-        check_finite(sae)
+        if (folder / _PROJECTIONS).exists():
+            read = _load_projections(folder / _PROJECTIONS, about, device)
+        else:
+            read = _load_sae(folder, about, device)
     except Exception as error:
         raise StoreError(f"cannot read the dictionary in {folder}: {error}") from error
     made_for = (about["backbone"], about["layer"])
@@ -98,4 +140,18 @@ def load_dictionary(
             f"the dictionary in {folder} was made for layer {made_for[1]} of backbone {made_for[0]}, "
             f"not for layer {layer} of {backbone}; rerun the stages from 01 on"
         )
-    return SaeDictionary(sae, about["input_scale"], *made_for)
+    return read
+
+
+def _load_sae(folder: Path, about: dict[str, Any], device: str | torch.device) -> SaeDictionary:
+    from sae_lens import SAE
+
+    sae = SAE.load_from_disk(folder, device=str(device))
+    check_finite(sae.state_dict())
+    return SaeDictionary(sae, about["input_scale"], about["backbone"], about["layer"])
+
+
+def _load_projections(path: Path, about: dict[str, Any], device: str | torch.device) -> ProjectionDictionary:
+    matrices = load_file(path, device=str(device))
+    check_finite(matrices)
+    return ProjectionDictionary(**matrices, **about)

@@ -1,24 +1,52 @@
 """The latent reward model: from SAE latents to the probability that the final answer will be correct.
 
-Three variants. `token` scores one token on its own, `history` each token in the light of those before it; `linear` is
-the difference between the mean latents of right and wrong traces, and so pushes everything the same way. Here whole
-traces are scored, as in training; `lrs/engine/reward_steps.py` scores the same a token at a time, as in steering.
+Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
+everything the same way; `published` is the released one; `free` is no reward but a push of any direction and length,
+which says what a layer has to give. Here whole traces are scored, as in training; in steering a token at a time, by
+`lrs/engine/reward_steps.py` and `any_reward.py`.
+
+Any other reward can be steered by, if it satisfies `Reward`.
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lrs.core.store import StoreError, write_text
+from lrs.method.ascent import unit
 from lrs.method.finite import check_finite
+from lrs.method.positions import sinusoids
+from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
+
+_FREE_RANK = 8  # of the push of variant `free`, beside its constant part
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """What steering asks of a reward, of whatever make: it scores a token on its own, and is differentiable.
+
+    Attributes:
+        d_sae: latents that it reads.
+        device, dtype: of its weights, and so of latents and logits.
+    """
+
+    d_sae: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length"]:
+        """Reward logits."""
+
+    def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
+        """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +88,15 @@ class LatentRewardModel(nn.Module):
     def __init__(self, config: RewardConfig):
         super().__init__()
         self.config = config
-        if config.variant == "linear":
+        if config.variant == "published":
+            self.released = PublishedReward(config.d_sae, config.width, config.layers, config.heads)
+            return
+        if config.variant in ("linear", "free"):
             self.head = nn.Linear(config.d_sae, 1)
+            if config.variant == "free":
+                self.push = nn.Sequential(
+                    nn.Linear(config.d_sae, _FREE_RANK, bias=False), nn.Linear(_FREE_RANK, config.d_sae)
+                )
             return
         self.norm_input = nn.LayerNorm(config.d_sae)
         self.embed = nn.Linear(config.d_sae, config.width)
@@ -70,9 +105,36 @@ class LatentRewardModel(nn.Module):
         self.head = nn.Linear(config.width, 1)
 
     @property
+    def d_sae(self) -> int:
+        """Latents that it reads."""
+        return self.config.d_sae
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the weights, and so of latents and logits."""
-        return self.head.weight.dtype
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.parameters()).device
+
+    def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
+        """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
+        variant `free`, a push of any length. Differentiable in the weights.
+
+        Raises:
+            ValueError: the reward sees the trace so far: its gradient is not one token's alone.
+        """
+        if self.config.variant == "history":
+            raise ValueError("a reward that sees the trace so far has no direction of one token; legal: any other")
+        if self.config.variant == "free":
+            return self.push(latents)
+        with torch.enable_grad():
+            latents = latents if latents.requires_grad else latents.detach().requires_grad_()
+            learns = any(weight.requires_grad for weight in self.parameters())
+            (slope,) = torch.autograd.grad(self(latents[None]).sum(), latents, create_graph=learns)
+        return unit(slope)
 
     def forward(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length"]:
         """Reward logits of whole traces.
@@ -83,7 +145,9 @@ class LatentRewardModel(nn.Module):
         Returns:
             Logits; with `history`, those at t depend on latents up to t only.
         """
-        if self.config.variant == "linear":
+        if self.config.variant == "published":
+            return self.released(latents)
+        if self.config.variant in ("linear", "free"):
             return self.head(latents).squeeze(-1)
         causal = self.config.variant == "history"
         x = self.embed(self.norm_input(latents))
@@ -92,14 +156,6 @@ class LatentRewardModel(nn.Module):
         for block in self.blocks:
             x = block(x, causal)
         return self.head(self.norm_output(x)).squeeze(-1)
-
-
-def sinusoids(positions: Int[Tensor, "*places"], width: int, dtype: torch.dtype) -> Float[Tensor, "*places width"]:
-    """Sinusoidal position embeddings."""
-    half = width // 2
-    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=positions.device, dtype=dtype) / half)
-    angles = positions[..., None].to(dtype) * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def save_reward(model: LatentRewardModel, folder: Path) -> None:
@@ -119,7 +175,7 @@ def load_reward(folder: str | Path, device: str | torch.device = "cpu") -> Laten
     try:
         model = LatentRewardModel(RewardConfig(**json.loads((folder / "config.json").read_text("utf-8"))))
         model.load_state_dict(load_file(folder / "model.safetensors"))
-        check_finite(model)
+        check_finite(model.state_dict())
     except Exception as error:
         raise StoreError(f"cannot read the reward model in {folder}: {error}") from error
     return model.eval().requires_grad_(False).to(device)

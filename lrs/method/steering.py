@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary
 from lrs.method.gate import Gate
-from lrs.method.reward import LatentRewardModel
+from lrs.method.reward import Reward
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Steering:
 
     layer: int
     dictionary: Dictionary
-    reward: LatentRewardModel
+    reward: Reward
     gate: Gate
     ascent: Ascent
 
@@ -24,7 +24,5 @@ def check_fit(steering: Steering, d_model: int) -> None:
     d_sae, d_in = steering.dictionary.W_dec.shape
     if d_in != d_model:
         raise ValueError(f"the dictionary reads activations of width {d_in}, but the backbone's are {d_model} wide")
-    if d_sae != steering.reward.config.d_sae:
-        raise ValueError(
-            f"the dictionary has {d_sae} latents, but the reward model reads {steering.reward.config.d_sae}"
-        )
+    if d_sae != steering.reward.d_sae:
+        raise ValueError(f"the dictionary has {d_sae} latents, but the reward model reads {steering.reward.d_sae}")

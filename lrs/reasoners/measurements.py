@@ -19,7 +19,7 @@ from lrs.tasks.prompts import Prompting
 from lrs.tutor import write_trace
 from lrs.tutor.draft import STYLES
 
-PROBLEMS = 400  # of split `validation`, a benchmark: as many as the gain of an instruction takes to be told from none
+PROBLEMS = 1000  # of split `validation`, a benchmark: as many as the gain of an instruction takes to be told from none
 FEWER = 200  # the first of them, where nothing hangs on the difference between two settings
 MEASURED = (("plain", 0.0), ("plain", 0.7), ("plain", 1.0), ("instructed", 0.0), ("instructed", 0.7))
 SETTING = ["benchmark", "prompt", "temperature"]

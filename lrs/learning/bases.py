@@ -1,0 +1,120 @@
+"""Other bases in which a reward may read activations: controls for what the trained sparse autoencoder adds.
+
+random_sae   a sparse autoencoder that has learned nothing
+pca          principal components, as many as the autoencoder has latents, if the residual stream is that wide
+raw          the residual stream itself
+projections  what the released method reads: ten signed projections of the centred activation, brought to length 1.
+                 They learn to rebuild the mean activation of each trace from the three that are largest; later all ten
+                 are used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+
+from lrs.core.closure import code_of
+from lrs.core.kept import digest_of, keep
+from lrs.learning.latents import fit_latents
+from lrs.learning.sae import fit_sae, input_scale_for, untrained_sae
+from lrs.method.ascent import unit
+from lrs.method.dictionary import ProjectionDictionary, SaeDictionary, save_dictionary
+from lrs.method.setting import Basis
+from lrs.models.activations import Replay
+from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
+from lrs.tasks.splits import held_out
+
+if TYPE_CHECKING:
+    from lrs.config import Config, SaeSection
+
+_PROJECTIONS, _LARGEST = 10, 3  # as released
+_STEPS, _RATE = 1000, 1e-2  # of their training, on all traces at once
+
+Activations = Sequence[Float[Tensor, "tokens d_in"]]  # a tensor a trace
+
+
+def raw_basis(activations: Activations, _: SaeSection, __: int, backbone: str, layer: int) -> ProjectionDictionary:
+    """The residual stream itself, scaled as for the autoencoder."""
+    every = torch.cat(list(activations))
+    same = torch.eye(every.shape[1], device=every.device, dtype=every.dtype)
+    return ProjectionDictionary(same[0] * 0, same, same, False, input_scale_for(every), backbone, layer)
+
+
+def pca_basis(activations: Activations, config: SaeSection, _: int, backbone: str, layer: int) -> ProjectionDictionary:
+    """The principal components of largest variance."""
+    every = torch.cat(list(activations))
+    scale = input_scale_for(every)
+    mean = every.mean(dim=0) * scale
+    _, vectors = torch.linalg.eigh(torch.cov((every * scale).double().T))
+    components = vectors.flip(1)[:, : config.d_sae].to(every.dtype)
+    return ProjectionDictionary(mean, components, components.T.contiguous(), False, scale, backbone, layer)
+
+
+def projection_basis(
+    activations: Activations, _: SaeSection, seed: int, backbone: str, layer: int
+) -> ProjectionDictionary:
+    """The released method's projections; what they decode to is added to activations as they are."""
+    mean = torch.cat(list(activations)).mean(dim=0)
+    seen = unit(torch.stack([trace.mean(dim=0) for trace in activations]) - mean)
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(_PROJECTIONS, seen.shape[1], generator=generator).to(seen)
+    encoder, decoder = (matrix.clone().requires_grad_() for matrix in (unit(start).T, unit(start)))
+    optimizer = torch.optim.Adam([encoder, decoder], lr=_RATE)
+    for _ in range(_STEPS):
+        read = seen @ encoder
+        largest = torch.zeros_like(read).scatter(1, *reversed(read.topk(_LARGEST, dim=1)))
+        loss = (largest @ unit(decoder) - seen).square().sum(dim=1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return ProjectionDictionary(mean, encoder.detach(), unit(decoder.detach()), True, 1.0, backbone, layer)
+
+
+def random_sae_basis(
+    activations: Activations, config: SaeSection, seed: int, backbone: str, layer: int
+) -> SaeDictionary:
+    """The autoencoder as its training begins."""
+    return untrained_sae(torch.cat(list(activations)), config, seed, backbone, layer)
+
+
+_MAKERS = {"random_sae": random_sae_basis, "pca": pca_basis, "raw": raw_basis, "projections": projection_basis}
+
+
+def fit_basis(basis: Basis, backbone: Backbone, traces: Dataset, replay: Replay, config: Config) -> None:
+    """Make the dictionary of a basis and the latents of all traces in it, unless they are there; problems held out for
+    early stopping teach it nothing.
+
+    Args:
+        replay: gives the activations of `traces`.
+    """
+    folder = config.dictionary(basis)
+    if basis == "sae":
+        fit_sae(backbone, traces, replay, config, folder)
+    else:
+        layer, share = config.backbone.layer, config.reward.early_stopping_share
+        plan = {
+            "backbone": backbone.identity,
+            "device": describe_device(backbone.device),
+            "layer": layer,
+            "traces": digest_of(config.data / "traces"),
+            "sae": config.sae.model_dump(),
+            "early_stopping_share": share,
+            "seed": config.seed,
+            "basis": basis,
+        }
+        out = held_out(np.array(traces["problem_id"]), share, config.seed)
+
+        def make(made: Path) -> None:
+            seen = [recorded for recorded, held in zip(replay(), out, strict=True) if not held]
+            save_dictionary(_MAKERS[basis](seen, config.sae, config.seed, backbone.identity, layer), made)
+
+        keep(folder, f"basis: {basis}", plan | code_of(__name__), make)
+    fit_latents(backbone, traces, replay, config, config.latents(basis), basis)

@@ -1,0 +1,119 @@
+"""Other bases: each reads and writes back what it says, learns nothing from what is held out, and is kept."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrs.config import SaeSection
+from lrs.core.store import StoreError
+from lrs.learning import bases
+from lrs.learning.bases import pca_basis, projection_basis, random_sae_basis, raw_basis
+from lrs.learning.sae import input_scale_for
+from lrs.method.ascent import write_back
+from lrs.method.dictionary import Dictionary, load_dictionary, save_dictionary
+
+SECTION = SaeSection(d_sae=6, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
+WIDTH = 8
+
+
+def traces(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    stretched = torch.diag(torch.linspace(3, 0.5, WIDTH))
+    return [torch.randn(length, WIDTH, generator=generator) @ stretched + 1 for length in (30, 50, 20, 40, 35)]
+
+
+def made(maker):
+    return maker(traces(), SECTION, 0, "b", 3)
+
+
+@pytest.mark.parametrize("maker", [raw_basis, pca_basis, projection_basis, random_sae_basis])
+def test_every_basis_is_a_dictionary_that_can_be_kept(maker, tmp_path):
+    dictionary = made(maker)
+    assert isinstance(dictionary, Dictionary)
+    save_dictionary(dictionary, tmp_path)
+    loaded, activations = load_dictionary(tmp_path, "b", 3), traces(1)[0]
+    again = load_dictionary(tmp_path)
+    assert torch.equal(loaded.encode(activations), again.encode(activations))
+    assert loaded.W_dec.norm(dim=1).tolist() == pytest.approx([1.0] * len(loaded.W_dec), abs=1e-5)
+    with pytest.raises(StoreError, match="was made for layer 3 of backbone b, not for layer 4 of b"):
+        load_dictionary(tmp_path, "b", 4)
+
+
+def test_a_projection_with_nan_is_refused(tmp_path):
+    dictionary = made(raw_basis)
+    dictionary.W_enc[0, 0] = float("nan")
+    save_dictionary(dictionary, tmp_path)
+    with pytest.raises(StoreError, match="has a value that is not a finite number"):
+        load_dictionary(tmp_path)
+
+
+def test_raw_moves_the_residual_stream_by_the_change_itself():
+    dictionary, here = made(raw_basis), traces(1)[0]
+    assert dictionary.input_scale == pytest.approx(input_scale_for(torch.cat(traces())))
+    latent = dictionary.encode(here)
+    there = here + torch.randn(here.shape)
+    moved = write_back(latent, dictionary.encode(there), dictionary.W_dec, dictionary.input_scale)
+    assert torch.allclose(moved, there - here, atol=1e-4)
+
+
+def test_components_are_those_of_largest_variance():
+    dictionary, every = made(pca_basis), torch.cat(traces())
+    assert torch.allclose(dictionary.W_enc.T @ dictionary.W_enc, torch.eye(6), atol=1e-5)
+    latent = dictionary.encode(every)
+    assert latent.mean(dim=0).abs().max() < 1e-4
+    variance = latent.var(dim=0)
+    assert (variance.diff() <= 1e-4).all()
+    largest = torch.linalg.eigvalsh(torch.cov((every * dictionary.input_scale).T)).flip(0)[:6]
+    assert torch.allclose(variance, largest, rtol=1e-3)
+
+
+@given(st.floats(0.1, 10), st.integers(0, 50))
+@settings(max_examples=20, deadline=None)
+def test_projections_read_where_a_state_points_to_and_not_how_far(stretch, seed):
+    dictionary = made(projection_basis)
+    offset = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(seed))
+    near, far = (dictionary.encode(dictionary.mean + offset * length) for length in (1, stretch))
+    assert torch.allclose(near, far, atol=1e-4)
+    assert near.shape == (4, 10)
+
+
+def test_projections_are_signed_and_write_back_unscaled():
+    dictionary = made(projection_basis)
+    latent = dictionary.encode(torch.cat(traces(1)))
+    assert (latent < 0).any()
+    assert (latent > 0).any()
+    step = torch.zeros(1, 10)
+    step[0, 4] = 2.5
+    assert torch.allclose(
+        write_back(step * 0, step, dictionary.W_dec, dictionary.input_scale), 2.5 * dictionary.W_dec[4]
+    )
+
+
+def test_projections_have_learned_something():
+    """Trained on the mean of each trace, they rebuild those from their three largest readings better than by lot."""
+    torch.manual_seed(0)
+    centres = torch.randn(4, WIDTH) * 3
+    seen = [centres[i % 4] + 0.1 * torch.randn(20, WIDTH) for i in range(40)]
+    dictionary = projection_basis(seen, SECTION, 0, "b", 3)
+    latent = dictionary.encode(torch.stack([trace.mean(dim=0) for trace in seen]))
+    largest = torch.zeros_like(latent).scatter(1, *reversed(latent.topk(3, dim=1)))
+    means = torch.stack([trace.mean(dim=0) for trace in seen]) - dictionary.mean
+    wanted = means / means.norm(dim=1, keepdim=True)
+    assert (largest @ dictionary.W_dec - wanted).square().sum(dim=1).mean() < 0.1
+
+
+def test_a_random_autoencoder_is_sparse_and_follows_its_seed():
+    one, same, other = (random_sae_basis(traces(), SECTION, seed, "b", 3) for seed in (0, 0, 1))
+    latent = one.encode(traces(1)[0])
+    assert ((latent != 0).sum(dim=1) <= SECTION.k).all()
+    assert torch.equal(one.W_dec, same.W_dec)
+    assert not torch.equal(one.W_dec, other.W_dec)
+
+
+def test_every_basis_but_the_autoencoders_has_a_maker():
+    from typing import get_args
+
+    from lrs.method.setting import Basis
+
+    assert set(bases._MAKERS) == set(get_args(Basis)) - {"sae"}
