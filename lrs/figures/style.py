@@ -92,6 +92,8 @@ REWARD_COLORS = {  # of the arm that climbs it
     "history": ARM_COLORS["lrs_history"],
     "causal": ARM_COLORS["lrs_causal"],
     "constant": ARM_COLORS["trained_constant"],
+    "free": ARM_COLORS["free_push"],
+    "raw_free": ARM_COLORS["raw_free_push"],
 }
 PATH_COLORS = {
     "hf_generate": GREY,
