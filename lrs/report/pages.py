@@ -17,6 +17,7 @@ _KEYS = ["backbone", "benchmark", "decoding", "arm"]
 # In this order; pictures of other names come last, by their name alone.
 _PICTURES = {
     "assay": "what is known to be gained, and what each method recovers of it",
+    "budget": "where it is lost, from what is known to be there to the method as released",
     "delta": "accuracy minus that of the unsteered model, with paired bootstrap intervals",
     "behaviors": "share of traces that show each behavior, by arm",
     "trace_behaviors": "behaviors in the traces that the reward learns from",

@@ -1,0 +1,74 @@
+"""The loss budget: where the gain that is known to be there is lost, one stage of the method at a time.
+
+From what the reasoner gains when it is told how to go about it, to the method as it was released; each stage has less
+freedom than the one before, and what it loses is paired, problem by problem.
+"""
+
+import pandas as pd
+
+from lrs.config import StatisticsSection
+from lrs.core.statistics import bootstrap_interval
+from lrs.report.comparison import POOLED, by_problem_means, pair_arms
+from lrs.report.sentences import points
+
+STAGES = {
+    "cot": "told how to go about it",
+    "raw_free_push": "layer: any push of the residual stream, trained through itself",
+    "free_push": "span: any push of the latents, trained through itself",
+    "lrs_causal": "reward: steps up a reward's gradient, trained through itself",
+    "lrs_advantage": "objective: the reward tells right from wrong, difficulty cancelled",
+    "lrs_basic": "objective: the reward tells right from wrong",
+    "lrs": "gate: only where reward or confidence is low",
+    "lrs_published": "as released",
+}
+BUDGET_COLUMNS = ["backbone", "decoding", "arm", "stage", "n", "gain", "low", "high", "step", "step_low", "step_high"]
+
+
+def budget_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """Gain over base of every stage that was run, and what it changes against the stage before it.
+
+    Args:
+        outcomes: of all backbones together, as `lrs.saved.load_outcomes` returns them.
+        seed: of the bootstrap over problems, within their benchmarks.
+
+    Returns:
+        columns `BUDGET_COLUMNS`, fractions; the first stage has no step. No rows of a backbone of which fewer than two
+        stages were run.
+    """
+    rows = []
+    for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
+        stages = [arm for arm in STAGES if arm in set(group["arm"])]
+        if len(stages) < 2:
+            continue
+        paired = pair_arms(group[group["arm"].isin(["base", *stages])], "base")
+        by_problem = by_problem_means(paired)
+        strata = by_problem.index.get_level_values("benchmark").to_numpy()
+        how = statistics.confidence_level, statistics.bootstrap_resamples, seed, strata
+        before = None
+        for arm in stages:
+            gain = by_problem[arm] - by_problem["base"]
+            low, high = bootstrap_interval(gain.to_numpy(), *how)
+            row = {"backbone": backbone, "decoding": decoding, "arm": arm, "stage": STAGES[arm], "n": len(gain)}
+            row |= {"gain": gain.mean(), "low": low, "high": high}
+            if before is not None:
+                step = by_problem[arm] - by_problem[before]
+                row |= dict(zip(("step_low", "step_high"), bootstrap_interval(step.to_numpy(), *how), strict=True))
+                row["step"] = step.mean()
+            rows.append(row)
+            before = arm
+    return pd.DataFrame(rows).reindex(columns=BUDGET_COLUMNS)
+
+
+def budget_sentence(table: pd.DataFrame) -> str:
+    """Between which two stages most is lost, by backbone and decoding."""
+    told = []
+    for (backbone, decoding), part in table.groupby(["backbone", "decoding"], sort=False):
+        steps = part.dropna(subset=["step"])
+        worst = steps.loc[steps["step"].idxmin()]
+        before = part["arm"].shift().loc[worst.name]
+        beyond = "" if worst["step_high"] < 0 else ", which chance alone could do"
+        told.append(
+            f"on `{backbone}`, {decoding}, most is lost from `{before}` to `{worst['arm']}`: {points(worst['step'])} "
+            f"points{beyond}"
+        )
+    return f"{POOLED.capitalize()} over benchmarks, {'; '.join(told)}." if told else "Too few stages were run."

@@ -1,0 +1,50 @@
+"""The loss budget: stages in their order, steps paired by problem."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrs.config import StatisticsSection
+from lrs.figures.budget import budget_figure
+from lrs.report.budget import STAGES, budget_sentence, budget_table
+
+STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=500)
+
+
+def outcomes(**right):
+    """The first problems of forty are right, as many as are given for each arm."""
+    return pd.DataFrame(
+        {"arm": arm, "problem_id": f"p{i}", "benchmark": ("a", "b")[i % 2], "seed": 0, "correct": i < count}
+        for arm, count in right.items()
+        for i in range(40)
+    ).assign(backbone="toy", decoding="greedy")
+
+
+def test_steps_are_paired_and_add_up_from_one_end_to_the_other():
+    table = budget_table(outcomes(lrs=13, base=10, cot=30, free_push=28, lrs_causal=20), STATISTICS)
+    assert table["arm"].tolist() == ["cot", "free_push", "lrs_causal", "lrs"]
+    assert table["gain"].tolist() == pytest.approx([0.5, 0.45, 0.25, 0.075])
+    assert np.isnan(table["step"].iloc[0])
+    assert table["step"].iloc[1:].tolist() == pytest.approx([-0.05, -0.2, -0.175])
+    assert table["gain"].iloc[0] + table["step"].sum() == pytest.approx(table["gain"].iloc[-1])
+    assert (table["step_low"] <= table["step"]).iloc[1:].all()
+    assert (table["step"] <= table["step_high"]).iloc[1:].all()
+    assert "most is lost from `free_push` to `lrs_causal`: -20.0 points." in budget_sentence(table)
+
+
+def test_one_stage_is_no_budget():
+    table = budget_table(outcomes(base=10, lrs=12), STATISTICS)
+    assert table.empty
+    assert budget_sentence(table) == "Too few stages were run."
+
+
+def test_a_loss_that_chance_could_do_is_called_one():
+    table = budget_table(outcomes(base=10, cot=12, lrs=12), STATISTICS)
+    assert "which chance alone could do" in budget_sentence(table)
+
+
+def test_the_figure_has_a_line_a_stage():
+    table = budget_table(outcomes(base=10, cot=30, free_push=28, lrs=9), STATISTICS)
+    figure = budget_figure(table, about="toy")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert sorted(labels) == sorted(STAGES[arm] for arm in ("cot", "free_push", "lrs"))
