@@ -145,6 +145,17 @@ def confirm(
 
 
 @app.command()
+def rivals(profile: Profile = "") -> None:
+    """Let the backbones of a profile that was run attempt its test problems eight times, and choose: data/rivals."""
+    from lrs.bench.rivals import measure_rivals
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    for name in load_config(profile).backbones:
+        measure_rivals(load_config(profile, name))
+
+
+@app.command()
 def accept(profile: Profile = "") -> None:
     """Make this run's tables, notebooks and outputs the expected ones, and write the results pages anew."""
     from lrs.report import expected

@@ -15,7 +15,8 @@ from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
-POWER = Path("data/power/runs.csv")  # written by `make power`, outside the pipeline
+RIVALS = Path("data/rivals")  # written by `make rivals`, outside the pipeline
+POWER = Path("data/power")  # written by `make power`, outside the pipeline
 # Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.
 CANDIDATE_COLUMNS = [
     *("name", "arm", "decoding", "num_steps", "step_size", "reward_quantile"),
@@ -144,15 +145,13 @@ def _read_selection(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_power(path: Path = POWER) -> pd.DataFrame:
+def read_power() -> pd.DataFrame:
     """The runs of `make power`: see `lrs.bench.power.measure_power`.
 
     Raises:
         FileNotFoundError: it has not been run.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}; run `make power` first")
-    return pd.read_csv(path)
+    return read_measured("runs", POWER)
 
 
 def write_measured(table: pd.DataFrame, name: str, folder: Path = BENCH) -> None:
@@ -161,12 +160,12 @@ def write_measured(table: pd.DataFrame, name: str, folder: Path = BENCH) -> None
 
 
 def read_measured(name: str, folder: Path = BENCH) -> pd.DataFrame:
-    """Read one of the tables of `make bench`: paths, cost_curves or placebo.
+    """Read what `write_measured` wrote: of `make bench` paths, cost_curves or placebo.
 
     Raises:
-        FileNotFoundError: `make bench` has not been run.
+        FileNotFoundError: the command of the folder's name has not been run.
     """
     path = folder / f"{name}.csv"
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}; run `make bench` first")
+        raise FileNotFoundError(f"there is no {path}; run `make {folder.name}` first")
     return pd.read_csv(path)

@@ -28,6 +28,7 @@ _PICTURES = {
     "costs": "speed of every way to decode and steer",
     "cost_curves": "what a token's time depends on",
     "power": "how large a headroom must be to be found, and how much of it is recovered",
+    "frontier": "accuracy against tokens, beside choices among several samples",
     "paper_table1": "the paper's own numbers, with the intervals that their sample sizes imply",
     "paper_sweeps": "the paper's own gains, and what sweeps of settings that are worth nothing gain by chance",
 }

@@ -1,0 +1,140 @@
+"""Rivals that steer nothing: several attempts at a problem and a choice among them, under the same judge and seeds.
+
+vote      the answer that is given most often, of equals the first one
+ranked    the attempt to which a reward gives the highest probability, averaged over its tokens
+any       right if any attempt is: what a perfect choice would reach
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lrs.core.statistics import bootstrap_interval, mcnemar_exact, wilson_interval
+from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.traces import collect_traces
+from lrs.learning.latents import encode_traces
+from lrs.learning.reward_metrics import trace_scores
+from lrs.learning.reward_training import score_traces
+from lrs.method.setting import REWARDS
+from lrs.models.activations import replay_traces
+from lrs.models.backbones import load_backbone
+from lrs.saved import RIVALS, load_outcomes, write_measured
+from lrs.tasks.answers import extract_answer
+from lrs.tasks.problems import load_problems
+
+if TYPE_CHECKING:
+    from lrs.config import Config, StatisticsSection
+
+_SCRATCH = Path("build/rivals")  # attempts, from which a killed measurement resumes
+ATTEMPTS = (2, 4, 8)
+RANKED_BY = ("token", "history")
+_KEYS = ["benchmark", "problem_id"]
+
+
+def majority(answers: Sequence[str | None]) -> int:
+    """Which attempt is chosen by vote: the first with the answer that is given most often; no answer is no vote."""
+    given = [answer for answer in answers if answer is not None]
+    return list(answers).index(max(given, key=given.count)) if given else 0
+
+
+def choices(attempts: pd.DataFrame, rewards: Sequence[str]) -> pd.DataFrame:
+    """What comes of several attempts at each problem.
+
+    Args:
+        attempts: a row an attempt: benchmark, problem_id, seed, correct, tokens, answer (None if there is none), and a
+            column for each of `rewards`: its mean probability.
+
+    Returns:
+        A row a problem, method (one, vote, ranked by a reward, any) and number of attempts: benchmark, problem_id,
+        method, attempts, correct (0 or 1), tokens (of all attempts together).
+    """
+    rows = []
+    for (benchmark, problem), group in attempts.sort_values("seed").groupby(_KEYS, sort=False):
+        right, tokens = group["correct"].to_numpy(dtype=float), group["tokens"].to_numpy()
+        answers = group["answer"].tolist()
+        chosen = {("one", 1): right[0]}
+        for count in ATTEMPTS:
+            chosen["vote", count] = right[majority(answers[:count])]
+            for reward in rewards:
+                chosen[f"ranked by {reward}", count] = right[group[reward].to_numpy()[:count].argmax()]
+            chosen["any", count] = right[:count].max()
+        rows += [
+            {"benchmark": benchmark, "problem_id": problem, "method": method, "attempts": count, "correct": value}
+            | {"tokens": tokens[:count].sum()}
+            for (method, count), value in chosen.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def compare_rivals(made: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """Accuracy and tokens of every method, all benchmarks pooled, beside one sampled attempt at the same problems.
+
+    Args:
+        made: of `choices`, and rows of other methods on the same problems.
+
+    Returns:
+        method, attempts, n, accuracy with its Wilson interval, tokens (a problem), delta (over one attempt) with its
+        paired bootstrap interval, wins, losses, p_mcnemar.
+    """
+    one = made[made["method"] == "one"].set_index(_KEYS)["correct"]
+    strata, rows = one.index.get_level_values("benchmark").to_numpy(), []
+    for (method, attempts), group in made.groupby(["method", "attempts"], sort=False):
+        right = group.set_index(_KEYS)["correct"].reindex(one.index)
+        if right.isna().any():
+            raise ValueError(f"{method!r} lacks {int(right.isna().sum())} of {len(one)} problems")
+        delta = (right - one).to_numpy()
+        low, high = wilson_interval(right.sum(), len(right), statistics.confidence_level)
+        how = statistics.confidence_level, statistics.bootstrap_resamples, seed, strata
+        delta_low, delta_high = bootstrap_interval(delta, *how)
+        won, lost = int((delta > 0).sum()), int((delta < 0).sum())
+        row = {"method": method, "attempts": attempts, "n": len(right), "accuracy": right.mean(), "low": low}
+        row |= {"high": high, "tokens": group["tokens"].mean(), "delta": delta.mean(), "delta_low": delta_low}
+        rows.append(
+            row | {"delta_high": delta_high, "wins": won, "losses": lost, "p_mcnemar": mcnemar_exact(won, lost)}
+        )
+    return pd.DataFrame(rows)
+
+
+def steered_choices(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The profile's own arms as rows of `choices`: one greedy answer, and one sampled (base's is `one`)."""
+    first = outcomes[(outcomes["seed"] <= 1) & ~((outcomes["arm"] == "base") & (outcomes["decoding"] == "sampled"))]
+    first = first.astype({"correct": float}).assign(attempts=1, method=first["arm"] + ", " + first["decoding"])
+    return first[[*_KEYS, "method", "attempts", "correct", "tokens"]]
+
+
+def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
+    """Attempt the test problems of one backbone of a profile that was run, choose, and write what comes of it beside
+    the profile's arms as `<profile>-<backbone>.csv`; a killed run resumes."""
+    sampling = config.steering.sampling
+    if sampling is None:
+        raise ValueError(f"profile {config.profile} answers in no samples, which rivals choose among")
+    backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+    asked: list = []
+    for benchmark in config.benchmarks:
+        of_this = [p for p in load_problems(config.data / "problems") if (p.split, p.benchmark) == ("test", benchmark)]
+        asked += of_this[: sampling.problems]
+    warm = config.traces.model_copy(update={"temperature": sampling.temperature})
+    warm = config.model_copy(update={"traces": warm})
+    place = _SCRATCH / config.profile / config.backbone_name
+    traces = collect_traces(backbone, asked, warm, place, max(ATTEMPTS), f"{config.backbone_name}: attempts")
+    artifacts = Artifacts(backbone, config, RANKED_BY)
+    size = config.decoding.batch_size
+    activations = replay_traces(backbone, artifacts.layer, traces, asked, size)
+    table = traces.select_columns([*_KEYS, "seed", "correct", "tokens", "text"]).to_pandas()
+    for name, model in artifacts.rewards.items():
+        latents = encode_traces(artifacts.dictionaries[REWARDS[name].basis], activations, traces)
+        scores = trace_scores(score_traces(model, latents, np.arange(len(latents)), size))
+        scores = scores[["problem_id", "seed", "mean"]].rename(columns={"mean": name})
+        table = table.merge(scores, on=["problem_id", "seed"], how="left")  # of one token, nothing is processed
+    table = table[table["seed"] > 0].fillna(dict.fromkeys(RANKED_BY, 0.0))
+    made = choices(table.assign(answer=table["text"].map(extract_answer)), RANKED_BY)
+    outcomes = load_outcomes(config.data / "outcomes", config.steering)
+    made = pd.concat([made, steered_choices(outcomes[outcomes["problem_id"].isin({p.id for p in asked})])])
+    compared = compare_rivals(made, config.statistics, config.seed)
+    write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
+    return compared

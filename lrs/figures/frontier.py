@@ -1,0 +1,49 @@
+"""Figure of what accuracy costs: methods that choose among attempts, and methods that steer, against tokens."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from lrs.figures.parts import draw_intervals, legend_above, marker_handle, panels, percent_axis
+from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, REWARD_COLORS, SKY, arm_color, arm_label, count_range, styled
+
+_CHOICES = {"vote": SKY, "ranked by token": REWARD_COLORS["token"], "ranked by history": REWARD_COLORS["history"]}
+
+
+@styled
+def frontier_figure(table: pd.DataFrame) -> Figure:
+    """Accuracy against tokens a problem: lines are choices among 1, 2, 4 and 8 samples (dashed, light: a perfect
+    choice); dots are one sample (left) or greedy answer (right) of each arm.
+
+    Args:
+        table: of `lrs.bench.rivals.compare_rivals`.
+    """
+    figure, axes = panels(1, 2, PAGE, 3.0, sharex=True, sharey=True)
+    start = table[table["method"] == "one"]
+    for axis, decoding in zip(axes[0], ("sampled", "greedy"), strict=True):
+        for method, color in {**_CHOICES, "any": LIGHT}.items():
+            line = pd.concat([start, table[table["method"] == method]])
+            style = "--" if method == "any" else "-"
+            axis.plot(line["tokens"], line["accuracy"], style, color=color, linewidth=1, marker=".", markersize=4)
+        draw_intervals(axis, start["tokens"], start["accuracy"], start["low"], start["high"], BLACK, vertical=True)
+        for row in arms_in(table, decoding).itertuples():
+            x, y = [row.tokens], [row.accuracy]
+            draw_intervals(axis, x, y, [row.low], [row.high], arm_color(row.arm), vertical=True)
+        axis.set_title("one sample of each arm" if decoding == "sampled" else "the greedy answer of each arm")
+        axis.set(xscale="log", xlabel="tokens a problem")
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xticks([50, 100, 200, 400, 800])
+    percent_axis(axes[0, 0], "accuracy (%)", vertical=True)
+    arms = dict.fromkeys(pd.concat([arms_in(table, decoding) for decoding in ("sampled", "greedy")])["arm"])
+    handles = [marker_handle("base, one sample" if arm == "base" else arm_label(arm), arm_color(arm)) for arm in arms]
+    lines = [marker_handle(name, color) for name, color in {**_CHOICES, "any of them right": GREY}.items()]
+    legend_above(figure, [*handles, *lines])
+    figure.counted = count_range(table["n"], "problems")
+    return figure
+
+
+def arms_in(table: pd.DataFrame, decoding: str) -> pd.DataFrame:
+    """The rows of the profile's arms in one decoding, with their names as `arm`."""
+    rows = table[table["method"].str.endswith(f", {decoding}")]
+    return rows.assign(arm=rows["method"].str.rpartition(", ")[0])
