@@ -6,6 +6,8 @@ from typing import Any
 _HOMES = {
     "Ascent": "lrs.method.ascent",
     "Gate": "lrs.method.gate",
+    "fit": "lrs.experiment.own_model",
+    "from_sae_lens": "lrs.experiment.own_model",
     "load_dictionary": "lrs.method.dictionary",
     "load_reward": "lrs.method.reward",
     "steer": "lrs.engine.steer",

@@ -1,0 +1,224 @@
+"""One's own model: from questions and a judge to a dictionary, a reward and a gate, in one call.
+
+What notebooks 1 to 3 do for the built-in reasoners, for any decoder-only model of transformers; every stage is kept, so
+that a killed call resumes, and a changed one makes again only what its change reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lrs.config import RewardSection, SaeSection
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
+from lrs.core.kept import digest_of, keep, keep_parts
+from lrs.core.store import write_frame
+from lrs.engine.decoding import Request, generate
+from lrs.engine.steer import steer
+from lrs.learning.latents import encode_traces, load_latents, save_latents
+from lrs.learning.reward_metrics import summarise
+from lrs.learning.reward_training import score_traces, train_reward
+from lrs.learning.sae import train_sae
+from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary, save_dictionary
+from lrs.method.gate import Gate
+from lrs.method.reward import LatentRewardModel, load_reward, save_reward
+from lrs.method.setting import Variant
+from lrs.models.activations import replay
+from lrs.tasks.prompts import question_ids
+
+Judge = Callable[[str, Any], bool]  # of the text that the model wrote and the answer that is right
+_PART = 256  # generations that a killed call loses at most
+_QUANTILES = 0.3, 0.1  # of rewards and of confidences: below them the gate opens
+SAE = SaeSection(d_sae=1024, k=32, learning_rate=1e-3, batch_size=1024, epochs=4)
+REWARD = RewardSection(
+    width=128,
+    layers=2,
+    heads=4,
+    learning_rate=5e-4,
+    weight_decay=0.01,
+    batch_size=64,
+    epochs=10,
+    patience=3,
+    early_stopping_share=0.1,
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` has made: all that steering one model needs.
+
+    Attributes:
+        gate: thresholds at quantiles of what the unsteered model showed (0.3 of the rewards, 0.1 of the confidences).
+        quality: of the reward on problems held out from its training: see `lrs.learning.reward_metrics.summarise`.
+        accuracy: share of the model's own traces that are right.
+    """
+
+    layer: int
+    dictionary: Dictionary
+    reward: LatentRewardModel
+    gate: Gate
+    quality: dict[str, Any]
+    accuracy: float
+
+    def steer(
+        self, model: PreTrainedModel, num_steps: int = 1, step_size: float = 1.0, gate: Gate | None = None
+    ) -> AbstractContextManager[None]:
+        """`lrs.steer` with what was made: whatever `model.generate` writes within the block is steered."""
+        return steer(model, self.layer, self.dictionary, self.reward, gate or self.gate, num_steps, step_size)
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[tuple[str, Any]],
+    judge: Judge,
+    *,
+    layer: int,
+    folder: str | Path,
+    dictionary: Dictionary | None = None,
+    samples: int = 4,
+    temperature: float = 1.0,
+    max_new_tokens: int = 1024,
+    batch_size: int = 32,
+    variant: Variant = "token",
+    sae: SaeSection = SAE,
+    reward: RewardSection = REWARD,
+    seed: int = 0,
+) -> Fitted:
+    """Let a model answer, and learn from nothing but whether it was right: traces, dictionary, reward, gate.
+
+    Args:
+        model: decoder-only, with full attention; it is not changed.
+        problems: (question, answer) pairs; a question is asked in the tokenizer's chat template, if it has one.
+        judge: whether a text that the model wrote gives the answer; it is asked anew in every call.
+        layer: decoder layer whose output is read and steered, counted from 0.
+        folder: everything is kept here.
+        dictionary: one that is there already, of sae-lens say (`from_sae_lens`); None: an autoencoder is trained.
+        samples: traces a problem, sampled at `temperature`, beside a greedy one.
+        variant: of the reward: `token` or `history`.
+
+    Raises:
+        ValueError: no problems, or the same question twice; or all traces are right, or all wrong.
+    """
+    folder, questions = Path(folder), [question for question, _ in problems]
+    if not problems or len(set(questions)) < len(questions):
+        raise ValueError(f"problems must hold at least one question, and none twice (got {len(questions)})")
+    prompts = {fingerprint(question): question_ids(question, tokenizer) for question in questions}
+    answers = {fingerprint(question): answer for question, answer in problems}
+    plan = {"model": _identity(model), "prompts": fingerprint(list(prompts.items())), "tokens": max_new_tokens}
+    plan |= {"temperature": temperature, "batch_size": batch_size}
+
+    def written(jobs: Sequence[tuple[str, int]], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
+        requests = [Request(prompts[name], name, number, temperature if number else 0.0) for name, number in jobs]
+        ends = _end_ids(model, tokenizer)
+        how = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "end_ids": ends, "on_finished": on_finished}
+        return [
+            {"problem_id": name, "seed": number, "token_ids": one.token_ids, "confidence": one.confidence}
+            for (name, number), one in zip(jobs, generate(model, requests, **how), strict=True)
+        ]
+
+    jobs = [(name, number) for name in prompts for number in range(samples + 1)]
+    traces = keep_parts(folder / "traces", "traces", jobs, _PART, plan | code_of(__name__), written)
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in traces["token_ids"]]
+    right = [bool(judge(text, answers[name])) for text, name in zip(texts, traces["problem_id"], strict=True)]
+    traces = traces.add_column("correct", right)
+
+    @cache  # only where something has to be learned from them
+    def activations() -> list[Tensor]:
+        pairs = [(prompts[row["problem_id"]], row["token_ids"]) for row in traces.select_columns(_PAIR)]
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        return [found for _, found in sorted(replay(model, layer, pairs, batch_size, pad), key=lambda item: item[0])]
+
+    made_from = {"traces": digest_of(folder / "traces"), "layer": layer, "seed": seed}
+    if dictionary is None:
+        plan = made_from | {"sae": sae.model_dump()} | code_of(__name__)
+        identity = _identity(model)
+
+        def train(made: Path) -> None:
+            save_dictionary(train_sae(torch.cat(activations()), sae, seed, identity, layer)[0], made)
+
+        keep(folder / "sae", "sae", plan, train)
+        dictionary = load_dictionary(folder / "sae", identity, layer, model.device)
+    return _learn(folder, traces, activations, dictionary, variant, reward, made_from, model.device)
+
+
+_PAIR = ["problem_id", "token_ids"]
+
+
+def _learn(
+    folder: Path,
+    traces: Dataset,
+    activations: Callable[[], list[Tensor]],
+    dictionary: Dictionary,
+    variant: Variant,
+    section: RewardSection,
+    made_from: dict[str, Any],
+    device: torch.device,
+) -> Fitted:
+    """Latents and reward, kept; and the gate's thresholds from what both show on the traces."""
+    plan = made_from | {"dictionary": _weights(dictionary.W_dec), "right": list(traces["correct"])} | code_of(__name__)
+    keep(
+        folder / "latents",
+        "latents",
+        plan,
+        lambda made: save_latents(encode_traces(dictionary, activations(), traces), made),
+    )
+    latents = load_latents(folder / "latents")
+
+    def train(made: Path) -> None:
+        trained = train_reward(latents, variant, section, made_from["seed"], str(device))
+        save_reward(trained.model, made)
+        write_frame(made / "heldout.arrow", trained.heldout)
+
+    keep(folder / "reward", "reward", plan | {"variant": variant, "reward": section.model_dump()}, train)
+    reward = load_reward(folder / "reward", device)
+    heldout = Dataset.from_file(str(folder / "reward/heldout.arrow")).to_pandas()
+    scores = score_traces(reward, latents, np.arange(len(latents)), section.batch_size)["probability"]
+    confidences = np.concatenate([values[:-1] for values in traces["confidence"]])
+    thresholds = float(scores.quantile(_QUANTILES[0])), float(np.quantile(confidences, _QUANTILES[1]))
+    quality, accuracy = summarise(variant, heldout), float(np.mean(list(traces["correct"])))
+    return Fitted(made_from["layer"], dictionary, reward, Gate(*thresholds), quality, accuracy)
+
+
+def from_sae_lens(
+    name: str | Path, sae_id: str = "", layer: int = 0, device: str | torch.device = "cpu"
+) -> SaeDictionary:
+    """A dictionary from an autoencoder of sae-lens: a folder, or the name of a release and the id of one in it.
+
+    It reads activations as they are: what scales them, if anything does, is sae-lens's own.
+    """
+    from sae_lens import SAE as SaeLens
+
+    if Path(name).is_dir():
+        sae = SaeLens.load_from_disk(name, device=str(device))
+    else:
+        sae = SaeLens.from_pretrained(str(name), sae_id, device=str(device))
+    return SaeDictionary(sae, 1.0, str(name), layer)
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Whatever ends a generation, for the model or for its tokenizer."""
+    ends = model.generation_config.eos_token_id
+    return sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None})
+
+
+def _identity(model: PreTrainedModel) -> str:
+    """Of configuration and weights."""
+    return fingerprint([model.config.to_json_string(), *map(_weights, model.parameters())])
+
+
+def _weights(tensor: Tensor) -> list[float]:
+    """A few numbers that change with a tensor's values; cheap for billions of them."""
+    values = tensor.detach().float()
+    return [values.sum().item(), values.abs().sum().item(), *values.flatten()[:: max(1, values.numel() // 8)].tolist()]
