@@ -156,6 +156,16 @@ def rivals(profile: Profile = "") -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Tell whether this machine is fit to run the artifact, and how to mend what is not; fail if a run would."""
+    from lrs.pipeline import doctor as own
+
+    findings = own.examine(ROOT)
+    print("\n".join(map(str, findings)))
+    raise typer.Exit(int(any(finding.level == "FAIL" for finding in findings)))
+
+
+@app.command()
 def accept(profile: Profile = "") -> None:
     """Make this run's tables, notebooks and outputs the expected ones, and write the results pages anew."""
     from lrs.report import expected
