@@ -5,9 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs.bench.rivals import ATTEMPTS, choices, compare_rivals, majority, steered_choices
+from lrs.bench.power import problems_at
+from lrs.bench.rivals import ATTEMPTS, TEMPERATURES, choices, compare_rivals, majority, measure_rivals, single
 from lrs.config import StatisticsSection
+from lrs.experiment.whole import run_whole
 from lrs.figures.frontier import arms_in, frontier_figure
+from lrs.learning.reward_training import fit_reward
+from lrs.models.backbones import load_backbone
+from lrs.tasks.problems import save_problems
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
 
@@ -61,7 +66,7 @@ def test_methods_are_paired_with_one_attempt_and_the_arms_stand_beside_them():
         for problem in "pq"
         for seed in (0, 1, 2)
     )
-    steered = steered_choices(outcomes)
+    steered = single(outcomes)
     assert set(steered["method"]) == {"base, greedy", "lrs, greedy", "lrs, sampled"}
     assert len(steered) == 6
     made = pd.concat([choices(attempts(), ["token", "history"]), steered])
@@ -83,3 +88,28 @@ def test_a_method_that_lacks_problems_is_refused():
     )
     with pytest.raises(ValueError, match="'lrs, greedy' lacks 1 of 2 problems"):
         compare_rivals(lacking, STATISTICS)
+
+
+def test_a_profile_that_was_run_is_measured(small_power, tmp_path, monkeypatch):
+    reasoner = load_backbone(small_power.backbone.path)
+    monkeypatch.setattr("lrs.bench.rivals.load_backbone", lambda *arguments: reasoner)
+    monkeypatch.chdir(tmp_path)
+    problems = problems_at(0.5, 0.5, small_power)
+    save_problems(problems, small_power.data / "problems")
+    run_whole(reasoner, problems, small_power)
+    fit_reward("history", small_power, small_power.data / "reward/history")
+    table = measure_rivals(small_power).set_index("method")
+    asked = sum(problem.split == "test" for problem in problems)
+    assert set(table["n"]) == {asked}
+    assert {"one", "vote", "ranked by token", "any", "base, greedy", "cot, sampled", "lrs_causal, greedy"} <= set(
+        table.index
+    )
+    assert {f"base at {t:g}, sampled" for t in TEMPERATURES} <= set(table.index)
+    kept = pd.read_csv(tmp_path / "data/rivals" / f"{small_power.profile}-{small_power.backbone_name}.csv")
+    assert kept["accuracy"].tolist() == pytest.approx(table["accuracy"].tolist(), abs=1e-5)
+
+
+def test_without_samples_there_is_nothing_to_choose_from(small_power):
+    greedy = small_power.steering.model_copy(update={"sampling": None})
+    with pytest.raises(ValueError, match="answers in no samples"):
+        measure_rivals(small_power.model_copy(update={"steering": greedy}))

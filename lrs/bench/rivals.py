@@ -3,11 +3,15 @@
 vote      the answer that is given most often, of equals the first one
 ranked    the attempt to which a reward gives the highest probability, averaged over its tokens
 any       right if any attempt is: what a perfect choice would reach
+
+Beside them stand the unsteered model at other temperatures, since a push that only makes it surer looks like a gain in
+samples; the same model reinforced, if it lies beside it; and the arms of the profile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +19,18 @@ import numpy as np
 import pandas as pd
 
 from lrs.core.statistics import bootstrap_interval, mcnemar_exact, wilson_interval
-from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.experiment.traces import collect_traces
 from lrs.learning.latents import encode_traces
 from lrs.learning.reward_metrics import trace_scores
 from lrs.learning.reward_training import score_traces
+from lrs.method.arms import ARMS
 from lrs.method.setting import REWARDS
 from lrs.models.activations import replay_traces
-from lrs.models.backbones import load_backbone
+from lrs.models.backbones import Backbone, load_backbone
 from lrs.saved import RIVALS, load_outcomes, write_measured
 from lrs.tasks.answers import extract_answer
-from lrs.tasks.problems import load_problems
+from lrs.tasks.problems import Problem, by_benchmark, load_problems
 
 if TYPE_CHECKING:
     from lrs.config import Config, StatisticsSection
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 _SCRATCH = Path("build/rivals")  # attempts, from which a killed measurement resumes
 ATTEMPTS = (2, 4, 8)
 RANKED_BY = ("token", "history")
+TEMPERATURES = (0.1, 0.3, 0.5, 1.0)
 _KEYS = ["benchmark", "problem_id"]
 
 
@@ -100,11 +106,29 @@ def compare_rivals(made: pd.DataFrame, statistics: StatisticsSection, seed: int 
     return pd.DataFrame(rows)
 
 
-def steered_choices(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The profile's own arms as rows of `choices`: one greedy answer, and one sampled (base's is `one`)."""
+def single(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Outcomes of arms as rows of `choices`, methods by the names of arm and decoding: a greedy answer, and one sample
+    (base's is `one`)."""
     first = outcomes[(outcomes["seed"] <= 1) & ~((outcomes["arm"] == "base") & (outcomes["decoding"] == "sampled"))]
     first = first.astype({"correct": float}).assign(attempts=1, method=first["arm"] + ", " + first["decoding"])
     return first[[*_KEYS, "method", "attempts", "correct", "tokens"]]
+
+
+def others(backbone: Backbone, problems: Sequence[Problem], config: Config, place: Path) -> pd.DataFrame:
+    """The unsteered model at other temperatures, and the reinforced one, as rows of `choices`."""
+    sampling = config.steering.sampling
+    base, found = partial(evaluate, arm=ARMS["base"], setting=None, artifacts=None, config=config), []
+    for temperature in TEMPERATURES:
+        how = sampling.model_copy(update={"temperature": temperature, "samples": 1})
+        outcomes = base(backbone, problems, folder=place / f"temperature-{temperature:g}", sampling=how)
+        found.append(single(outcomes.assign(arm=f"base at {temperature:g}")))
+    reinforced = Path(f"{config.backbone.path}-rl")
+    if reinforced.exists():
+        other = load_backbone(str(reinforced), config.device, config.dtype)
+        for decoding, how in config.steering.decodings.items():
+            outcomes = base(other, problems, folder=place / "reinforced" / decoding, sampling=how)
+            found.append(single(outcomes.assign(arm="reinforced")))
+    return pd.concat(found)
 
 
 def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
@@ -114,14 +138,13 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     if sampling is None:
         raise ValueError(f"profile {config.profile} answers in no samples, which rivals choose among")
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
-    asked: list = []
-    for benchmark in config.benchmarks:
-        of_this = [p for p in load_problems(config.data / "problems") if (p.split, p.benchmark) == ("test", benchmark)]
-        asked += of_this[: sampling.problems]
+    by_name = by_benchmark(load_problems(config.data / "problems", split="test"))
+    asked = [problem for of_one in by_name.values() for problem in of_one[: sampling.problems]]
     warm = config.traces.model_copy(update={"temperature": sampling.temperature})
     warm = config.model_copy(update={"traces": warm})
     place = _SCRATCH / config.profile / config.backbone_name
-    traces = collect_traces(backbone, asked, warm, place, max(ATTEMPTS), f"{config.backbone_name}: attempts")
+    stage = f"{config.backbone_name}: attempts"
+    traces = collect_traces(backbone, asked, warm, place / "attempts", max(ATTEMPTS), stage)
     artifacts = Artifacts(backbone, config, RANKED_BY)
     size = config.decoding.batch_size
     activations = replay_traces(backbone, artifacts.layer, traces, asked, size)
@@ -134,7 +157,8 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     table = table[table["seed"] > 0].fillna(dict.fromkeys(RANKED_BY, 0.0))
     made = choices(table.assign(answer=table["text"].map(extract_answer)), RANKED_BY)
     outcomes = load_outcomes(config.data / "outcomes", config.steering)
-    made = pd.concat([made, steered_choices(outcomes[outcomes["problem_id"].isin({p.id for p in asked})])])
+    arms = outcomes[outcomes["problem_id"].isin({problem.id for problem in asked})]
+    made = pd.concat([made, single(arms), others(backbone, asked, config, place)])
     compared = compare_rivals(made, config.statistics, config.seed)
     write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
     return compared

@@ -7,6 +7,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from lrs.figures.parts import draw_intervals, legend_above, marker_handle, panels, percent_axis
 from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, REWARD_COLORS, SKY, arm_color, arm_label, count_range, styled
 
+_WARMER = "base, other temperatures"
 _CHOICES = {"vote": SKY, "ranked by token": REWARD_COLORS["token"], "ranked by history": REWARD_COLORS["history"]}
 
 
@@ -36,7 +37,8 @@ def frontier_figure(table: pd.DataFrame) -> Figure:
         axis.set_xticks([50, 100, 200, 400, 800])
     percent_axis(axes[0, 0], "accuracy (%)", vertical=True)
     arms = dict.fromkeys(pd.concat([arms_in(table, decoding) for decoding in ("sampled", "greedy")])["arm"])
-    handles = [marker_handle("base, one sample" if arm == "base" else arm_label(arm), arm_color(arm)) for arm in arms]
+    labels = {_WARMER if arm.startswith("base at") else arm_label(arm): arm_color(arm) for arm in arms}
+    handles = [marker_handle(label, color) for label, color in labels.items()]
     lines = [marker_handle(name, color) for name, color in {**_CHOICES, "any of them right": GREY}.items()]
     legend_above(figure, [*handles, *lines])
     figure.counted = count_range(table["n"], "problems")

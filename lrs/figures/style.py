@@ -54,6 +54,7 @@ ARM_COLORS = {
     "pca": "#AA7744",
     "raw": "#774411",
     "caa": "#CCBB44",
+    "reinforced": "#AA3377",
     "patch": "#555555",
 }
 ARM_LABELS = {
