@@ -24,7 +24,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls summary check accept bench power confirm rivals doctor reasoner notebook docs test test-slow lint clean-build
+.PHONY: help setup repro smoke full planted controls summary check accept bench power confirm rivals doctor status reasoner notebook docs test test-slow lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -62,6 +62,9 @@ rivals: setup  ## eight attempts at every test problem and a choice among them: 
 
 doctor: setup  ## is this machine fit to run it? what is not, and its mend
 	@python -m lrs doctor
+
+status: setup  ## which stages are made, which are stale and why, and how long each took here
+	@python -m lrs status
 
 summary: setup  ## print the main table and list the figures
 	@python -m lrs summary

@@ -6,6 +6,7 @@ Modules are imported inside the commands, so that a command waits for no library
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -34,12 +35,16 @@ def execute(
     """Run build/notebooks/NAME.ipynb into notebooks/executed/<profile>, or its folder BACKBONE."""
     from lrs.config import load_config
     from lrs.pipeline.notebook_runner import execute_notebook
+    from lrs.pipeline.status import note_minutes
 
     config = load_config(profile_copy.current_profile(ROOT), backbone or None)
     profile_copy.check_backbones(ROOT, config.backbones)
     target = ROOT / "notebooks/executed" / config.profile / backbone / f"{name}.ipynb"
     parameters = {"profile": config.profile} | ({"backbone": backbone} if backbone else {})
+    started = time.monotonic()
     execute_notebook(ROOT / f"build/notebooks/{name}.ipynb", target, parameters, ROOT)
+    stage = name.partition("_")[2] + (f"@{backbone}" if backbone else "")
+    note_minutes(ROOT, config.profile, stage, (time.monotonic() - started) / 60)
 
 
 @app.command()
@@ -163,6 +168,15 @@ def doctor() -> None:
     findings = own.examine(ROOT)
     print("\n".join(map(str, findings)))
     raise typer.Exit(int(any(finding.level == "FAIL" for finding in findings)))
+
+
+@app.command()
+def status(profile: Profile = "") -> None:
+    """Tell which stages of a profile are made, which are stale and why, and how long each took here."""
+    from lrs.pipeline.status import stages
+
+    profile, home = _profile_and_home(profile)
+    print("\n".join(map(str, stages(home, profile))))
 
 
 @app.command()
