@@ -60,7 +60,7 @@ confirm: setup  ## the frozen selection, once, on 4,000 fresh problems a benchma
 rivals: setup  ## eight attempts at every test problem and a choice among them: what accuracy costs in tokens
 	@python -m lrs rivals
 
-doctor: setup  ## is this machine fit to run it? what is not, and its mend
+doctor:  ## is this machine fit to run it? what is not, and its mend
 	@python -m lrs doctor
 
 status: setup  ## which stages are made, which are stale and why, and how long each took here

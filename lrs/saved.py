@@ -19,7 +19,7 @@ RIVALS = Path("data/rivals")  # written by `make rivals`, outside the pipeline
 POWER = Path("data/power")  # written by `make power`, outside the pipeline
 # Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.
 CANDIDATE_COLUMNS = [
-    *("name", "arm", "decoding", "num_steps", "step_size", "reward_quantile"),
+    *("name", "arm", "decoding", "num_steps", "step_size", "reward_quantile", "confidence_quantile"),
     *("n", "accuracy", "delta", "delta_low", "delta_high"),
     *("wins", "losses", "steered_fraction", "push_ratio", "dose", "within_cap", "chosen"),
 ]

@@ -91,6 +91,25 @@ def test_round_trip(variant, latents, tmp_path):
     assert torch.equal(loaded.direction(latents[0].float()), reward.direction(latents[0].float()))
 
 
+class Differentiating(Foreign):
+    """The same reward, which asks autograd for its direction."""
+
+    def direction(self, latents):
+        with torch.enable_grad():
+            here = latents.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self(here[None]).sum(), here)
+        return slope / slope.norm(dim=-1, keepdim=True)
+
+
+def test_a_reward_may_differentiate_itself():
+    latent = torch.randn(4, LATENTS, dtype=torch.float64)
+    for reward in (Foreign(), Differentiating()):
+        steps = AnyRewardSteps(reward, 4, 8)
+        found = steps.direction(steps.score(latent, None))
+        assert torch.allclose(found, Foreign().direction(latent))
+        assert not found.requires_grad
+
+
 def test_a_foreign_reward_steers_to_its_place(model, prompts):
     """With a step as long as the way, and a dictionary of which nothing is lost, the state is what it decodes to."""
     steering = tiny_steering("token", ALWAYS, 1, 0.5)

@@ -1,17 +1,24 @@
 """Other bases: each reads and writes back what it says, learns nothing from what is held out, and is kept."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrs.config import SaeSection
-from lrs.core.store import StoreError
+from lrs.config import SaeSection, load_config
+from lrs.core.kept import keep
+from lrs.core.store import StoreError, write_rows
 from lrs.learning import bases
-from lrs.learning.bases import pca_basis, projection_basis, random_sae_basis, raw_basis
+from lrs.learning.bases import fit_basis, pca_basis, projection_basis, random_sae_basis, raw_basis
+from lrs.learning.latents import load_latents
 from lrs.learning.sae import input_scale_for
 from lrs.method.ascent import write_back
 from lrs.method.dictionary import Dictionary, load_dictionary, save_dictionary
+from lrs.tasks.splits import held_out
 
 SECTION = SaeSection(d_sae=6, k=2, learning_rate=1e-3, batch_size=16, epochs=1)
 WIDTH = 8
@@ -109,6 +116,27 @@ def test_a_random_autoencoder_is_sparse_and_follows_its_seed():
     assert ((latent != 0).sum(dim=1) <= SECTION.k).all()
     assert torch.equal(one.W_dec, same.W_dec)
     assert not torch.equal(one.W_dec, other.W_dec)
+
+
+def test_a_basis_is_made_once_of_what_is_not_held_out(tmp_path, monkeypatch):
+    config = load_config("smoke")
+    monkeypatch.chdir(tmp_path)
+    config = config.model_copy(update={"sae": SECTION.model_copy(update={"k": 2})})
+    rows = [{"problem_id": f"p{i}", "seed": 0, "correct": i % 2 == 0} for i in range(5)]
+    found = Dataset.from_list(rows)
+    keep(config.data / "traces", "traces", {}, lambda folder: write_rows(folder / "part-00000.arrow", rows))
+    backbone = SimpleNamespace(identity="b", device=torch.device("cpu"))
+    asked = []
+    fit_basis("pca", backbone, found, lambda: asked.append(1) or traces(), config)
+    fit_basis("pca", backbone, found, lambda: asked.append(1) or traces(), config)
+    assert len(asked) == 2  # for the dictionary and for the latents, once each
+    out = held_out(np.array(found["problem_id"]), config.reward.early_stopping_share, config.seed)
+    seen = [trace for trace, is_out in zip(traces(), out, strict=True) if not is_out]
+    wanted = pca_basis(seen, config.sae, config.seed, "b", config.backbone.layer)
+    dictionary = load_dictionary(config.dictionary("pca"))
+    assert torch.equal(dictionary.W_enc, wanted.W_enc)
+    latents = load_latents(config.latents("pca"))
+    assert torch.allclose(latents.dense([2])[0][0], wanted.encode(traces()[2]), atol=1e-6)
 
 
 def test_every_basis_but_the_autoencoders_has_a_maker():

@@ -109,6 +109,63 @@ def test_what_is_kept_is_not_made_again_and_a_killed_call_resumes(llama, tmp_pat
     assert all(torch.equal(a, b) for a, b in zip(first.reward.parameters(), resumed.reward.parameters(), strict=True))
 
 
+def test_a_call_killed_among_its_traces_resumes(llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(own_model, "_PART", 12)
+    whole = fitted(llama, tmp_path / "whole")
+    generate, calls = own_model.generate, []
+
+    def dies_at_the_third(*arguments, **how):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return generate(*arguments, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own_model, "generate", dies_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(llama, tmp_path / "killed")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed/traces").glob("*.arrow")}
+    assert len(kept) == 2
+    assert fitted(llama, tmp_path / "killed").gate == whole.gate
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in kept}.items()
+
+
+def test_the_reward_can_see_the_trace_so_far(llama, tmp_path):
+    assert fitted(llama, tmp_path, variant="history").reward.config.variant == "history"
+
+
+def test_the_same_weights_are_the_same_model_whatever_the_threads(llama):
+    threads, found = torch.get_num_threads(), set()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.add(own_model._identity(llama))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
+    assert own_model._identity(llama.bfloat16()) not in found
+
+
+def test_a_model_that_writes_the_same_is_fitted_anew_all_the_same(llama, tmp_path):
+    fitted(llama, tmp_path)
+    llama.config.pad_token_id = 3
+    assert fitted(llama, tmp_path).dictionary.backbone == own_model._identity(llama)
+
+
+def test_what_a_dictionary_reads_counts_too(llama, tmp_path):
+    def plan():
+        return json.loads((tmp_path / "second/latents/plan.json").read_text())["plan"]
+
+    fitted(llama, tmp_path / "first")
+    theirs = lrs.from_sae_lens(tmp_path / "first/sae", layer=1)
+    fitted(llama, tmp_path / "second", dictionary=theirs)
+    before, theirs.input_scale = plan(), 3.0
+    fitted(llama, tmp_path / "second", dictionary=theirs)
+    assert plan()["dictionary"] != before["dictionary"]
+    with pytest.raises(ValueError, match="the dictionary reads layer 2, and layer 1 is to be steered"):
+        fitted(llama, tmp_path / "third", dictionary=lrs.from_sae_lens(tmp_path / "first/sae", layer=2))
+
+
 def test_a_judge_that_changed_its_mind_is_asked_again(llama, tmp_path):
     one = fitted(llama, tmp_path)
     other = fitted(llama, tmp_path, judge=lambda text, answer: not judge(text, answer))

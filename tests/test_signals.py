@@ -54,3 +54,21 @@ def test_signals_are_made_once_for_the_rewards_and_traces_that_they_show(tiny_ba
         assert table["token"].tolist() == [0.5]
         assert json.loads((tmp_path / "signals" / "plan.json").read_text())["plan"]["artifacts"] == found
     assert len(made) == 2
+
+
+def test_every_reward_is_asked_in_its_own_basis(tiny_backbone, drawn_problems):
+    problems = drawn_problems["countdown"][:2]
+    rows = [
+        {"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": [5, 6, 7, 8], "confidence": [0.5] * 4}
+        for problem in problems
+    ]
+    other = LinearDictionary(seed=1)
+    rewards = {name: tiny_reward("token").float() for name in ("token", "pca")}
+    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary(), "pca": other}, rewards=rewards)
+    config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
+    found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
+    artifacts.dictionaries = {"sae": other}
+    artifacts.rewards = {"token": rewards["pca"]}
+    alone = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
+    assert found["pca"].tolist() == alone["token"].tolist()
+    assert found["pca"].tolist() != found["token"].tolist()

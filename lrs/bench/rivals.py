@@ -125,7 +125,7 @@ def others(backbone: Backbone, problems: Sequence[Problem], config: Config, plac
     reinforced = Path(f"{config.backbone.path}-rl")
     if reinforced.exists():
         other = load_backbone(str(reinforced), config.device, config.dtype)
-        for decoding, how in config.steering.decodings.items():
+        for decoding, how in {"greedy": None, "sampled": sampling.model_copy(update={"samples": 1})}.items():
             outcomes = base(other, problems, folder=place / "reinforced" / decoding, sampling=how)
             found.append(single(outcomes.assign(arm="reinforced")))
     return pd.concat(found)

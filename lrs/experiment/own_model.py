@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from lrs.method.reward import LatentRewardModel, load_reward, save_reward
 from lrs.method.setting import Variant
 from lrs.models.activations import replay
 from lrs.tasks.prompts import question_ids
+from lrs.tasks.splits import held_out
 
 Judge = Callable[[str, Any], bool]  # of the text that the model wrote and the answer that is right
 _PART = 256  # generations that a killed call loses at most
@@ -104,24 +106,26 @@ def fit(
         judge: whether a text that the model wrote gives the answer; it is asked anew in every call.
         layer: decoder layer whose output is read and steered, counted from 0.
         folder: everything is kept here.
-        dictionary: one that is there already, of sae-lens say (`from_sae_lens`); None: an autoencoder is trained.
+        dictionary: one that is there already, on the model's device, of sae-lens say (`from_sae_lens`); None: an
+            autoencoder is trained, on problems that are not held out from the reward's training.
         samples: traces a problem, sampled at `temperature`, beside a greedy one.
         variant: of the reward: `token` or `history`.
 
     Raises:
-        ValueError: no problems, or the same question twice; or all traces are right, or all wrong.
+        ValueError: no problems, or the same question twice; a dictionary of another layer; all traces are right, or all
+            wrong; or there are fewer generated tokens than `sae.batch_size`.
     """
     folder, questions = Path(folder), [question for question, _ in problems]
     if not problems or len(set(questions)) < len(questions):
         raise ValueError(f"problems must hold at least one question, and none twice (got {len(questions)})")
     prompts = {fingerprint(question): question_ids(question, tokenizer) for question in questions}
     answers = {fingerprint(question): answer for question, answer in problems}
-    plan = {"model": _identity(model), "prompts": fingerprint(list(prompts.items())), "tokens": max_new_tokens}
+    identity, ends = _identity(model), _end_ids(model, tokenizer)
+    plan = {"model": identity, "prompts": fingerprint(list(prompts.items())), "tokens": max_new_tokens, "ends": ends}
     plan |= {"temperature": temperature, "batch_size": batch_size}
 
     def written(jobs: Sequence[tuple[str, int]], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
         requests = [Request(prompts[name], name, number, temperature if number else 0.0) for name, number in jobs]
-        ends = _end_ids(model, tokenizer)
         how = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "end_ids": ends, "on_finished": on_finished}
         return [
             {"problem_id": name, "seed": number, "token_ids": one.token_ids, "confidence": one.confidence}
@@ -140,16 +144,20 @@ def fit(
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         return [found for _, found in sorted(replay(model, layer, pairs, batch_size, pad), key=lambda item: item[0])]
 
-    made_from = {"traces": digest_of(folder / "traces"), "layer": layer, "seed": seed}
+    made_from = {"model": identity, "traces": digest_of(folder / "traces"), "layer": layer, "seed": seed}
     if dictionary is None:
-        plan = made_from | {"sae": sae.model_dump()} | code_of(__name__)
-        identity = _identity(model)
+        share = reward.early_stopping_share
+        plan = made_from | {"sae": sae.model_dump(), "held_out": share} | code_of(__name__)
+        out = held_out(np.array(traces["problem_id"]), share, seed)
 
         def train(made: Path) -> None:
-            save_dictionary(train_sae(torch.cat(activations()), sae, seed, identity, layer)[0], made)
+            seen = [recorded for recorded, is_out in zip(activations(), out, strict=True) if not is_out]
+            save_dictionary(train_sae(torch.cat(seen), sae, seed, identity, layer)[0], made)
 
         keep(folder / "sae", "sae", plan, train)
         dictionary = load_dictionary(folder / "sae", identity, layer, model.device)
+    elif getattr(dictionary, "layer", layer) != layer:
+        raise ValueError(f"the dictionary reads layer {dictionary.layer}, and layer {layer} is to be steered")
     return _learn(folder, traces, activations, dictionary, variant, reward, made_from, model.device)
 
 
@@ -167,7 +175,9 @@ def _learn(
     device: torch.device,
 ) -> Fitted:
     """Latents and reward, kept; and the gate's thresholds from what both show on the traces."""
-    plan = made_from | {"dictionary": _weights(dictionary.W_dec), "right": list(traces["correct"])} | code_of(__name__)
+    probe = torch.eye(dictionary.W_dec.shape[1], dtype=dictionary.W_dec.dtype, device=dictionary.W_dec.device)
+    known_by = [dictionary.input_scale, _bytes(dictionary.W_dec), _bytes(dictionary.encode(probe))]
+    plan = made_from | {"dictionary": fingerprint(known_by), "right": list(traces["correct"])} | code_of(__name__)
     keep(
         folder / "latents",
         "latents",
@@ -192,11 +202,12 @@ def _learn(
 
 
 def from_sae_lens(
-    name: str | Path, sae_id: str = "", layer: int = 0, device: str | torch.device = "cpu"
+    name: str | Path, sae_id: str = "", *, layer: int, device: str | torch.device = "cpu"
 ) -> SaeDictionary:
     """A dictionary from an autoencoder of sae-lens: a folder, or the name of a release and the id of one in it.
 
-    It reads activations as they are: what scales them, if anything does, is sae-lens's own.
+    Activations are given to it as they are, and what it decodes is added as it is: choose one that was not trained on
+    normalised activations, or whose normalisation was folded into its weights.
     """
     from sae_lens import SAE as SaeLens
 
@@ -215,10 +226,9 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 def _identity(model: PreTrainedModel) -> str:
     """Of configuration and weights."""
-    return fingerprint([model.config.to_json_string(), *map(_weights, model.parameters())])
+    return fingerprint([model.config.to_json_string(), *map(_bytes, model.parameters())])
 
 
-def _weights(tensor: Tensor) -> list[float]:
-    """A few numbers that change with a tensor's values; cheap for billions of them."""
-    values = tensor.detach().float()
-    return [values.sum().item(), values.abs().sum().item(), *values.flatten()[:: max(1, values.numel() // 8)].tolist()]
+def _bytes(tensor: Tensor) -> str:
+    """A hash of a tensor's values, whatever device they are on."""
+    return sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()).hexdigest()

@@ -118,6 +118,7 @@ def candidate_row(
         "num_steps": setting.num_steps,
         "step_size": setting.step_size,
         "reward_quantile": setting.reward_quantile,
+        "confidence_quantile": setting.confidence_quantile,
         "dose": dose,
         "n": len(by_problem),
         "accuracy": outcomes.groupby("benchmark")["correct"].mean().mean(),

@@ -3,7 +3,8 @@
 bce        right traces' tokens from wrong ones', both classes weighing the same: the paper's
 advantage  the same, where the logit of the problem's own smoothed success rate is a fixed offset: difficulty mostly
                cancels (problems whose attempts are all right, or all wrong, still teach some)
-shuffled   the paper's, where right and wrong have been dealt out to the traces by lot: a control
+shuffled   the paper's, where right and wrong have been dealt out by lot to the traces that teach: a control. Its epoch
+               is still chosen by what held-out traces really were, so it knows a little more than nothing
 unmasked   the paper's as released: every token sees the whole trace in training, and none other when it is used
 pairwise   a right from a wrong attempt at one problem, by the mean logit of its tokens (Bradley and Terry)
 """

@@ -46,7 +46,8 @@ class Reward(Protocol):
         """Reward logits."""
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
-        """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm."""
+        """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm. It
+        is asked while no gradients are recorded; a reward that differentiates itself turns them on."""
 
 
 @dataclass(frozen=True)

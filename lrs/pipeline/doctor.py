@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 _PYTHON = (3, 11)
-_MEMORY, _DISK = 2.0, 1.0  # GB that `make repro` takes
+_MEMORY, _DISK = 2.0, 1.0  # GB: what `make repro` takes, and room for a profile beside it
 _DECIDES = ("PYTHONHASHSEED", "SOURCE_DATE_EPOCH", "OMP_WAIT_POLICY")  # set by the Makefile
 
 

@@ -1,7 +1,7 @@
 """The loss budget: where the gain that is known to be there is lost, one stage of the method at a time.
 
-From what the reasoner gains when it is told how to go about it, to the method as it was released; each stage has less
-freedom than the one before, and what it loses is paired, problem by problem.
+From what the reasoner gains when it is told how to go about it, to the method as it was released; each stage is closer
+to that than the one before, and what it changes is paired, problem by problem.
 """
 
 import pandas as pd
@@ -13,9 +13,9 @@ from lrs.report.sentences import points
 
 STAGES = {
     "cot": "told how to go about it",
-    "raw_free_push": "layer: any push of the residual stream, trained through itself",
-    "free_push": "span: any push of the latents, trained through itself",
-    "lrs_causal": "reward: steps up a reward's gradient, trained through itself",
+    "raw_free_push": "layer: a low-rank push of the residual stream, trained",
+    "free_push": "span: a low-rank push of the latents, trained",
+    "lrs_causal": "reward: steps up the gradient of one trained through them",
     "lrs_advantage": "objective: the reward tells right from wrong, difficulty cancelled",
     "lrs_basic": "objective: the reward tells right from wrong",
     "lrs": "gate: only where reward or confidence is low",
@@ -60,15 +60,19 @@ def budget_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: in
 
 
 def budget_sentence(table: pd.DataFrame) -> str:
-    """Between which two stages most is lost, by backbone and decoding."""
+    """Between which two stages most is lost, by backbone and decoding; the worst step of several, so its interval is no
+    test."""
     told = []
     for (backbone, decoding), part in table.groupby(["backbone", "decoding"], sort=False):
         steps = part.dropna(subset=["step"])
         worst = steps.loc[steps["step"].idxmin()]
         before = part["arm"].shift().loc[worst.name]
-        beyond = "" if worst["step_high"] < 0 else ", which chance alone could do"
+        if worst["step"] >= 0:
+            told.append(f"on `{backbone}`, {decoding}, no stage loses anything")
+            continue
+        interval = f"[{points(worst['step_low'])}, {points(worst['step_high'])}]"
         told.append(
             f"on `{backbone}`, {decoding}, most is lost from `{before}` to `{worst['arm']}`: {points(worst['step'])} "
-            f"points{beyond}"
+            f"{interval} points"
         )
     return f"{POOLED.capitalize()} over benchmarks, {'; '.join(told)}." if told else "Too few stages were run."
