@@ -24,12 +24,14 @@ def panels(rows: int, columns: int, width: float, height: float, **options: obje
     return figure, axes
 
 
-def wrapped(rows: int, count: int, around: float, each: float, **options: object) -> tuple[Sheet, np.ndarray]:
-    """A page of `rows` times `count` panels, each row broken into lines of at most `ABREAST`, and (rows, count) axes.
+def wrapped(
+    rows: int, count: int, around: float, each: float, abreast: int = ABREAST, **options: object
+) -> tuple[Sheet, np.ndarray]:
+    """A page of `rows` times `count` panels, each row broken into lines of at most `abreast`, and (rows, count) axes.
 
     Lines are `each` inches high, and `around` is left for legends and labels.
     """
-    columns = min(count, ABREAST)
+    columns = min(count, abreast)
     lines = -(-count // columns)
     figure, axes = panels(rows * lines, columns, PAGE, around + rows * lines * each, **options)
     by_row = axes.reshape(rows, lines * columns)

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis
+from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis, wrapped
 from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
 _LINES = ("-", "--", ":", "-.")
+_ABREAST = 5  # arms; more are broken into lines
 
 
 def _series_name(values: dict[str, float]) -> str:
@@ -47,8 +48,12 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
     names = grid[columns].apply(lambda row: _series_name(row.to_dict()), axis=1)
     lines = {name: _LINES[index % len(_LINES)] for index, name in enumerate(sorted(names.unique()))}
-    width = max(0.5 * PAGE, min(PAGE, 2.4 * len(arms)))
-    figure, axes = panels(len(decodings), len(arms), width, 1.0 + 1.6 * len(decodings), sharey=True)
+    crowded = len(arms) > _ABREAST
+    if crowded:
+        figure, axes = wrapped(len(decodings), len(arms), 1.0, 1.3, _ABREAST, sharey=True)
+    else:
+        width = max(0.5 * PAGE, min(PAGE, 2.4 * len(arms)))
+        figure, axes = panels(len(decodings), len(arms), width, 1.0 + 1.6 * len(decodings), sharey=True)
     for (row, decoding), (column, arm) in product(enumerate(decodings), enumerate(arms)):
         axis, color = axes[row, column], arm_color(arm)
         axis.axhline(0, color=LIGHT, linewidth=1, zorder=0)
@@ -66,8 +71,8 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
-        if not row:
-            axis.set_title(arm_label(arm))
+        if crowded or not row:
+            axis.set_title(arm_label(arm), fontsize=6.5 if crowded else None)
     figure.supxlabel("dose (nats of KL divergence a token)", size="medium")
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))
@@ -78,6 +83,6 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
         Line2D([], [], color=BLACK, marker="o", mfc="none", ms=8, linestyle="", label="chosen"),
     ]
     series = [Line2D([], [], color=GREY, linestyle=line, linewidth=0.8, label=name) for name, line in lines.items()]
-    legend_above(figure, shown + series * (len(series) > 1), columns=len(arms) + 1)
+    legend_above(figure, shown + series * (len(series) > 1), columns=min(len(arms), _ABREAST) + 1)
     figure.counted = f"{count_range(grid['n'], 'validation problems')} · small numbers: step size"
     return figure
