@@ -236,7 +236,7 @@ def load_config(profile: str, backbone: str | None = None) -> Config:
         raise ConfigError(f"unknown profile {profile!r}; legal: {', '.join(profile_names())}")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or _GIVEN & set(content):
         raise ConfigError(f"{path} must hold the sections of a profile, and no `profile` or `backbone_name` of its own")
