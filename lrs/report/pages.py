@@ -10,28 +10,11 @@ from lrs.method.arms import STEERED
 from lrs.report.answer import answer, p_value, with_interval
 from lrs.report.assay import ASSAY_INTRO, readable_assay
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
+from lrs.report.pictures import PICTURES
 from lrs.report.sentences import level_text, percent, points, smoke_warning
 
 _MOST_LEADS = 5
 _KEYS = ["backbone", "benchmark", "decoding", "arm"]
-# In this order; pictures of other names come last, by their name alone.
-_PICTURES = {
-    "assay": "what is known to be gained, and what each method recovers of it",
-    "budget": "where it is lost, from what is known to be there to the method as released",
-    "delta": "accuracy minus that of the unsteered model, with paired bootstrap intervals",
-    "behaviors": "share of traces that show each behavior, by arm",
-    "trace_behaviors": "behaviors in the traces that the reward learns from",
-    "reward_roc": "how well the reward tells right traces from wrong ones, on held-out problems",
-    "reward_calibration": "rewards against how often the answer was right, on held-out problems",
-    "reward_by_position": "how early in a trace the reward knows",
-    "selection": "what was tried on validation problems, and what was chosen",
-    "costs": "speed of every way to decode and steer",
-    "cost_curves": "what a token's time depends on",
-    "power": "how large a headroom must be to be found, and how much of it is recovered",
-    "frontier": "accuracy against tokens, beside choices among several samples",
-    "paper_table1": "the paper's own numbers, with the intervals that their sample sizes imply",
-    "paper_sweeps": "the paper's own gains, and what sweeps of settings that are worth nothing gain by chance",
-}
 
 
 class Accepted(NamedTuple):
@@ -278,8 +261,8 @@ def _links(folder: Path) -> str:
     for path in sorted(folder.rglob("*.png")):
         name = path.relative_to(folder).as_posix()
         by_stem.setdefault(path.stem, []).append(f"[{name}]({name})")
-    order = [stem for stem in _PICTURES if stem in by_stem] + sorted(by_stem.keys() - _PICTURES.keys())
-    figures = [f"- {_PICTURES.get(stem, stem)}: {', '.join(by_stem[stem])}" for stem in order]
+    order = [stem for stem in PICTURES if stem in by_stem] + sorted(by_stem.keys() - PICTURES.keys())
+    figures = [f"- {PICTURES.get(stem, stem)}: {', '.join(by_stem[stem])}" for stem in order]
     names = [path.relative_to(folder).as_posix() for path in sorted((folder / "notebooks").rglob("*.ipynb"))]
     notebooks = [f"- [{name.removeprefix('notebooks/')}]({name})" for name in names]
     parts = ["## Tables, figures and notebooks", f"Tables: {linked}."]
@@ -293,7 +276,7 @@ def _embedded(folder: Path, *stems: str, under: Path | None = None) -> list[str]
     under = under or folder
     found = {stem: sorted(folder.rglob(f"{stem}.png")) for stem in stems}
     one = {stem: paths[0].relative_to(under).as_posix() for stem, paths in found.items() if len(paths) == 1}
-    return [f"![{_PICTURES[stem]}]({path})" for stem, path in one.items()]
+    return [f"![{PICTURES[stem]}]({path})" for stem, path in one.items()]
 
 
 def _table(rows: pd.DataFrame) -> str:

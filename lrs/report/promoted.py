@@ -1,0 +1,77 @@
+"""Which behaviors steering promotes, and whether what it gains goes through them: every arm against base, paired."""
+
+import numpy as np
+import pandas as pd
+
+from lrs.config import StatisticsSection
+from lrs.core.statistics import bootstrap_interval
+from lrs.report.comparison import pair_arms
+from lrs.report.sentences import points
+from lrs.tasks.behaviors import BEHAVIORS
+
+_KEYS = ["benchmark", "problem_id", "seed"]
+_WAYS = {"more": 1, "same": 0, "fewer": -1}  # of a behavior than base shows on the same problem and seed: its sign
+
+
+def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """How often each arm shows each behavior beyond base, and where it wins.
+
+    Args:
+        outcomes: one row a backbone x problem x arm x seed, with tokens and one count column a behavior.
+        seed: of the bootstrap over problems, within their benchmarks.
+
+    Returns:
+        columns backbone, decoding, arm, behavior, n (problems); `more`: times a problem beyond base, with its paired
+        interval `more_low`, `more_high`; `density`: times in 100 tokens beyond base, with its interval, which a trace
+        that is only longer does not raise; `gain` (a fraction), and its three parts, `gain_more`, `gain_same` and
+        `gain_fewer`: from problems on which the arm shows more of the behavior than base, as much, or less.
+    """
+    rows = []
+    for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
+        right = pair_arms(group, "base")
+        tables = {arm: part.set_index(_KEYS).loc[right.index] for arm, part in group.groupby("arm", sort=False)}
+        base = tables.pop("base")
+        for arm, table in tables.items():
+            gained = right[arm] - right["base"]
+            for behavior in BEHAVIORS:
+                more = table[behavior] - base[behavior]
+                density = 100 * (table[behavior] / table["tokens"] - base[behavior] / base["tokens"])
+                name = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
+                parts = {f"gain_{way}": gained[np.sign(more) == sign].sum() for way, sign in _WAYS.items()}
+                rows.append(
+                    name
+                    | {"n": right.index.droplevel("seed").nunique()}
+                    | _with_interval("more", more, statistics, seed)
+                    | _with_interval("density", density, statistics, seed)
+                    | {"gain": gained.mean()}
+                    | {part: total / len(right) for part, total in parts.items()}
+                )
+    return pd.DataFrame(rows)
+
+
+def _with_interval(name: str, values: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
+    by_problem = values.groupby(level=["benchmark", "problem_id"]).mean()
+    strata = by_problem.index.get_level_values("benchmark").to_numpy()
+    level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
+    low, high = bootstrap_interval(by_problem.to_numpy(dtype=float), level, resamples, seed, strata)
+    return {name: by_problem.mean(), f"{name}_low": low, f"{name}_high": high}
+
+
+def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:
+    """Of some arms, decoded greedily, which behaviors become denser or sparser beyond chance, and how much of the gain
+    comes from problems on which verification becomes more frequent."""
+    told = []
+    for (backbone, arm), part in table[table["decoding"] == "greedy"].groupby(["backbone", "arm"], sort=False):
+        if arm not in arms:
+            continue
+        named = {
+            word: [row.behavior.replace("_", " ") for row in part.itertuples() if inside(row)]
+            for word, inside in (("denser", lambda r: r.density_low > 0), ("sparser", lambda r: r.density_high < 0))
+        }
+        changed = [f"{word} {', '.join(found)}" for word, found in named.items() if found]
+        row = part.set_index("behavior").loc["verification"]
+        told.append(
+            f"`{arm}` on `{backbone}`: {' and '.join(changed) or 'no behavior denser or sparser'}; of its "
+            f"{points(row['gain'])} points {points(row['gain_more'])} are won where it verifies more often"
+        )
+    return f"{'. '.join(told)}." if told else "None of the arms in question was run."
