@@ -46,6 +46,12 @@ def test_the_parts_of_a_gain_add_up(seed):
     assert (same[["more", "density", "gain_more", "gain_fewer"]] == 0).all(axis=None)
 
 
+def test_base_alone_promotes_nothing():
+    table = promoted_table(outcomes().query("arm == 'base'"), STATISTICS)
+    assert table.empty
+    assert promoted_sentence(table) == "None of the arms in question was run."
+
+
 def test_the_order_of_rows_does_not_matter():
     table = outcomes()
     pd.testing.assert_frame_equal(

@@ -10,6 +10,10 @@ from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
 
 _KEYS = ["benchmark", "problem_id", "seed"]
+PROMOTED_COLUMNS = [
+    *("backbone", "decoding", "arm", "behavior", "n", "more", "more_low", "more_high"),
+    *("density", "density_low", "density_high", "gain", "gain_more", "gain_same", "gain_fewer"),
+]
 _WAYS = {"more": 1, "same": 0, "fewer": -1}  # of a behavior than base shows on the same problem and seed: its sign
 
 
@@ -21,7 +25,7 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
         seed: of the bootstrap over problems, within their benchmarks.
 
     Returns:
-        columns backbone, decoding, arm, behavior, n (problems); `more`: times a problem beyond base, with its paired
+        columns `PROMOTED_COLUMNS`: n (problems); `more`: times a problem beyond base, with its paired
         interval `more_low`, `more_high`; `density`: times in 100 tokens beyond base, with its interval, which a trace
         that is only longer does not raise; `gain` (a fraction), and its three parts, `gain_more`, `gain_same` and
         `gain_fewer`: from problems on which the arm shows more of the behavior than base, as much, or less.
@@ -46,7 +50,7 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
                     | {"gain": gained.mean()}
                     | {part: total / len(right) for part, total in parts.items()}
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).reindex(columns=PROMOTED_COLUMNS)
 
 
 def _with_interval(name: str, values: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
