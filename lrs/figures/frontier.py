@@ -5,10 +5,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrs.figures.parts import draw_intervals, legend_above, marker_handle, panels, percent_axis
-from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, REWARD_COLORS, SKY, arm_color, arm_label, count_range, styled
+from lrs.figures.style import (
+    BLACK,
+    GREY,
+    LIGHT,
+    PAGE,
+    REWARD_COLORS,
+    VERMILLION,
+    arm_color,
+    arm_label,
+    count_range,
+    styled,
+)
 
 _WARMER = "base, other temperatures"
-_CHOICES = {"vote": SKY, "ranked by token": REWARD_COLORS["token"], "ranked by history": REWARD_COLORS["history"]}
+_CHOICES = {
+    "vote": VERMILLION,
+    "ranked by token": REWARD_COLORS["token"],
+    "ranked by history": REWARD_COLORS["history"],
+}
 
 
 @styled
