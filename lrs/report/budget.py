@@ -13,12 +13,12 @@ from lrs.report.sentences import points
 
 STAGES = {
     "cot": "told how to go about it",
-    "raw_free_push": "layer: a low-rank push of the residual stream, trained",
-    "free_push": "span: a low-rank push of the latents, trained",
-    "lrs_causal": "reward: steps up the gradient of one trained through them",
-    "lrs_advantage": "objective: the reward tells right from wrong, difficulty cancelled",
-    "lrs_basic": "objective: the reward tells right from wrong",
-    "lrs": "gate: only where reward or confidence is low",
+    "raw_free_push": "a low-rank push of the residual stream, trained",
+    "free_push": "a low-rank push of the latents, trained",
+    "lrs_causal": "up a reward that was trained through its push",
+    "lrs_advantage": "up a reward that learned from traces, difficulty cancelled",
+    "lrs_basic": "up a reward that learned from traces",
+    "lrs": "up a reward that learned from traces, gated",
     "lrs_published": "as released",
 }
 BUDGET_COLUMNS = ["backbone", "decoding", "arm", "stage", "n", "gain", "low", "high", "step", "step_low", "step_high"]
