@@ -7,10 +7,10 @@ from lrs.saved import read_measured, write_measured
 
 def test_measured_tables_round_trip_and_a_missing_bench_is_named(tmp_path):
     table = pd.DataFrame({"path": ["naive", "lrs_token"], "batch": [1, 128], "seconds": [0.25, 1 / 3]})
-    write_measured(table, "paths", tmp_path)
-    pd.testing.assert_frame_equal(read_measured("paths", tmp_path), table, rtol=1e-5)
+    write_measured(table, "paths", tmp_path / "bench")
+    pd.testing.assert_frame_equal(read_measured("paths", tmp_path / "bench"), table, rtol=1e-5)
     with pytest.raises(FileNotFoundError, match="run `make bench` first"):
-        read_measured("placebo", tmp_path)
+        read_measured("placebo", tmp_path / "bench")
 
 
 def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch():
