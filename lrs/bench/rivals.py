@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lrs.core.statistics import bootstrap_interval, mcnemar_exact, wilson_interval
+from lrs.core.statistics import mcnemar_exact, wilson_interval
 from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.experiment.traces import collect_traces
 from lrs.learning.latents import encode_traces
@@ -28,6 +28,7 @@ from lrs.method.arms import ARMS
 from lrs.method.setting import REWARDS
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone, load_backbone
+from lrs.report.comparison import bootstrap_by_problem
 from lrs.saved import RIVALS, load_outcomes, write_measured
 from lrs.tasks.answers import extract_answer
 from lrs.tasks.problems import Problem, by_benchmark, load_problems
@@ -88,15 +89,14 @@ def compare_rivals(made: pd.DataFrame, statistics: StatisticsSection, seed: int 
         paired bootstrap interval, wins, losses, p_mcnemar.
     """
     one = made[made["method"] == "one"].set_index(_KEYS)["correct"]
-    strata, rows = one.index.get_level_values("benchmark").to_numpy(), []
+    rows = []
     for (method, attempts), group in made.groupby(["method", "attempts"], sort=False):
         right = group.set_index(_KEYS)["correct"].reindex(one.index)
         if right.isna().any():
             raise ValueError(f"{method!r} lacks {int(right.isna().sum())} of {len(one)} problems")
-        delta = (right - one).to_numpy()
+        delta = right - one
         low, high = wilson_interval(right.sum(), len(right), statistics.confidence_level)
-        how = statistics.confidence_level, statistics.bootstrap_resamples, seed, strata
-        delta_low, delta_high = bootstrap_interval(delta, *how)
+        delta_low, delta_high = bootstrap_by_problem(delta, statistics, seed)
         won, lost = int((delta > 0).sum()), int((delta < 0).sum())
         row = {"method": method, "attempts": attempts, "n": len(right), "accuracy": right.mean(), "low": low}
         row |= {"high": high, "tokens": group["tokens"].mean(), "delta": delta.mean(), "delta_low": delta_low}

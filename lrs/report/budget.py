@@ -7,8 +7,7 @@ to that than the one before, and what it changes is paired, problem by problem.
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.statistics import bootstrap_interval
-from lrs.report.comparison import POOLED, by_problem_means, pair_arms
+from lrs.report.comparison import POOLED, bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
 
 STAGES = {
@@ -42,17 +41,15 @@ def budget_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: in
             continue
         paired = pair_arms(group[group["arm"].isin(["base", *stages])], "base")
         by_problem = by_problem_means(paired)
-        strata = by_problem.index.get_level_values("benchmark").to_numpy()
-        how = statistics.confidence_level, statistics.bootstrap_resamples, seed, strata
         before = None
         for arm in stages:
             gain = by_problem[arm] - by_problem["base"]
-            low, high = bootstrap_interval(gain.to_numpy(), *how)
+            low, high = bootstrap_by_problem(gain, statistics, seed)
             row = {"backbone": backbone, "decoding": decoding, "arm": arm, "stage": STAGES[arm], "n": len(gain)}
             row |= {"gain": gain.mean(), "low": low, "high": high}
             if before is not None:
                 step = by_problem[arm] - by_problem[before]
-                row |= dict(zip(("step_low", "step_high"), bootstrap_interval(step.to_numpy(), *how), strict=True))
+                row |= dict(zip(("step_low", "step_high"), bootstrap_by_problem(step, statistics, seed), strict=True))
                 row["step"] = step.mean()
             rows.append(row)
             before = arm

@@ -57,7 +57,7 @@ def by_problem_means(values: pd.Series) -> pd.Series:
     return values.groupby(level=["benchmark", "problem_id"]).mean()
 
 
-def _bootstrap(by_problem: pd.Series, statistics: StatisticsSection, seed: int) -> tuple[float, float]:
+def bootstrap_by_problem(by_problem: pd.Series, statistics: StatisticsSection, seed: int) -> tuple[float, float]:
     """Interval of the mean of what `by_problem_means` returns; problems are resampled within their benchmark."""
     strata = by_problem.index.get_level_values("benchmark").to_numpy()
     level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
@@ -68,7 +68,7 @@ def _contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, se
     """The paired comparison of one arm with the reference, over the rows of `pair_arms`."""
     difference = arm - base
     delta = by_problem_means(difference)
-    low, high = _bootstrap(delta, statistics, seed)
+    low, high = bootstrap_by_problem(delta, statistics, seed)
     return {
         "delta": delta.mean(),
         "delta_low": low,

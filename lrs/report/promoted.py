@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.statistics import bootstrap_interval
-from lrs.report.comparison import pair_arms
+from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -54,10 +53,8 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
 
 
 def _with_interval(name: str, values: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
-    by_problem = values.groupby(level=["benchmark", "problem_id"]).mean()
-    strata = by_problem.index.get_level_values("benchmark").to_numpy()
-    level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
-    low, high = bootstrap_interval(by_problem.to_numpy(dtype=float), level, resamples, seed, strata)
+    by_problem = by_problem_means(values)
+    low, high = bootstrap_by_problem(by_problem, statistics, seed)
     return {name: by_problem.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
