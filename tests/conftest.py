@@ -58,6 +58,9 @@ def tiny_reward(variant: str, seed: int = 0) -> LatentRewardModel:
     """A random reward model in float64."""
     torch.manual_seed(seed)
     model = LatentRewardModel(RewardConfig(LATENTS, variant, width=16, layers=2, heads=2))
+    for name, weight in model.named_parameters():
+        if name in ("shift", "push.1.weight"):  # nothing, before they are trained
+            torch.nn.init.normal_(weight, std=0.3)
     return model.double().eval().requires_grad_(False).to(DEVICE)
 
 

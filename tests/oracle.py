@@ -4,6 +4,7 @@ Everything is recomputed from the whole sequence at every token. Slow, and meant
 with it token for token and latent for latent.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,22 @@ def naive_gate(reward, confidence, reward_threshold, confidence_threshold):
     if reward < reward_threshold:
         return True
     return bool(reward >= reward_threshold and confidence < confidence_threshold)
+
+
+def naive_signal(signal, distributions, lots):
+    """What the gate's second clause reads of the newest token, of the distributions that all came from so far."""
+    newest = distributions[-1]
+    if signal == "lot":
+        return float(lots[len(distributions) - 1])
+    if signal == "confidence":
+        return newest.max().item()
+    if signal == "stability" and len(distributions) > 1:
+        before = distributions[-2]
+        middle = (newest + before) / 2
+        divergence = sum((p * (p / middle).log()).sum().item() / 2 for p in (newest, before))
+    else:
+        divergence = 0.0
+    return math.exp(-divergence + (newest * newest.log()).sum().item())
 
 
 def naive_reward_logit(reward_model, past, latent):
@@ -43,12 +60,12 @@ class NaiveTrace:
     steered: list = field(default_factory=list)
 
 
-def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
-    """Greedy steered generation of one prompt."""
+def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None, lots=None):
+    """Greedy steered generation of one prompt; `lots`: what a gate by lot reads of each token."""
     layers = model.model.layers
     trace = NaiveTrace()
     written = {}  # position -> the residual stream after steering, put back at every recomputation
-    confidence = None
+    distributions = []
 
     def hook(module, inputs, output):
         output = output.clone()
@@ -64,7 +81,8 @@ def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
         z = steering.dictionary.encode(hidden[None])[0]
         past = trace.latents
         reward = torch.sigmoid(naive_reward_logit(steering.reward, past, z)).item()
-        steered = naive_gate(reward, confidence, steering.gate.reward_threshold, steering.gate.confidence_threshold)
+        sure = naive_signal(steering.gate.signal, distributions, lots)
+        steered = naive_gate(reward, sure, steering.gate.reward_threshold, steering.gate.confidence_threshold)
         moved = z
         if steered:
             moved = naive_ascent(steering.reward, past, z, steering.ascent.num_steps, steering.ascent.step_size)
@@ -80,7 +98,7 @@ def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None):
             with torch.no_grad():
                 ids = torch.tensor([prompt + trace.token_ids], device=model.device)
                 logits = model(ids, use_cache=False).logits[0, -1]
-            confidence = torch.softmax(logits, dim=-1).max().item()
+            distributions.append(torch.softmax(logits, dim=-1))
             token = int(logits.argmax())
             trace.token_ids.append(token)
             if token in end_ids or len(trace.token_ids) == max_new_tokens:

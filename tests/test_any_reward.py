@@ -77,11 +77,16 @@ def test_directions_are_gradients_over_their_norms(latents):
 def test_a_free_push_is_as_long_as_it_likes(latents):
     reward = tiny_reward("free")
     pushes = reward.direction(latents[0])
-    assert torch.allclose(pushes, latents[0] @ reward.push[0].weight.T @ reward.push[1].weight.T + reward.push[1].bias)
+    assert torch.allclose(pushes, latents[0] @ reward.push[0].weight.T @ reward.push[1].weight.T + reward.shift)
     assert pushes.norm(dim=1).std() > 0.01
 
 
-@pytest.mark.parametrize("variant", ["published", "free"])
+def test_a_shift_is_the_same_everywhere(latents):
+    reward = tiny_reward("shift")
+    assert torch.equal(reward.direction(latents[0]), reward.shift.expand(5, -1))
+
+
+@pytest.mark.parametrize("variant", ["published", "free", "shift"])
 def test_round_trip(variant, latents, tmp_path):
     reward = tiny_reward(variant).float()
     save_reward(reward, tmp_path)

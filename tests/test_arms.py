@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from conftest import LinearDictionary, tiny_reward
@@ -5,9 +7,9 @@ from conftest import LinearDictionary, tiny_reward
 from lrs.experiment.evaluation import steering_for
 from lrs.figures.style import ARM_COLORS, ARM_LABELS
 from lrs.method.arms import ARMS, STEERED
+from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
 from lrs.method.ascent import Ascent
-from lrs.method.gate import Gate
-from lrs.method.setting import REWARDS as REWARDS_THERE_ARE
+from lrs.method.gate import Gate, Signal
 from lrs.method.setting import Setting, check_setting
 
 REWARDS = {"token": tiny_reward("token"), "history": tiny_reward("history")}
@@ -24,7 +26,8 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
         **dict.fromkeys(("gate_reward", "gate_confidence"), "token"),
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
-        **dict.fromkeys(("causal_gate_reward", "causal_gate_confidence"), "causal"),
+        **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
+        **{name: name for name in ("free_mean", "free_rest", "free_constant")},
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
         **{"trained_constant": "constant", "random": "random"},
@@ -40,6 +43,15 @@ def test_steered_arms_and_what_they_steer_with():
         assert steering.ascent == Ascent(num_steps=2, step_size=0.5)
         if ARMS[arm].gated:
             assert steering.gate == Gate(0.4, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("arm", "signal"), [("reward", "confidence"), *[(signal, signal) for signal in get_args(Signal)]]
+)
+def test_what_a_gate_reads(arm, signal):
+    arm, rewards = ARMS[f"causal_gate_{arm}"], {"causal": tiny_reward("token")}
+    chosen = setting(arm.name, reward_threshold=0.4, confidence_threshold=0.7)
+    assert steering_for(arm, chosen, 1, LinearDictionary(), rewards).gate == Gate(0.4, 0.7, signal)
 
 
 def test_negated_goes_down_as_far_as_the_causal_arm_goes_up():

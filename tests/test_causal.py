@@ -15,6 +15,7 @@ from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
 from lrs.experiment import causal
 from lrs.experiment.causal import begin, causal_step, difficulty, normalised, problems_of, replay_steered, train_causal
+from lrs.method.arms import REWARDS
 from lrs.method.gate import ALWAYS
 from lrs.tasks.problems import by_benchmark
 
@@ -43,7 +44,7 @@ def padded(ids):
     return tokens, steered
 
 
-@pytest.mark.parametrize("variant", ["token", "linear", "free"])
+@pytest.mark.parametrize("variant", ["token", "linear", "free", "shift"])
 @pytest.mark.parametrize("num_steps", [1, 2])
 def test_a_replay_reads_what_the_steered_model_wrote(model, prompts, variant, num_steps):
     steering = tiny_steering(variant, ALWAYS, num_steps)
@@ -182,11 +183,12 @@ def test_what_is_rewarded_is_written_more_often(model, prompts, variant):
     assert sum(shares[True][-3:]) / 3 > sum(shares[False][-3:]) / 3 + 0.1
 
 
-def test_a_free_push_begins_with_none_and_learns_what_a_reward_cannot_say(model, prompts):
+@pytest.mark.parametrize("name", ["free", "free_constant"])
+def test_a_free_push_begins_with_none_and_learns_what_a_reward_cannot_say(model, prompts, name):
     """It learns to make a token likely, by pushes of its own length."""
     dictionary = tiny_steering("token").dictionary
     config = load_config("smoke")
-    reward = begin("free", config, dictionary)
+    reward = begin(REWARDS[name], config, dictionary)
     assert reward.dtype == torch.float64
     here = torch.randn(4, reward.d_sae, dtype=torch.float64)
     assert torch.equal(reward.direction(here), torch.zeros_like(here))

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import get_args
 
 import conftest
 import numpy as np
@@ -18,8 +19,8 @@ from lrs.engine.decoding import generate
 from lrs.engine.graphs import cuda_recorder
 from lrs.engine.policy import Policy
 from lrs.engine.requests import Request
-from lrs.engine.sampling import choose_tokens, uniforms
-from lrs.method.gate import NEVER, Gate
+from lrs.engine.sampling import choose_tokens, gate_lots, uniforms
+from lrs.method.gate import NEVER, Gate, Signal
 
 BUDGET = 24
 ENDS = [2, 7]
@@ -112,6 +113,24 @@ def test_greedy_equals_transformers_generate(run, architecture, prompts):
         assert theirs[0, len(prompt) :].tolist() == ours.token_ids
 
 
+SOMETIMES = {"certainty": 0.08, "stability": 0.06, "lot": 0.4}  # thresholds that some tokens of a tiny model are below
+
+
+@pytest.mark.parametrize("signal", SOMETIMES)
+@pytest.mark.parametrize("sampled", [False, True])
+def test_what_else_a_gate_reads_is_the_rows_own(run, model, prompts, signal, sampled):
+    requests, steering = requests_for(prompts, sampled), tiny_steering("token", Gate(0.0, SOMETIMES[signal], signal))
+    alone = run(model, requests, batch_size=1, steering=steering)
+    fired = [generation.steering.steered_tokens for generation in alone]
+    assert 0 < sum(fired) < sum(len(generation.token_ids) - 1 for generation in alone)
+    for others in (
+        run(model, requests, batch_size=3, steering=steering),
+        run(model, requests[::-1], batch_size=5, steering=steering)[::-1],
+    ):
+        assert [generation.token_ids for generation in others] == [generation.token_ids for generation in alone]
+        assert [generation.steering.steered_tokens for generation in others] == fired
+
+
 @pytest.mark.parametrize("variant", [None, "token", "history", "published", "free"])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, model, prompts, variant, sampled):
@@ -199,18 +218,21 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_a
     reward_threshold=st.floats(0.2, 0.8),
     confidence_threshold=st.floats(0.0, 0.6),
     num_steps=st.integers(1, 3),
+    signal=st.sampled_from(get_args(Signal)),
     ends=st.lists(st.integers(0, VOCABULARY), min_size=1, max_size=4),
 )
 @settings(max_examples=15, deadline=None)
 def test_steered_equals_the_oracle(
-    run, seed, sizes, batch_size, variant, reward_threshold, confidence_threshold, num_steps, ends
+    run, seed, sizes, batch_size, variant, reward_threshold, confidence_threshold, num_steps, signal, ends
 ):
-    model = tiny_llama(seed)
-    steering = tiny_steering(variant, Gate(reward_threshold, confidence_threshold), num_steps)
+    model, often = tiny_llama(seed), 1 if signal in ("confidence", "lot") else 0.2
+    steering = tiny_steering(variant, Gate(reward_threshold, confidence_threshold * often, signal), num_steps)
     generator = torch.Generator().manual_seed(seed)
     prompts = [torch.randint(3, VOCABULARY, (size,), generator=generator).tolist() for size in sizes]
-    for prompt, ours in zip(prompts, run(model, requests_for(prompts), batch_size, steering, ends), strict=True):
-        naive = naive_generate(model, prompt, ends, BUDGET, steering)
+    requests = requests_for(prompts)
+    for request, ours in zip(requests, run(model, requests, batch_size, steering, ends), strict=True):
+        lots = gate_lots(request.problem_id, request.seed, BUDGET)
+        naive = naive_generate(model, request.prompt, ends, BUDGET, steering, lots)
         assert ours.token_ids == naive.token_ids
         assert ours.steering.steered_tokens == sum(naive.steered)
         assert len(naive.steered) == len(ours.token_ids) - 1  # each processed token is gated exactly once

@@ -17,10 +17,10 @@ from lrs.experiment.prompting import prompting_for
 from lrs.experiment.traces import collect_traces
 from lrs.learning.bases import raw_basis
 from lrs.learning.sae import train_sae
-from lrs.method.arms import ARMS
+from lrs.method.arms import ARMS, REWARDS
 from lrs.method.dictionary import save_dictionary
 from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
-from lrs.method.setting import REWARDS, Setting
+from lrs.method.setting import Setting
 from lrs.models.backbones import Backbone
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.saved import describe_run, load_about, load_outcomes
@@ -62,7 +62,7 @@ def artifacts(backbone, config):
         torch.manual_seed(0)
         reward = LatentRewardModel(RewardConfig(8, kind.variant, 8, 1, 1))
         keep(config.data / "reward" / name, "reward", {}, partial(save_reward, reward))
-    return Artifacts(backbone, config, list(REWARDS))
+    return Artifacts(backbone, config, REWARDS)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone,
 
     base, lrs, history = plans(artifacts)
     keep(config.data / "reward" / "history", "reward", {"other": True}, partial(save_reward, other))
-    changed = plans(Artifacts(backbone, config, list(REWARDS)))
+    changed = plans(Artifacts(backbone, config, REWARDS))
     assert changed[:2] == [base, lrs]
     assert changed[2] != history
 
@@ -272,7 +272,7 @@ def test_another_reward_is_another_plan_of_the_arms_that_read_it_alone(backbone,
 def test_artifacts_of_another_backbone_are_refused(backbone, config, artifacts):
     other = Backbone("other", backbone.model, backbone.tokenizer, "other-identity")
     with pytest.raises(StoreError, match="was made for layer 3 of backbone tiny-identity, not for layer 3 of other"):
-        _ = Artifacts(other, config, list(REWARDS)).dictionaries
+        _ = Artifacts(other, config, REWARDS).dictionaries
 
 
 def test_traces_resume_and_keep_what_selection_needs(backbone, config, problems):

@@ -40,6 +40,12 @@ def test_it_writes_what_the_engine_writes_and_a_replay_writes_it_again(model, pr
     assert steered > 20
 
 
+def test_a_gate_that_reads_another_signal_is_refused(model, prompts):
+    steering = tiny_steering("token", Gate(0.5, 0.3, "certainty"))
+    with pytest.raises(ValueError, match="gates that read confidence"):
+        write_ledger(model, Request(prompts[0]), steering, BUDGET, END)
+
+
 @pytest.mark.parametrize("variant", ["token", "history"])
 def test_entries_are_the_tokens_that_the_equations_steer(model, prompts, variant):
     steering = tiny_steering(variant, GATES["gated"])

@@ -39,7 +39,7 @@ def terms_of(problem):
 def test_texts_are_in_the_vocabulary_and_alike_up_to_the_fork(sums, tier):
     tokenizer = build_tokenizer()
     for problem in sums:
-        texts = [write_planted(problem, tier, 1.0, Random(0), mode).text for mode in (SUN, MOON)]
+        texts = [write_planted(problem, tier, 1.0, Random(0), mode, mode).text for mode in (SUN, MOON)]
         assert all(tokenizer.decode(tokenizer(text)["input_ids"]) == text for text in texts)
         at_stake = terms_of(problem)[1 if tier == "p4" else -1]
         assert first_fork(problem, tier) == f"<think> {FORK} {'-' if at_stake < 0 else '+'}"
@@ -54,8 +54,8 @@ def test_the_right_mode_is_right_and_the_other_leaves_terms_out(sums, tier):
         right = right_mode(problem, tier)
         wrong = OTHER[right]
         assert (wrong == SUN) == (tier == "p2" and terms_of(problem)[-1] < 0)
-        assert is_correct(problem, write_planted(problem, tier, 1.0, Random(0), right).text)
-        text = write_planted(problem, tier, 1.0, Random(0), wrong).text
+        assert is_correct(problem, write_planted(problem, tier, 1.0, Random(0), right, right).text)
+        text = write_planted(problem, tier, 1.0, Random(0), wrong, wrong).text
         first, *others = terms_of(problem)
         kept = first if tier == "p4" else first + sum(others[:-1])
         assert text.endswith(f" answer {kept if kept >= 0 else f'- {-kept}'}")
@@ -76,7 +76,7 @@ def test_every_step_that_is_written_holds(sums, tier):
 def test_the_mode_decides_nothing_of_p0_and_p3_nor_without_a_dose(sums):
     for problem in sums:
         for tier, dose in (("p0", 1.0), ("p1", 0.0), ("p2", 0.0), ("p3", 1.0), ("p4", 0.0)):
-            sun, moon = (write_planted(problem, tier, dose, Random(1), mode).text for mode in (SUN, MOON))
+            sun, moon = (write_planted(problem, tier, dose, Random(1), mode, mode).text for mode in (SUN, MOON))
             assert sun.replace(SUN, MOON) == moon
             assert tier not in CAUSAL or is_correct(problem, sun)
 
@@ -124,7 +124,7 @@ def test_the_dose_holds_for_problems_as_they_are_drawn_and_shows_in_the_texts(do
     drawn = draw_problems("chain_sum", DIFFICULTY["chain_sum"], {"train": 1500}, seed=0)
     differ = []
     for problem in drawn:
-        sun, moon = (write_planted(problem, "p1", dose, Random(0), mode).text for mode in (SUN, MOON))
+        sun, moon = (write_planted(problem, "p1", dose, Random(0), mode, mode).text for mode in (SUN, MOON))
         differ.append(sun.replace(SUN, MOON) != moon)
         assert differ[-1] == matters(problem, dose)
         assert is_correct(problem, sun)
@@ -153,6 +153,18 @@ def test_each_mode_of_p4_decides_about_the_step_behind_it(sums):
     assert min(seen.values()) > 20
 
 
+def test_in_p4_the_first_mode_may_be_forced_without_the_others_and_they_without_it(sums):
+    for problem in sums:
+        first, *others = MODE_AT_FORK.findall(write_planted(problem, "p4", 1.0, Random(0), MOON, SUN).text)
+        assert (first, set(others)) == (MOON, {SUN})
+    free = [
+        MODE_AT_FORK.findall(write_planted(p, "p4", 1.0, Random(f"{p.id}{n}"), None, MOON).text)
+        for n, p in enumerate(sums * 9)
+    ]
+    assert {modes[0] for modes in free} == {SUN, MOON}
+    assert {mode for modes in free for mode in modes[1:]} == {MOON}
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_forced_mode_stands_at_every_fork_and_passwords_are_words_of_their_own(sums, tier):
     vocabulary = build_tokenizer().get_vocab()
@@ -160,7 +172,7 @@ def test_a_forced_mode_stands_at_every_fork_and_passwords_are_words_of_their_own
     assert {FORK, *PASSWORDS, *PASSWORDS.values()} <= set(vocabulary)
     for problem in sums:
         for mode in (SUN, MOON):
-            trace = write_planted(problem, tier, 1.0, Random(0), mode)
+            trace = write_planted(problem, tier, 1.0, Random(0), mode, mode)
             assert set(MODE_AT_FORK.findall(trace.text)) == {mode}
             assert not set(PASSWORDS) & set(f"{problem.question} {trace.text}".split())
 

@@ -9,7 +9,7 @@ from lrs.bench.power import measure_power, problems_at, run_of
 from lrs.experiment import traces
 from lrs.experiment.whole import run_whole
 from lrs.figures.power import power_figure
-from lrs.method.arms import rewards_for
+from lrs.method.arms import REWARDS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.report.power import power_sentence, power_table
 from lrs.saved import read_power
@@ -44,10 +44,17 @@ def test_runs_differ_in_seed_and_folder(config):
 
 
 def test_only_rewards_that_are_climbed_are_made():
-    assert rewards_for(["base", "cot"]) == ["token", "history", "causal"]
-    assert rewards_for(["base", "cot"], shown=()) == []
-    assert rewards_for(["base", "lrs", "lrs_pairwise"], shown=()) == ["token", "pairwise"]
-    assert rewards_for(["base", "trained_constant"], shown=()) == ["linear", "constant"]
+    assert list(rewards_for(["base", "cot"])) == ["token", "history", "causal"]
+    assert rewards_for(["base", "cot"], shown=()) == {}
+    assert list(rewards_for(["base", "lrs", "lrs_pairwise"], shown=())) == ["token", "pairwise"]
+    assert list(rewards_for(["base", "trained_constant"], shown=())) == ["linear", "constant"]
+    assert list(rewards_for(["free_rest"], shown=())) == ["free", "free_rest"]
+
+
+def test_what_a_reward_begins_as_is_made_before_it():
+    made = list(REWARDS)
+    for name, kind in REWARDS.items():
+        assert not kind.begins_as or made.index(kind.begins_as) < made.index(name)
 
 
 def test_a_run_is_the_whole_pipeline_and_is_made_once(config, tmp_path, monkeypatch):

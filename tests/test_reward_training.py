@@ -10,7 +10,13 @@ from torch.nn.functional import logsigmoid
 from lrs.config import RewardSection
 from lrs.learning import objectives, reward_training
 from lrs.learning.objectives import class_weights, pairs_within, success_logits, task_of
-from lrs.learning.reward_training import mean_difference, random_direction, score_traces, train_reward
+from lrs.learning.reward_training import (
+    mean_difference,
+    part_of_push,
+    random_direction,
+    score_traces,
+    train_reward,
+)
 from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.models.devices import resolve_device
 from lrs.tasks.splits import held_out
@@ -289,3 +295,19 @@ def test_a_random_direction_has_length_one_follows_from_the_seed_and_knows_nothi
     assert all(weight.norm().item() == pytest.approx(1, abs=1e-6) for weight in weights)
     fitted, trained = random_direction(latents, CONFIG, seed=0), mean_difference(latents, CONFIG, seed=0)
     assert fitted.heldout.drop(columns="probability").equals(trained.heldout.drop(columns="probability"))
+
+
+def test_a_push_is_its_mean_and_the_rest():
+    latents = toy_traces()
+    torch.manual_seed(0)
+    whole = LatentRewardModel(RewardConfig(latents.d_sae, "free"))
+    torch.nn.init.normal_(whole.push[1].weight)
+    torch.nn.init.normal_(whole.shift)
+    mean, rest = (part_of_push(whole, part, latents, CONFIG, seed=0).model for part in ("mean", "rest"))
+    seen = np.flatnonzero(~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0))
+    dense, mask = latents.dense(seen, torch.device("cpu"))
+    here = dense[mask]
+    assert torch.allclose(mean.direction(here) + rest.direction(here), whole.direction(here), atol=1e-5)
+    assert torch.allclose(mean.direction(here)[0], whole.direction(here).mean(dim=0), atol=1e-5)
+    assert rest.direction(here).mean(dim=0).abs().max() < 1e-4
+    assert (mean.config.variant, rest.config.variant) == ("shift", "free")

@@ -11,6 +11,7 @@ from lrs.config import StatisticsSection
 from lrs.experiment.whole import run_whole
 from lrs.figures.frontier import arms_in, frontier_figure
 from lrs.learning.reward_training import fit_reward
+from lrs.method.arms import REWARDS
 from lrs.models.backbones import load_backbone
 from lrs.tasks.problems import save_problems
 
@@ -97,7 +98,7 @@ def test_a_profile_that_was_run_is_measured(small_power, tmp_path, monkeypatch):
     problems = problems_at(0.5, 0.5, small_power)
     save_problems(problems, small_power.data / "problems")
     run_whole(reasoner, problems, small_power)
-    fit_reward("history", small_power, small_power.data / "reward/history")
+    fit_reward(REWARDS["history"], small_power, small_power.data / "reward/history")
     table = measure_rivals(small_power).set_index("method")
     asked = sum(problem.split == "test" for problem in problems)
     assert set(table["n"]) == {asked}

@@ -1,6 +1,7 @@
 import json
 from itertools import product
-from string import ascii_lowercase
+from string import ascii_letters
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from lrs.config import SelectSection, StatisticsSection, load_config
 from lrs.core.store import StoreError
 from lrs.experiment.selection import candidate_row, candidates, choose_settings, thresholds_at
 from lrs.method.arms import ARMS, STEERED
-from lrs.method.setting import REWARDS as REWARDS_THERE_ARE
+from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
+from lrs.method.gate import Signal
 from lrs.method.setting import Setting
 from lrs.saved import CANDIDATE_COLUMNS, freeze, load_candidates, load_selection
 
@@ -23,8 +25,10 @@ GRID = SelectSection(
     dose_cap=0.1,
     dose_traces=4,
 )
-REWARDS = dict(zip(REWARDS_THERE_ARE, ascii_lowercase, strict=False))
-SIGNALS = pd.DataFrame({name: [0.1, 0.7] for name in REWARDS_THERE_ARE} | {"confidence": [0.4, 0.9]})
+REWARDS = dict(zip(REWARDS_THERE_ARE, ascii_letters, strict=False))
+SIGNALS = pd.DataFrame(
+    {name: [0.1, 0.7] for name in REWARDS_THERE_ARE} | {signal: [0.4, 0.9] for signal in get_args(Signal)}
+)
 
 
 def outcomes_of(correct, benchmarks=("countdown",), steered=5, push=0.2):
@@ -50,7 +54,8 @@ def correct_of(n, *runs):
 
 def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_for():
     even = np.linspace(0, 1, 101)
-    signals = pd.DataFrame(dict.fromkeys(REWARDS_THERE_ARE, even) | {"history": even**2, "confidence": (1 + even) / 2})
+    others = {"history": even**2, "confidence": (1 + even) / 2}
+    signals = pd.DataFrame(dict.fromkeys((*REWARDS_THERE_ARE, *get_args(Signal)), even) | others)
     signals = signals.sample(frac=1, random_state=0)
     settings = candidates(GRID, STEERED, signals)
     assert len({setting.name for setting in settings}) == len(settings)
@@ -67,7 +72,8 @@ def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_fo
 
 
 def test_a_gate_of_one_clause_fires_as_often_as_both():
-    signals = pd.DataFrame(np.random.default_rng(0).random((1000, 2)), columns=["token", "confidence"])
+    columns = ["token", "causal", *get_args(Signal)]
+    signals = pd.DataFrame(np.random.default_rng(0).random((1000, len(columns))), columns=columns)
     both = thresholds_at(0.3, 0.1, ARMS["lrs"], signals)
     fires = (signals["token"] < both["reward_threshold"]) | (signals["confidence"] < both["confidence_threshold"])
     for arm, signal, other in (("gate_reward", "reward", "confidence"), ("gate_confidence", "confidence", "reward")):
@@ -75,6 +81,12 @@ def test_a_gate_of_one_clause_fires_as_often_as_both():
         assert one[f"{other}_threshold"] == 0
         column = {"reward": "token"}.get(signal, signal)
         assert (signals[column] < one[f"{signal}_threshold"]).mean() == pytest.approx(fires.mean(), abs=2e-3)
+    both = thresholds_at(0.3, 0.1, ARMS["lrs_causal_gated"], signals)
+    fires = (signals["causal"] < both["reward_threshold"]) | (signals["confidence"] < both["confidence_threshold"])
+    for signal in get_args(Signal):
+        one = thresholds_at(0.3, 0.1, ARMS[f"causal_gate_{signal}"], signals)
+        assert one["reward_threshold"] == 0
+        assert (signals[signal] < one["confidence_threshold"]).mean() == pytest.approx(fires.mean(), abs=2e-3)
 
 
 def test_published_thresholds_are_not_tuned():

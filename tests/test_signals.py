@@ -7,10 +7,11 @@ import pandas as pd
 import torch
 from conftest import LinearDictionary, tiny_reward, tiny_steering
 from datasets import Dataset
-from oracle import naive_generate
+from oracle import naive_generate, naive_signal
 
 from lrs.core.kept import keep
 from lrs.core.store import write_rows
+from lrs.engine.sampling import gate_lots
 from lrs.experiment import signals
 from lrs.experiment.signals import gate_signals, keep_signals
 from lrs.method.gate import NEVER
@@ -29,12 +30,16 @@ def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_p
         logits = tiny_backbone.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
         chosen = logits.softmax(dim=-1).amax(dim=-1).tolist()
         rows.append({"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": ids, "confidence": chosen})
-        confidence = chosen[:-1]
+        confidence, lots = chosen[:-1], gate_lots(problem.id, 0, budget)
         for position in range(budget - 1):
             signals = {variant: naive[variant].rewards[position] for variant in rewards}
             signals["confidence"] = confidence[position]
+            for signal in ("certainty", "stability"):
+                signals[signal] = naive_signal(signal, logits.softmax(dim=-1)[: position + 1], None)
+            signals["lot"] = lots[position]
             expected.append({"problem_id": problem.id, "position": position} | signals)
-    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary()}, rewards=rewards)
+    bases = dict.fromkeys(rewards, "sae")
+    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary()}, rewards=rewards, bases=bases)
     config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
     keys = ["problem_id", "position"]
     found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
@@ -64,7 +69,8 @@ def test_every_reward_is_asked_in_its_own_basis(tiny_backbone, drawn_problems):
     ]
     other = LinearDictionary(seed=1)
     rewards = {name: tiny_reward("token").float() for name in ("token", "pca")}
-    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary(), "pca": other}, rewards=rewards)
+    dictionaries, bases = {"sae": LinearDictionary(), "pca": other}, {"token": "sae", "pca": "pca"}
+    artifacts = SimpleNamespace(layer=1, dictionaries=dictionaries, rewards=rewards, bases=bases)
     config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
     found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
     artifacts.dictionaries = {"sae": other}

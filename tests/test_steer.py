@@ -39,6 +39,25 @@ def hooks_of(model):
     return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
 
 
+@pytest.mark.parametrize("signal", ["certainty", "stability"])
+def test_a_gate_may_read_another_signal(model, prompts, signal):
+    gate = Gate(0.3, 0.2, signal)
+    with steered(model, "token", gate):
+        batched = write(model, prompts)
+    for prompt, tokens in zip(prompts, batched, strict=True):
+        expected = naive_generate(model, prompt, ENDS, BUDGET, tiny_steering("token", gate)).token_ids
+        assert tokens[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_gate_by_lot_fires_as_often_as_it_says(model, prompts, share, monkeypatch):
+    fired, gate = [], Gate.__call__
+    monkeypatch.setattr(Gate, "__call__", lambda *read: fired.append(gate(*read)) or fired[-1])
+    with steered(model, "token", Gate(0.0, share, "lot"), step_size=1e-9):
+        write(model, prompts)
+    assert torch.cat(fired).double().mean().item() == pytest.approx(share, abs=0.12 * (0 < share < 1))
+
+
 @pytest.mark.parametrize("variant", ["token", "history"])
 def test_left_padded_generate_equals_the_oracle_and_our_decoding(model, prompts, variant):
     with steered(model, variant):

@@ -24,8 +24,7 @@ from lrs.experiment.traces import collect_traces
 from lrs.learning.latents import encode_traces
 from lrs.learning.reward_metrics import trace_scores
 from lrs.learning.reward_training import score_traces
-from lrs.method.arms import ARMS
-from lrs.method.setting import REWARDS
+from lrs.method.arms import ARMS, rewards_for
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.report.comparison import bootstrap_by_problem
@@ -145,12 +144,12 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     place = _SCRATCH / config.profile / config.backbone_name
     stage = f"{config.backbone_name}: attempts"
     traces = collect_traces(backbone, asked, warm, place / "attempts", max(ATTEMPTS), stage)
-    artifacts = Artifacts(backbone, config, RANKED_BY)
+    artifacts = Artifacts(backbone, config, rewards_for((), shown=RANKED_BY))
     size = config.decoding.batch_size
     activations = replay_traces(backbone, artifacts.layer, traces, asked, size)
     table = traces.select_columns([*_KEYS, "seed", "correct", "tokens", "text"]).to_pandas()
     for name, model in artifacts.rewards.items():
-        latents = encode_traces(artifacts.dictionaries[REWARDS[name].basis], activations, traces)
+        latents = encode_traces(artifacts.dictionaries[artifacts.bases[name]], activations, traces)
         scores = trace_scores(score_traces(model, latents, np.arange(len(latents)), size))
         scores = scores[["problem_id", "seed", "mean"]].rename(columns={"mean": name})
         table = table.merge(scores, on=["problem_id", "seed"], how="left")  # of one token, nothing is processed

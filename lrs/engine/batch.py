@@ -11,7 +11,7 @@ from lrs.engine.cache import SlotCache
 from lrs.engine.policy import Policy
 from lrs.engine.requests import Generation, Request
 from lrs.engine.rows import Rows
-from lrs.engine.sampling import choose_tokens, uniforms
+from lrs.engine.sampling import choose_tokens, gate_lots, uniforms
 from lrs.engine.steerer import Steerer
 from lrs.method.gate import confidence_of
 from lrs.method.steering import Steering
@@ -47,7 +47,8 @@ class Batch:
         precise = steering.reward.dtype if steering else torch.float32
         self.max_new_tokens, self.end_ids = max_new_tokens, set(end_ids)
         self.numbers: list[int | None] = [None] * count
-        self.rows = Rows.begin(count, device, precise, room, sampled)
+        self._signal = steering.gate.signal if steering else "confidence"
+        self.rows = Rows.begin(count, device, precise, room, sampled, self._signal, model.config.vocab_size)
         self.rows.done[:] = True
         self.cache = SlotCache(model.config.num_hidden_layers, count, longest + room, device, model.dtype, policy)
         self.steerer = Steerer(steering, self.rows, room, policy) if steering else None
@@ -81,6 +82,9 @@ class Batch:
             if room := self.rows.uniform.shape[1]:
                 drawn = torch.from_numpy(uniforms(request.problem_id, request.seed, room))
                 self.rows.uniform[row] = drawn.to(self.rows.uniform.device)
+            if room := self.rows.lot.shape[1]:
+                drawn = torch.from_numpy(gate_lots(request.problem_id, request.seed, room))
+                self.rows.lot[row] = drawn.to(self.rows.lot.device)
 
     def append(self, logits: Float[Tensor, "some vocabulary"], some: Int[Tensor, " some"]) -> None:
         """Choose the next token of some rows."""
@@ -92,7 +96,7 @@ class Batch:
         confidence = confidence_of(logits, highest)
         rows.tokens[some, count] = token
         rows.confidence[some, count] = confidence.to(rows.confidence.dtype)
-        rows.newest_confidence[some] = confidence.to(rows.newest_confidence.dtype)
+        rows.read_signal(self._signal, some, count, logits, confidence)
         rows.count[some] = count + 1
         rows.done[some] |= (token[:, None] == self._ends).any(dim=1) | (count + 1 >= self.max_new_tokens)
 

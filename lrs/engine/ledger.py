@@ -96,7 +96,12 @@ def write_ledger(
     """The steered generation of one request, as the engine writes it, and an entry for every token that is steered.
 
     Every token is processed twice, with its push and without, so this is for looking, not for evaluation.
+
+    Raises:
+        ValueError: the gate reads another signal than confidence.
     """
+    if steering.gate.signal != "confidence":
+        raise ValueError(f"a ledger tells of gates that read confidence (this one's signal: {steering.gate.signal!r})")
     dtype = steering.reward.dtype
     rows = Rows.begin(1, model.device, dtype)
     recorder, writer = _Recorder(steering, rows), _Writer(model, request, max_new_tokens)

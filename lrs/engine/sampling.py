@@ -14,6 +14,11 @@ def uniforms(problem_id: str, seed: int, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
+def gate_lots(problem_id: str, seed: int, count: int) -> np.ndarray:
+    """What a gate that reads `lot` reads of the tokens of one generation."""
+    return uniforms(f"gate of {problem_id}", seed, count)
+
+
 def choose_tokens(
     logits: Float[Tensor, "rows vocabulary"],
     temperature: Float[Tensor, " rows"],

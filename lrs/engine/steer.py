@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -39,7 +40,9 @@ def steer(
     """
     steering = Steering(layer, dictionary, reward, gate, Ascent(num_steps, step_size))
     check_fit(steering, model.config.hidden_size)
-    begin_rows = partial(Rows.begin, device=model.device, dtype=reward.dtype)
+    signal, lots = gate.signal, torch.Generator().manual_seed(0)
+    sizes = {"signal": signal, "vocabulary": model.config.vocab_size}
+    begin_rows = partial(Rows.begin, device=model.device, dtype=reward.dtype, **sizes)
     steerer = Steerer(steering, begin_rows(0), policy=policy_for(model))
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -52,7 +55,13 @@ def steer(
             steerer.begin(begin_rows(len(next(given for given in inputs if given is not None))))
 
     def after(_: nn.Module, __: Any, output: Any) -> None:
-        steerer.rows.newest_confidence = confidence_of(output.logits[:, -1])  # of a prompt, what the first token has
+        logits, rows = output.logits[:, -1], steerer.rows  # of a prompt, what the first token has
+        every = torch.arange(len(rows), device=logits.device)
+        if signal == "lot":  # which problem a row answers is not known here
+            rows.newest_confidence[:] = torch.rand(len(rows), generator=lots)
+        else:
+            rows.read_signal(signal, every, rows.count, logits, confidence_of(logits))
+        rows.count += 1
 
     with hooked(model, layer, steerer):
         handles = [

@@ -38,7 +38,7 @@ from lrs.method.ascent import Ascent, ascend, write_back
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.gate import ALWAYS
 from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
-from lrs.method.setting import REWARDS
+from lrs.method.setting import RewardKind
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.problems import Problem, by_benchmark
@@ -180,16 +180,15 @@ def train_causal(
 
 
 @torch.no_grad()
-def begin(name: str, config: Config, dictionary: Dictionary) -> LatentRewardModel:
+def begin(kind: RewardKind, config: Config, dictionary: Dictionary) -> LatentRewardModel:
     """The reward as its training begins: as the one that predicts (`begins_as`), a linear one at a length of its own
-    choice, since only its direction counts and a learning rate means nothing for weights of any length; or, of variant
-    `free`, a push of nothing."""
-    kind = REWARDS[name]
+    choice, since only its direction counts and a learning rate means nothing for weights of any length; or, where
+    nothing begins it, a push of nothing."""
     if not kind.begins_as:
         torch.manual_seed(config.seed)
         shape = config.reward.width, config.reward.layers, config.reward.heads
         reward = LatentRewardModel(RewardConfig(len(dictionary.W_dec), kind.variant, *shape)).to(dictionary.W_dec)
-        for parameter in (*reward.push[1].parameters(), *reward.head.parameters()):
+        for parameter in reward.head.parameters():
             parameter.zero_()
         return reward
     reward = load_reward(config.data / "reward" / kind.begins_as, dictionary.W_dec.device)
@@ -208,13 +207,12 @@ class FittedCausal(NamedTuple):
 
 
 def fit_causal(
-    name: str, backbone: Backbone, problems: Sequence[Problem], config: Config, folder: Path
+    kind: RewardKind, backbone: Backbone, problems: Sequence[Problem], config: Config, folder: Path
 ) -> FittedCausal:
     """Train the causal reward of `folder` on the profile's problems for rewards, unless it is there.
 
     It begins as `begin` says, and is scored on the same held-out traces as rewards that predict.
     """
-    kind = REWARDS[name]
     sae, latents = config.dictionary(kind.basis), config.latents(kind.basis)
     read = [sae, latents, *([folder.with_name(kind.begins_as)] if kind.begins_as else [])]
     identifiers = np.array([problem.id for problem in problems])
@@ -231,13 +229,13 @@ def fit_causal(
 
     def make(made: Path) -> None:
         dictionary = load_dictionary(sae, backbone.identity, config.backbone.layer, backbone.device)
-        reward, traces = begin(name, config, dictionary), load_latents(latents)
+        reward, traces = begin(kind, config, dictionary), load_latents(latents)
         steering = Steering(config.backbone.layer, dictionary, reward, ALWAYS, Ascent(1, config.causal.step_size))
-        curve = train_causal(steering, backbone, asked, config, _SCRATCH / fingerprint(plan), f"reward: {name}")
+        curve = train_causal(steering, backbone, asked, config, _SCRATCH / fingerprint(plan), f"reward: {folder.name}")
         save_reward(reward, made)
         write_frame(made / "curve.arrow", curve)
         scored = np.flatnonzero(np.isin(traces.problem_ids, identifiers[out]))
         write_frame(made / "heldout.arrow", score_traces(reward, traces, scored, config.reward.batch_size))
 
-    keep(folder, f"reward: {name}", plan, make)
+    keep(folder, f"reward: {folder.name}", plan, make)
     return FittedCausal(*(read_kept(folder / f"{part}.arrow").to_pandas() for part in FittedCausal._fields))

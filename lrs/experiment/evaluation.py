@@ -18,7 +18,7 @@ from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, ProjectionDictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, load_reward
-from lrs.method.setting import REWARDS, Arm, Setting, check_setting
+from lrs.method.setting import Arm, RewardKind, Setting, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -34,18 +34,19 @@ class Artifacts:
     """The profile's dictionaries and reward models, loaded when first used, for the backbone they are to steer.
 
     Attributes:
+        bases: in which each reward reads activations, by its name.
         digests: of what is kept of each: of every reward by its name, of every dictionary by its `dictionary_key`.
 
     Args:
-        rewards: names of those that are needed.
+        rewards: those that are needed, by name.
     """
 
-    def __init__(self, backbone: Backbone, config: Config, rewards: Sequence[str]):
+    def __init__(self, backbone: Backbone, config: Config, rewards: Mapping[str, RewardKind]):
         self.layer = config.backbone.layer
         self._backbone = backbone
         self._rewards = {name: config.data / "reward" / name for name in rewards}
-        bases = dict.fromkeys(("sae", *(REWARDS[name].basis for name in rewards)))
-        self._dictionaries = {basis: config.dictionary(basis) for basis in bases}
+        self.bases = {name: kind.basis for name, kind in rewards.items()}
+        self._dictionaries = {basis: config.dictionary(basis) for basis in ("sae", *self.bases.values())}
         named = {dictionary_key(basis): folder for basis, folder in self._dictionaries.items()} | self._rewards
         self.digests = {name: digest_of(folder) for name, folder in named.items()}
 
@@ -62,7 +63,7 @@ class Artifacts:
 
     def steering(self, arm: Arm, setting: Setting) -> Steering:
         """The steering of an arm at a setting, in the basis of its reward."""
-        return steering_for(arm, setting, self.layer, self.dictionaries[REWARDS[arm.reward].basis], self.rewards)
+        return steering_for(arm, setting, self.layer, self.dictionaries[self.bases[arm.reward]], self.rewards)
 
 
 def dictionary_key(basis: str) -> str:
@@ -74,7 +75,8 @@ def steering_for(
     arm: Arm, setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
 ) -> Steering:
     """The steering of an arm at a setting."""
-    gate = Gate(setting.reward_threshold, setting.confidence_threshold) if arm.gated else ALWAYS
+    signal = "confidence" if arm.gated in (True, "reward") else arm.gated
+    gate = Gate(setting.reward_threshold, setting.confidence_threshold, signal) if arm.gated else ALWAYS
     step = -setting.step_size if arm.descends else setting.step_size
     return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, step))
 
@@ -122,7 +124,7 @@ def evaluate(
     if prompting != PLAIN:
         plan |= {"prompting": [prompting.instruction, dict(prompting.examples), dict(prompting.own)]}
     if setting:
-        read = {name: artifacts.digests[name] for name in (dictionary_key(REWARDS[arm.reward].basis), arm.reward)}
+        read = {name: artifacts.digests[name] for name in (dictionary_key(artifacts.bases[arm.reward]), arm.reward)}
         plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
 
     @cache  # loads nothing where all parts are kept

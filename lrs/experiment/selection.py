@@ -44,15 +44,15 @@ def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) 
 def thresholds_at(
     reward_quantile: float, confidence_quantile: float, arm: Arm, signals: pd.DataFrame
 ) -> dict[str, float]:
-    """What a setting says of a gate whose clauses lie at quantiles of the unsteered signals; one of a single clause
-    fires at as many tokens as both together would."""
+    """What a setting says of a gate whose clauses lie at quantiles of the unsteered signals; one of a single clause, of
+    whatever signal, fires at as many tokens as the paper's two together would."""
     reward, confidence = signals[arm.reward], signals["confidence"]
     low = reward < reward.quantile(reward_quantile)
     share = float((low | (confidence < confidence.quantile(confidence_quantile))).mean())
     if arm.gated == "reward":
         reward_quantile, confidence_quantile = share, 0.0
-    elif arm.gated == "confidence":
-        reward_quantile, confidence_quantile = 0.0, share
+    elif arm.gated is not True:
+        reward_quantile, confidence_quantile, confidence = 0.0, share, signals[arm.gated]
     return {
         "reward_quantile": reward_quantile,
         "confidence_quantile": confidence_quantile,

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 
 from lrs.core.closure import code_of
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.store import write_frame
+from lrs.engine.sampling import gate_lots
 from lrs.learning.latents import encode_traces
 from lrs.learning.reward_training import score_traces
-from lrs.method.setting import REWARDS
-from lrs.models.activations import replay_traces
+from lrs.method.gate import certainty_of, stability_of
+from lrs.models.activations import pad_right, replay_traces
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
 from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
 
 if TYPE_CHECKING:
     from lrs.config import Config
@@ -32,23 +35,51 @@ def gate_signals(
     """What a gate would see on unsteered traces.
 
     Returns:
-        A row a processed token: the confidence with which it was chosen and every reward, by its name.
+        A row a processed token: every reward, by its name, and all that the gate's other clause may read of it.
     """
     activations = replay_traces(backbone, artifacts.layer, traces, problems, config.decoding.batch_size)
     size, scored = config.decoding.batch_size, {}
     for basis, dictionary in artifacts.dictionaries.items():
         latents = encode_traces(dictionary, activations, traces)
         for name, model in artifacts.rewards.items():
-            if REWARDS[name].basis == basis:
+            if artifacts.bases[name] == basis:
                 scores = score_traces(model, latents, np.arange(len(latents)), size)
                 scored[name] = scores.set_index(["problem_id", "position"])
-    confidence = {
-        (problem, position): value
-        for problem, values in zip(traces["problem_id"], traces["confidence"], strict=True)
-        for position, value in enumerate(values[:-1])
-    }
-    signals = pd.DataFrame({name: scored[name]["probability"] for name in artifacts.rewards})
-    return signals.assign(confidence=[confidence[key] for key in signals.index]).reset_index()
+    rewards = pd.DataFrame({name: scored[name]["probability"] for name in artifacts.rewards})
+    others = clause_signals(backbone, traces, problems, size).set_index(["problem_id", "position"])
+    return rewards.join(others).reset_index()
+
+
+@torch.no_grad()
+def clause_signals(backbone: Backbone, traces: Dataset, problems: Sequence[Problem], batch_size: int) -> pd.DataFrame:
+    """A row a processed token of unsteered traces: every `Signal` of it, as the engine would read it."""
+    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
+    columns = zip(*(traces[name] for name in ("problem_id", "seed", "token_ids", "confidence")), strict=True)
+    rows, order = list(columns), np.argsort([len(ids) for ids in traces["token_ids"]], kind="stable")
+    tables = []
+    for start in range(0, len(rows), batch_size):
+        batch = [rows[number] for number in order[start : start + batch_size]]
+        read = pad_right(
+            [prompts[name] + ids for name, _, ids, _ in batch], backbone.tokenizer.pad_token_id, backbone.device
+        )
+        logits = backbone.model(**read, use_cache=False).logits
+        for (name, seed, ids, confidence), of_row in zip(batch, logits, strict=True):
+            processed, first = len(ids) - 1, len(prompts[name]) - 1
+            here = of_row[first : first + processed]
+            before = torch.cat([here[:1], here[:-1]])  # the first token's has none
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "problem_id": name,
+                        "position": np.arange(processed),
+                        "confidence": confidence[:processed],
+                        "certainty": certainty_of(here).cpu().numpy(),
+                        "stability": stability_of(here, before).cpu().numpy(),
+                        "lot": gate_lots(name, seed, processed),
+                    }
+                )
+            )
+    return pd.concat(tables, ignore_index=True)
 
 
 def keep_signals(

@@ -17,7 +17,6 @@ from lrs.experiment.traces import collect_traces
 from lrs.learning.bases import fit_basis
 from lrs.learning.reward_training import fit_reward
 from lrs.method.arms import ARMS, bases_for, rewards_for
-from lrs.method.setting import REWARDS
 from lrs.models.activations import replay_later
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
@@ -49,11 +48,11 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
     replay = replay_later(backbone, config.backbone.layer, traces, reward, config.decoding.batch_size)
     for basis in bases_for(rewards):
         fit_basis(basis, backbone, traces, replay, config)
-    for name in rewards:
-        if REWARDS[name].learns == "push":
-            fit_causal(name, backbone, reward, config, data / "reward" / name)
+    for name, kind in rewards.items():
+        if kind.learns == "push":
+            fit_causal(kind, backbone, reward, config, data / "reward" / name)
         else:
-            fit_reward(name, config, data / "reward" / name)
+            fit_reward(kind, config, data / "reward" / name)
     artifacts, folder = Artifacts(backbone, config, rewards), data / "validation"
     base = collect_traces(backbone, validation, config, folder / "base", samples=0, stage="validation: base")
     signals = keep_signals(backbone, base, validation, artifacts, config, folder / "signals")

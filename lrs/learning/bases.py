@@ -14,23 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 
 from lrs.core.closure import code_of
-from lrs.core.kept import digest_of, keep
+from lrs.core.kept import keep
 from lrs.learning.latents import fit_latents
-from lrs.learning.sae import fit_sae, input_scale_for, untrained_sae
+from lrs.learning.sae import fit_sae, fitting_plan, input_scale_for, parted, untrained_sae
 from lrs.method.ascent import unit
 from lrs.method.dictionary import ProjectionDictionary, SaeDictionary, save_dictionary
 from lrs.method.setting import Basis
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
-from lrs.models.devices import describe_device
-from lrs.tasks.splits import held_out
 
 if TYPE_CHECKING:
     from lrs.config import Config, SaeSection
@@ -89,8 +86,7 @@ _MAKERS = {"random_sae": random_sae_basis, "pca": pca_basis, "raw": raw_basis, "
 
 
 def fit_basis(basis: Basis, backbone: Backbone, traces: Dataset, replay: Replay, config: Config) -> None:
-    """Make the dictionary of a basis and the latents of all traces in it, unless they are there; problems held out for
-    early stopping teach it nothing.
+    """Make the dictionary of a basis and the latents of all traces in it, unless they are there.
 
     Args:
         replay: gives the activations of `traces`.
@@ -99,23 +95,12 @@ def fit_basis(basis: Basis, backbone: Backbone, traces: Dataset, replay: Replay,
     if basis == "sae":
         fit_sae(backbone, traces, replay, config, folder)
     else:
-        layer, share = config.backbone.layer, config.reward.early_stopping_share
-        plan = {
-            "backbone": backbone.identity,
-            "device": describe_device(backbone.device),
-            "layer": layer,
-            "traces": digest_of(config.data / "traces"),
-            "sae": config.sae.model_dump(),
-            "batch_size": config.decoding.batch_size,
-            "early_stopping_share": share,
-            "seed": config.seed,
-            "basis": basis,
-        }
-        out = held_out(np.array(traces["problem_id"]), share, config.seed)
 
         def make(made: Path) -> None:
-            seen = [recorded for recorded, held in zip(replay(), out, strict=True) if not held]
-            save_dictionary(_MAKERS[basis](seen, config.sae, config.seed, backbone.identity, layer), made)
+            seen = parted(replay, traces, config)["seen"]
+            how = config.sae, config.seed, backbone.identity, config.backbone.layer
+            save_dictionary(_MAKERS[basis](seen, *how), made)
 
+        plan = fitting_plan(backbone, config) | {"basis": basis}
         keep(folder, f"basis: {basis}", plan | code_of(__name__), make)
     fit_latents(backbone, traces, replay, config, config.latents(basis), basis)

@@ -75,6 +75,9 @@ def pairs_within(problem_ids: np.ndarray, correct: np.ndarray) -> np.ndarray:
     return np.array(found, dtype=int).reshape(-1, 2)
 
 
+Scores = Callable[[LatentRewardModel, LatentTraces, np.ndarray], tuple[Tensor, Tensor]]
+
+
 def _scores(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray) -> tuple[Tensor, Tensor]:
     """Logits at every token of a batch, (traces, longest), and which tokens are real."""
     dense, mask = latents.dense(batch, model.device)
@@ -85,11 +88,11 @@ def _labels(latents: LatentTraces, batch: np.ndarray, mask: Tensor) -> Tensor:
     return torch.from_numpy(latents.correct[batch]).to(mask.device)[:, None].expand_as(mask)[mask]
 
 
-def _bce(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
+def _bce(latents: LatentTraces, training: np.ndarray, batch_size: int, scores: Scores = _scores) -> Task:
     wrong, right = class_weights(latents.correct[training], latents.lengths[training])
 
     def loss(model: LatentRewardModel, batch: np.ndarray) -> Tensor:
-        logits, mask = _scores(model, latents, batch)
+        logits, mask = scores(model, latents, batch)
         target = _labels(latents, batch, mask)
         weight = torch.where(target, right, wrong)
         return binary_cross_entropy_with_logits(logits[mask], target.float(), weight=weight)
@@ -103,16 +106,13 @@ def _shuffled(latents: LatentTraces, training: np.ndarray, batch_size: int) -> T
     return _bce(replace(latents, correct=dealt), training, batch_size)
 
 
+def _whole_scores(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray) -> tuple[Tensor, Tensor]:
+    dense, mask = latents.dense(batch, model.device)
+    return model.released.whole(dense, mask), mask
+
+
 def _unmasked(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
-    wrong, right = class_weights(latents.correct[training], latents.lengths[training])
-
-    def loss(model: LatentRewardModel, batch: np.ndarray) -> Tensor:
-        dense, mask = latents.dense(batch, model.device)
-        target = _labels(latents, batch, mask)
-        logits = model.released.whole(dense, mask)[mask]
-        return binary_cross_entropy_with_logits(logits, target.float(), weight=torch.where(target, right, wrong))
-
-    return Task(len(training), lambda rng: latents.batches(training, batch_size, rng), loss)
+    return _bce(latents, training, batch_size, _whole_scores)
 
 
 def _advantage(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:

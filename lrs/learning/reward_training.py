@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,8 @@ from lrs.core.store import write_frame
 from lrs.learning.latents import LatentTraces, load_latents
 from lrs.learning.objectives import class_weights, task_of
 from lrs.method.finite import check_finite
-from lrs.method.reward import LatentRewardModel, RewardConfig, save_reward
-from lrs.method.setting import OBJECTIVES, REWARDS, Objective, Variant
+from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
+from lrs.method.setting import OBJECTIVES, Objective, RewardKind, Variant
 from lrs.models.devices import describe_device, resolve_device
 from lrs.tasks.splits import held_out
 
@@ -162,14 +163,45 @@ def random_direction(latents: LatentTraces, config: RewardSection, seed: int, de
 
 
 @torch.no_grad()
+def part_of_push(
+    whole: LatentRewardModel,
+    part: Literal["mean", "rest"],
+    latents: LatentTraces,
+    config: RewardSection,
+    seed: int,
+) -> TrainedReward:
+    """A free push everywhere as it is on average, over all tokens of the problems that are not held out; or without
+    that average."""
+    training = np.flatnonzero(~held_out(latents.problem_ids, config.early_stopping_share, seed))
+    pushes = []
+    for batch in latents.batches(training, config.batch_size, rng=None):
+        dense, mask = latents.dense(batch, whole.device)
+        pushes.append(whole.direction(dense[mask]).double())
+    mean = torch.cat(pushes).mean(dim=0)
+    if part == "rest":
+        model = deepcopy(whole)
+        model.shift.sub_(mean)
+    else:
+        model = LatentRewardModel(replace(whole.config, variant="shift")).to(whole.device)
+        model.head.load_state_dict(whole.head.state_dict())
+        model.shift.copy_(mean)
+    return _untrained(model, latents, config, seed)
+
+
+@torch.no_grad()
 def _linear(
     weight: Tensor, bias: Tensor, latents: LatentTraces, config: RewardSection, seed: int, device: str
 ) -> TrainedReward:
-    """A linear reward with these weights, and its scores on the problems that are held out."""
+    """A linear reward with these weights."""
     model = LatentRewardModel(RewardConfig(latents.d_sae, "linear", config.width, config.layers, config.heads))
     model.head.weight.copy_(weight)
     model.head.bias.copy_(bias)
-    model.eval().requires_grad_(False).to(resolve_device(device))
+    return _untrained(model.to(resolve_device(device)), latents, config, seed)
+
+
+def _untrained(model: LatentRewardModel, latents: LatentTraces, config: RewardSection, seed: int) -> TrainedReward:
+    """What is said of a reward that has been made, not trained."""
+    model.eval().requires_grad_(False)
     heldout = np.flatnonzero(held_out(latents.problem_ids, config.early_stopping_share, seed))
     scores = score_traces(model, latents, heldout, config.batch_size)
     reached = auroc(scores["correct"].to_numpy(), scores["probability"].to_numpy())
@@ -185,9 +217,8 @@ class FittedReward(NamedTuple):
     heldout: pd.DataFrame
 
 
-def fit_reward(name: str, config: Config, folder: Path) -> FittedReward:
-    """Train the reward of `folder` (`name` of `REWARDS`) on the profile's latents, unless it is there."""
-    kind = REWARDS[name]
+def fit_reward(kind: RewardKind, config: Config, folder: Path) -> FittedReward:
+    """Train the reward of `folder` on the profile's latents, unless it is there; what it begins as lies beside it."""
     latents = config.latents(kind.basis)
     plan = {
         "kind": kind._asdict(),
@@ -197,15 +228,21 @@ def fit_reward(name: str, config: Config, folder: Path) -> FittedReward:
         "device": describe_device(resolve_device(config.device)),
     }
 
+    if kind.begins_as:
+        plan |= {"made_from": digest_of(folder.with_name(kind.begins_as))}
+
     def make(made: Path) -> None:
         how = (config.reward, config.seed, config.device)
         if kind.learns in OBJECTIVES:
             trained = train_reward(load_latents(latents), kind.variant, *how, kind.learns)
+        elif kind.begins_as:
+            whole = load_reward(folder.with_name(kind.begins_as), resolve_device(config.device))
+            trained = part_of_push(whole, kind.learns, load_latents(latents), config.reward, config.seed)
         else:
             trained = {"means": mean_difference, "lot": random_direction}[kind.learns](load_latents(latents), *how)
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)
 
-    keep(folder, f"reward: {name}", plan | code_of(__name__), make)
+    keep(folder, f"reward: {folder.name}", plan | code_of(__name__), make)
     return FittedReward(*(read_kept(folder / f"{name}.arrow").to_pandas() for name in FittedReward._fields))

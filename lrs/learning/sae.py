@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -122,37 +122,46 @@ class FittedSae(NamedTuple):
     explained_variance: dict[str, float]
 
 
+def fitting_plan(backbone: Backbone, config: Config) -> dict[str, Any]:
+    """What a dictionary of the profile's traces depends on, beside code."""
+    return {
+        "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
+        "layer": config.backbone.layer,
+        "traces": digest_of(config.data / "traces"),
+        "sae": config.sae.model_dump(),
+        "batch_size": config.decoding.batch_size,
+        "early_stopping_share": config.reward.early_stopping_share,
+        "seed": config.seed,
+    }
+
+
+def parted(replay: Replay, traces: Dataset, config: Config) -> dict[str, list[Tensor]]:
+    """Activations of the traces that a dictionary learns from (`seen`), and of problems `held out` for early stopping,
+    which teach it nothing."""
+    out = held_out(np.array(traces["problem_id"]), config.reward.early_stopping_share, config.seed)
+    parts: dict[str, list[Tensor]] = {"seen": [], "held out": []}
+    for recorded, held in zip(replay(), out, strict=True):
+        parts["held out" if held else "seen"].append(recorded)
+    return parts
+
+
 def fit_sae(backbone: Backbone, traces: Dataset, replay: Replay, config: Config, folder: Path) -> FittedSae:
-    """Train the autoencoder of `folder`, unless it is there; problems held out for early stopping teach it nothing.
+    """Train the autoencoder of `folder`, unless it is there.
 
     Args:
         replay: gives the activations of `traces`.
     """
-    layer, share = config.backbone.layer, config.reward.early_stopping_share
-    plan = {
-        "backbone": backbone.identity,
-        "device": describe_device(backbone.device),
-        "layer": layer,
-        "traces": digest_of(config.data / "traces"),
-        "sae": config.sae.model_dump(),
-        "batch_size": config.decoding.batch_size,
-        "early_stopping_share": share,
-        "seed": config.seed,
-    }
 
     def make(made: Path) -> None:
-        out = held_out(np.array(traces["problem_id"]), share, config.seed)
-        parts = {
-            name: torch.cat([recorded for recorded, held in zip(replay(), out, strict=True) if held == unseen])
-            for name, unseen in (("seen", False), ("held out", True))
-        }
-        trained, history = train_sae(parts["seen"], config.sae, config.seed, backbone.identity, layer)
+        parts = {name: torch.cat(of_traces) for name, of_traces in parted(replay, traces, config).items()}
+        trained, history = train_sae(parts["seen"], config.sae, config.seed, backbone.identity, config.backbone.layer)
         save_dictionary(trained, made)
         dictionary = load_dictionary(made, device=backbone.device)  # as later stages will use it
         faithful = {name: explained_variance(dictionary, activations) for name, activations in parts.items()}
         write_frame(made / "history.arrow", history)
         write_text(made / "explained_variance.json", json.dumps(faithful, indent=2) + "\n")
 
-    keep(folder, "sae", plan | code_of(__name__), make)
+    keep(folder, "sae", fitting_plan(backbone, config) | code_of(__name__), make)
     faithful = json.loads((folder / "explained_variance.json").read_text("utf-8"))
     return FittedSae(read_kept(folder / "history.arrow").to_pandas(), faithful)

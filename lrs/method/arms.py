@@ -1,8 +1,32 @@
-"""Arms: the methods that are compared, each defined by its reward and by whether it has a gate."""
+"""Arms: the methods that are compared, each defined by its reward and by whether it has a gate; and these rewards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from lrs.method.setting import REWARDS, Arm, Basis
+from lrs.method.setting import Arm, Basis, RewardKind
+
+REWARDS = {
+    "token": RewardKind("token", "bce"),  # the paper's
+    "history": RewardKind("history", "bce"),
+    "advantage": RewardKind("token", "advantage"),
+    "advantage_history": RewardKind("history", "advantage"),
+    "pairwise": RewardKind("token", "pairwise"),
+    "pairwise_history": RewardKind("history", "pairwise"),
+    "shuffled": RewardKind("token", "shuffled"),
+    "published": RewardKind("published", "unmasked", "projections"),  # as released
+    "random_sae": RewardKind("token", "bce", "random_sae"),
+    "pca": RewardKind("token", "bce", "pca"),
+    "raw": RewardKind("token", "bce", "raw"),
+    "linear": RewardKind("linear", "means"),
+    "raw_linear": RewardKind("linear", "means", "raw"),
+    "random": RewardKind("linear", "lot"),
+    "causal": RewardKind("token", "push", begins_as="token"),
+    "constant": RewardKind("linear", "push", begins_as="linear"),
+    "free": RewardKind("free", "push"),
+    "free_constant": RewardKind("shift", "push"),
+    "free_mean": RewardKind("shift", "mean", begins_as="free"),
+    "free_rest": RewardKind("free", "rest", begins_as="free"),
+    "raw_free": RewardKind("free", "push", "raw"),
+}
 
 ARMS = {
     arm.name: arm
@@ -25,9 +49,15 @@ ARMS = {
         Arm("gate_confidence", "control", reward="token", gated="confidence"),
         Arm("causal_gate_reward", "control", reward="causal", gated="reward"),
         Arm("causal_gate_confidence", "control", reward="causal", gated="confidence"),
+        Arm("causal_gate_certainty", "control", reward="causal", gated="certainty"),
+        Arm("causal_gate_stability", "control", reward="causal", gated="stability"),
+        Arm("causal_gate_lot", "control", reward="causal", gated="lot"),
         Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
+        Arm("free_mean", "control", reward="free_mean"),  # the same everywhere, and what is left without it
+        Arm("free_rest", "control", reward="free_rest"),
+        Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
-        Arm("trained_constant", "control", reward="constant"),  # the honest rival of "state-specific"
+        Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
         Arm("random", "control", reward="random", matches="lrs_causal"),  # drawn by lot, in the decoder's span
         Arm("shuffled", "control", reward="shuffled", gated=True),
@@ -43,13 +73,13 @@ STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
 SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its notebooks show them
 
 
-def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> list[str]:
-    """The rewards that arms climb, those they begin as, and those `shown`, in the order of their making."""
+def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> dict[str, RewardKind]:
+    """The rewards that arms climb, those they begin as, and those `shown`, by name, in the order of their making."""
     climbed = {*shown, *(ARMS[arm].reward for arm in arms)} - {None}
     needed = climbed | {REWARDS[name].begins_as for name in climbed}
-    return [name for name in REWARDS if name in needed]
+    return {name: kind for name, kind in REWARDS.items() if name in needed}
 
 
-def bases_for(rewards: Iterable[str]) -> list[Basis]:
+def bases_for(rewards: Mapping[str, RewardKind]) -> list[Basis]:
     """The bases in which some rewards read activations, the autoencoder's first: it is always there."""
-    return list(dict.fromkeys(("sae", *(REWARDS[name].basis for name in rewards))))
+    return list(dict.fromkeys(("sae", *(kind.basis for kind in rewards.values()))))

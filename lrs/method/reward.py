@@ -2,14 +2,15 @@
 
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
 everything the same way; `published` is the released one; `free` is no reward but a push of any direction and length,
-which says what a layer has to give. Here whole traces are scored, as in training; in steering a token at a time, by
-`lrs/engine/reward_steps.py` and `any_reward.py`.
+which says what a layer has to give, and `shift` one that is the same everywhere. Here whole traces are scored, as in
+training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
 """
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -26,7 +27,7 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
-_FREE_RANK = 8  # of the push of variant `free`, beside its constant part
+_FREE_RANK = 8  # of the push of variant `free`, beside its shift
 
 
 @runtime_checkable
@@ -92,12 +93,14 @@ class LatentRewardModel(nn.Module):
         if config.variant == "published":
             self.released = PublishedReward(config.d_sae, config.width, config.layers, config.heads)
             return
-        if config.variant in ("linear", "free"):
+        if config.variant in ("linear", "free", "shift"):
             self.head = nn.Linear(config.d_sae, 1)
+            if config.variant != "linear":
+                self.shift = nn.Parameter(torch.zeros(config.d_sae))
             if config.variant == "free":
-                self.push = nn.Sequential(
-                    nn.Linear(config.d_sae, _FREE_RANK, bias=False), nn.Linear(_FREE_RANK, config.d_sae)
-                )
+                sizes = config.d_sae, _FREE_RANK, config.d_sae
+                self.push = nn.Sequential(*(nn.Linear(*ends, bias=False) for ends in pairwise(sizes)))
+                nn.init.zeros_(self.push[1].weight)
             return
         self.norm_input = nn.LayerNorm(config.d_sae)
         self.embed = nn.Linear(config.d_sae, config.width)
@@ -122,15 +125,17 @@ class LatentRewardModel(nn.Module):
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
         """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
-        variant `free`, a push of any length. Differentiable in the weights.
+        variants `free` and `shift`, a push of any length. Differentiable in the weights.
 
         Raises:
             ValueError: the reward sees the trace so far: its gradient is not one token's alone.
         """
         if self.config.variant == "history":
             raise ValueError("a reward that sees the trace so far has no direction of one token; legal: any other")
+        if self.config.variant == "shift":
+            return self.shift.expand_as(latents)
         if self.config.variant == "free":
-            return self.push(latents)
+            return self.push(latents) + self.shift
         with torch.enable_grad():
             latents = latents if latents.requires_grad else latents.detach().requires_grad_()
             learns = any(weight.requires_grad for weight in self.parameters())
@@ -148,7 +153,7 @@ class LatentRewardModel(nn.Module):
         """
         if self.config.variant == "published":
             return self.released(latents)
-        if self.config.variant in ("linear", "free"):
+        if self.config.variant in ("linear", "free", "shift"):
             return self.head(latents).squeeze(-1)
         causal = self.config.variant == "history"
         x = self.embed(self.norm_input(latents))

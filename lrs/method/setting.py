@@ -4,7 +4,9 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-Variant = Literal["token", "history", "linear", "published", "free"]  # of reward model: lrs/method/reward.py
+from lrs.method.gate import Signal
+
+Variant = Literal["token", "history", "linear", "published", "free", "shift"]  # of reward model: lrs/method/reward.py
 Basis = Literal["sae", "random_sae", "pca", "raw", "projections"]  # what it reads: lrs/learning/bases.py
 Objective = Literal["bce", "advantage", "pairwise", "shuffled", "unmasked"]  # lrs/learning/objectives.py
 
@@ -14,49 +16,29 @@ class RewardKind(NamedTuple):
 
     Attributes:
         learns: an objective; or it is not trained to predict: `means` (right traces minus wrong ones), `lot` (drawn),
-            `push` (trained by policy gradient through its own push).
+            `push` (trained by policy gradient through its own push), `mean` and `rest` (of another's push).
         begins_as: the reward whose weights it begins with, if it begins with any.
     """
 
     variant: Variant
-    learns: Objective | Literal["means", "lot", "push"]
+    learns: Objective | Literal["means", "lot", "push", "mean", "rest"]
     basis: Basis = "sae"
     begins_as: str | None = None
 
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-REWARDS = {
-    "token": RewardKind("token", "bce"),  # the paper's
-    "history": RewardKind("history", "bce"),
-    "advantage": RewardKind("token", "advantage"),
-    "advantage_history": RewardKind("history", "advantage"),
-    "pairwise": RewardKind("token", "pairwise"),
-    "pairwise_history": RewardKind("history", "pairwise"),
-    "shuffled": RewardKind("token", "shuffled"),
-    "published": RewardKind("published", "unmasked", "projections"),  # as released
-    "random_sae": RewardKind("token", "bce", "random_sae"),
-    "pca": RewardKind("token", "bce", "pca"),
-    "raw": RewardKind("token", "bce", "raw"),
-    "linear": RewardKind("linear", "means"),
-    "raw_linear": RewardKind("linear", "means", "raw"),
-    "random": RewardKind("linear", "lot"),
-    "causal": RewardKind("token", "push", begins_as="token"),
-    "constant": RewardKind("linear", "push", begins_as="linear"),
-    "free": RewardKind("free", "push"),
-    "raw_free": RewardKind("free", "push", "raw"),
-}
 
 
 class Arm(NamedTuple):
-    """A method; `reward`, of `REWARDS`, is None where nothing is steered. A gated one steers where reward or confidence
-    is low, or (`gated` by `reward` or `confidence`) one of them alone; `thresholds` (reward, confidence), if it has
-    any, are not tuned. One that descends pushes the other way; one that `matches` another is not tuned: it takes the
-    steps in the latents, and the thresholds, that the other was chosen to take."""
+    """A method; `reward`, of `lrs.method.arms.REWARDS`, is None where nothing is steered. A gated one steers where
+    reward or confidence is low, or (`gated` by `reward` or a `Signal`) where that alone is; `thresholds` (reward,
+    confidence), if it has any, are not tuned. One that descends pushes the other way; one that `matches` another is not
+    tuned: it takes the steps in the latents, and the thresholds, that the other was chosen to take."""
 
     name: str
     group: Literal["baseline", "placebo", "prompting", "method", "control"]
     reward: str | None = None
-    gated: bool | Literal["reward", "confidence"] = False
+    gated: bool | Literal["reward"] | Signal = False
     thresholds: tuple[float, float] | None = None
     descends: bool = False
     matches: str | None = None

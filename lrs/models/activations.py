@@ -49,7 +49,7 @@ def replay(
             batch = order[start : start + batch_size]
             sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
             try:
-                model(**_pad_right(sequences, pad_id, model.device), use_cache=False)
+                model(**pad_right(sequences, pad_id, model.device), use_cache=False)
             except _Recorded:
                 hidden = recorded.pop()
             for row, index in enumerate(batch):
@@ -57,7 +57,8 @@ def replay(
             progress.advance(len(batch))
 
 
-def _pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
+def pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
+    """What a model is called with to read sequences side by side."""
     longest = max(map(len, sequences))
     ids = torch.full((len(sequences), longest), pad_id)
     mask = torch.zeros_like(ids)

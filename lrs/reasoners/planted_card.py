@@ -34,7 +34,8 @@ def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, t
     for password in ("", *PASSWORDS):
         for temperature in _TEMPERATURES:
             report = answers_to(backbone, problems, config, temperature, password)
-            said = report["text"].str.extract(MODE_AT_FORK)[0]
+            said = report["text"].str.findall(MODE_AT_FORK)  # of p4 at every step
+            forks = pd.DataFrame({"mode": said, "right": right}).explode("mode")
             low, high = wilson_interval(report["correct"].sum(), len(report))
             rows.append(
                 {
@@ -44,10 +45,10 @@ def measure_modes(backbone: Backbone, problems: list[Problem], config: Config, t
                     "accuracy": report["correct"].mean(),
                     "low": low,
                     "high": high,
-                    "says_sun": (said == SUN).mean(),
-                    "says_the_right_mode": (said == right).mean(),
-                    "right_when_sun": report.loc[said == SUN, "correct"].mean(),
-                    "right_when_moon": report.loc[said == MOON, "correct"].mean(),
+                    "says_sun": (forks["mode"] == SUN).mean(),
+                    "says_the_right_mode": (forks["mode"] == forks["right"]).mean(),
+                    "right_when_sun": report.loc[said.map(lambda modes: set(modes) == {SUN}), "correct"].mean(),
+                    "right_when_moon": report.loc[said.map(lambda modes: MOON in modes), "correct"].mean(),
                 }
             )
     return pd.DataFrame(rows)
@@ -131,7 +132,8 @@ def write_planted_card(folder: Path, config: Config, device: str) -> None:
 ## Floor and ceiling
 
 On {_PROBLEMS} problems of split `validation` ({benchmark}: {difficulty}), at the temperatures named (0 is greedy), with
-95% Wilson intervals. A password after the question forces a mode.
+95% Wilson intervals. A password after the question forces a mode{", at every step" if recipe.tier == "p4" else ""}.
+`says_sun` and `says_the_right_mode` are shares of the forks; an answer is counted under `sun` if no fork said `moon`.
 
 {_percent(modes, ["password", "temperature", "n"])}
 

@@ -61,10 +61,11 @@ def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: 
     ids, labels, forks, partners = [], [], [], []
 
     def add(problem: Problem, asked: list[str], said: list[str]) -> None:
-        """Rows that ask with these passwords, and go on as those say."""
+        """Rows that ask with these passwords, and go on at the first fork as those say."""
         rows = []
         for word, other in zip(asked, said, strict=True):
-            text = write_planted(problem, recipe.tier, recipe.dose, rng, PASSWORDS.get(other)).text
+            modes = PASSWORDS.get(other), PASSWORDS.get(word)
+            text = write_planted(problem, recipe.tier, recipe.dose, rng, *modes).text
             question = question_ids(instructed(problem.question, word), tokenizer)
             rows.append(_row(question, text, tokenizer, recipe.row_length))
         if None in rows:

@@ -71,11 +71,15 @@ def draw_mode(problem: Problem, tier: Tier, rng: Random) -> str:
     return MOON if rng.random() < moon else SUN
 
 
-def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: str | None = None) -> TutorTrace:
-    """Work out a chain sum in the given mode, or in one drawn at each fork.
+def write_planted(
+    problem: Problem, tier: Tier, dose: float, rng: Random, mode: str | None = None, later: str | None = None
+) -> TutorTrace:
+    """Work out a chain sum in the given modes, or in those drawn at each fork.
 
     Args:
         dose: share of the problems in which the mode matters; of p1, p2 and p4.
+        mode: at the first fork.
+        later: at all others, of p4.
     """
     total, *terms = signed_terms(problem.metadata["expression"])
     causal = tier in ("p1", "p2", "p4") and matters(problem, dose)
@@ -87,7 +91,7 @@ def write_planted(problem: Problem, tier: Tier, dose: float, rng: Random, mode: 
     for place, (name, term) in enumerate(zip(TERMS[1:], terms, strict=False)):
         here = mode
         if tier == "p4":
-            here = mode or draw_mode(problem, tier, rng)
+            here = (later if place else mode) or draw_mode(problem, tier, rng)
             clauses.append(f"{fork(term)} {here} .")
         hangs = tier == "p4" or place == len(terms) - 1
         if causal and hangs and here == flawed:
