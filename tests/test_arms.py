@@ -5,18 +5,21 @@ import torch
 from conftest import LinearDictionary, tiny_reward
 
 from lrs.experiment.evaluation import steering_for
-from lrs.figures.style import ARM_COLORS, ARM_LABELS
+from lrs.figures.style import ARM_COLORS, ARM_LABELS, arm_color, arm_label
 from lrs.method.arms import ARMS, STEERED
 from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
 from lrs.method.ascent import Ascent
-from lrs.method.gate import Gate, Signal
-from lrs.method.setting import Setting, check_setting
+from lrs.method.gate import Gate
+from lrs.method.setting import Setting, Signal, check_setting
 
 REWARDS = {"token": tiny_reward("token"), "history": tiny_reward("history")}
 
 
 def setting(arm, **values):
     return Setting(arm=arm, num_steps=2, step_size=0.5, **values)
+
+
+NUMBERED = ("_2", "_3", "_4", "_5")
 
 
 def test_steered_arms_and_what_they_steer_with():
@@ -30,7 +33,8 @@ def test_steered_arms_and_what_they_steer_with():
         **{name: name for name in ("free_mean", "free_rest", "free_constant")},
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
-        **{"trained_constant": "constant", "random": "random"},
+        **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
+        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled") for draw in ("", *NUMBERED)},
     }
     assert {arm.reward for arm in ARMS.values() if arm.reward} == set(REWARDS_THERE_ARE)
     dictionary = LinearDictionary()
@@ -64,7 +68,9 @@ def test_negated_goes_down_as_far_as_the_causal_arm_goes_up():
 
 
 def test_every_arm_has_a_colour_and_a_name():
-    assert set(ARMS) - {"placebo"} <= set(ARM_COLORS) & set(ARM_LABELS)
+    for name in set(ARMS) - {"placebo"}:
+        assert arm_color(name) in ARM_COLORS.values()
+        assert arm_label(name) != name.replace("_", " ") or name in ARM_LABELS
 
 
 def test_lrs_basic_steers_every_token():

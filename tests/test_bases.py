@@ -13,7 +13,7 @@ from lrs.config import SaeSection, load_config
 from lrs.core.kept import keep
 from lrs.core.store import StoreError, write_rows
 from lrs.learning import bases
-from lrs.learning.bases import fit_basis, pca_basis, projection_basis, random_sae_basis, raw_basis
+from lrs.learning.bases import fit_basis, outside_basis, pca_basis, projection_basis, random_sae_basis, raw_basis
 from lrs.learning.latents import load_latents
 from lrs.learning.sae import input_scale_for
 from lrs.method.ascent import write_back
@@ -144,4 +144,16 @@ def test_every_basis_but_the_autoencoders_has_a_maker():
 
     from lrs.method.setting import Basis
 
-    assert set(bases._MAKERS) == set(get_args(Basis)) - {"sae"}
+    assert set(bases._MAKERS) == set(get_args(Basis)) - {"sae", "outside"}
+
+
+def test_outside_is_what_the_decoder_cannot_write():
+    decoder = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(0))
+    sae = SimpleNamespace(W_dec=torch.cat([decoder, decoder[:1] + decoder[1:2]]), input_scale=0.5)
+    dictionary = outside_basis(sae, "b", 3)
+    assert dictionary.W_dec.shape == (WIDTH - 3, WIDTH)
+    assert (decoder @ dictionary.W_dec.T).abs().max() < 1e-5
+    assert torch.allclose(dictionary.W_dec @ dictionary.W_dec.T, torch.eye(WIDTH - 3), atol=1e-5)
+    assert dictionary.input_scale == 0.5
+    with pytest.raises(ValueError, match="no direction is outside"):
+        outside_basis(SimpleNamespace(W_dec=torch.randn(20, WIDTH), input_scale=1.0), "b", 3)

@@ -20,7 +20,8 @@ from lrs.engine.graphs import cuda_recorder
 from lrs.engine.policy import Policy
 from lrs.engine.requests import Request
 from lrs.engine.sampling import choose_tokens, gate_lots, uniforms
-from lrs.method.gate import NEVER, Gate, Signal
+from lrs.method.gate import NEVER, Gate
+from lrs.method.setting import Signal
 
 BUDGET = 24
 ENDS = [2, 7]

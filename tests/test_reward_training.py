@@ -13,7 +13,7 @@ from lrs.learning.objectives import class_weights, pairs_within, success_logits,
 from lrs.learning.reward_training import (
     mean_difference,
     part_of_push,
-    random_direction,
+    random_reward,
     score_traces,
     train_reward,
 )
@@ -56,10 +56,13 @@ def trained():
 
 
 def test_shuffled_labels_are_dealt_out_among_the_traces_that_teach(monkeypatch):
-    latents, training, seen = toy_traces(), np.arange(10, 60), {}
-    monkeypatch.setattr(objectives, "_bce", lambda given, *_: seen.update(labels=given.correct))
-    task_of("shuffled", latents, training, 16)
-    dealt = seen["labels"]
+    latents, training, seen = toy_traces(), np.arange(10, 60), []
+    monkeypatch.setitem(objectives._TASKS, "bce", lambda given, *_: seen.append(given.correct))
+    for draw in (0, 0, 1):
+        task_of("shuffled", latents, training, 16, draw)
+    dealt, again, other = seen
+    assert (dealt == again).all()
+    assert (dealt != other).any()
     assert dealt[training].sum() == latents.correct[training].sum()
     assert (dealt != latents.correct).sum() > 5
     assert (np.delete(dealt, training) == np.delete(latents.correct, training)).all()
@@ -289,11 +292,11 @@ def test_mean_difference_is_the_difference_of_the_means_of_what_is_not_held_out(
 
 def test_a_random_direction_has_length_one_follows_from_the_seed_and_knows_nothing():
     latents = toy_traces()
-    weights = [random_direction(latents, CONFIG, seed).model.head.weight[0] for seed in (0, 0, 1)]
+    weights = [random_reward(latents, "linear", CONFIG, seed).model.head.weight[0] for seed in (0, 0, 1)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert all(weight.norm().item() == pytest.approx(1, abs=1e-6) for weight in weights)
-    fitted, trained = random_direction(latents, CONFIG, seed=0), mean_difference(latents, CONFIG, seed=0)
+    fitted, trained = random_reward(latents, "linear", CONFIG, seed=0), mean_difference(latents, CONFIG, seed=0)
     assert fitted.heldout.drop(columns="probability").equals(trained.heldout.drop(columns="probability"))
 
 
@@ -311,3 +314,14 @@ def test_a_push_is_its_mean_and_the_rest():
     assert torch.allclose(mean.direction(here)[0], whole.direction(here).mean(dim=0), atol=1e-5)
     assert rest.direction(here).mean(dim=0).abs().max() < 1e-4
     assert (mean.config.variant, rest.config.variant) == ("shift", "free")
+
+
+def test_what_is_drawn_by_lot_differs_from_draw_to_draw_and_may_be_the_states_own():
+    latents = toy_traces()
+    first, again, other = (random_reward(latents, "linear", CONFIG, 0, draw=draw).model for draw in (0, 0, 1))
+    assert torch.equal(first.head.weight, again.head.weight)
+    assert not torch.equal(first.head.weight, other.head.weight)
+    here = torch.rand(6, latents.d_sae)
+    directions = random_reward(latents, "token", CONFIG, 0).model.direction(here)
+    assert directions.norm(dim=1).tolist() == pytest.approx([1] * 6, abs=1e-5)
+    assert directions.std(dim=0).max() > 0.01

@@ -12,8 +12,7 @@ from lrs.core.store import StoreError
 from lrs.experiment.selection import candidate_row, candidates, choose_settings, thresholds_at
 from lrs.method.arms import ARMS, STEERED
 from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
-from lrs.method.gate import Signal
-from lrs.method.setting import Setting
+from lrs.method.setting import Setting, Signal
 from lrs.saved import CANDIDATE_COLUMNS, freeze, load_candidates, load_selection
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)

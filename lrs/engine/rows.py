@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lrs.method.gate import Signal, certainty_of, stability_of
+from lrs.method.gate import certainty_of, stability_of
+from lrs.method.setting import Signal
 
 
 @dataclass

@@ -24,7 +24,7 @@ from lrs.core.store import write_frame
 from lrs.experiment.evaluation import Artifacts, dictionary_key
 from lrs.experiment.traces import jobs_for, plan_of
 from lrs.method.ascent import write_back
-from lrs.method.dictionary import Dictionary
+from lrs.method.dictionary import Dictionary, inside_and_outside
 from lrs.models.activations import replay
 from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.answers import is_correct
@@ -109,8 +109,7 @@ def shares_of_patch(
     before, after = (states.to(dictionary.W_dec.device) for states in (before, after))
     patch = after - before
     size = patch.square().sum(dim=1)
-    basis = torch.linalg.svd(dictionary.W_dec.to(patch), full_matrices=False)
-    spanning = basis.Vh[basis.S[0] * 1e-4 < basis.S]
+    spanning, _ = inside_and_outside(dictionary.W_dec.to(patch))
     inside = (patch @ spanning.T).square().sum(dim=1) / size
     told = write_back(dictionary.encode(before), dictionary.encode(after), dictionary.W_dec, dictionary.input_scale)
     return inside, 1 - (patch - told.to(patch)).square().sum(dim=1) / size

@@ -3,6 +3,7 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart. Widths are those of a two-column page.
 """
 
+import re
 import textwrap
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -18,6 +19,8 @@ from PIL import Image
 from lrs.config import Config
 from lrs.report.sentences import SMOKE_MARK
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
+
+_DRAW = re.compile(r"_[2-9]$")  # of a control that is drawn several times
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 
@@ -43,6 +46,8 @@ ARM_COLORS = {
     "trained_constant": "#999933",
     "negated": "#DDCC77",
     "random": "#44AA99",
+    "random_outside": "#77CCBB",
+    "untrained": "#225555",
     "gate_reward": "#88CCEE",
     "gate_confidence": "#4477AA",
     "causal_gate_reward": "#CC6677",
@@ -60,6 +65,7 @@ ARM_COLORS = {
     "pca": "#AA7744",
     "raw": "#774411",
     "caa": "#CCBB44",
+    "cast": "#EEDD88",
     "reinforced": "#AA3377",
     "patch": "#555555",
 }
@@ -81,6 +87,8 @@ ARM_LABELS = {
     "trained_constant": "trained constant",
     "negated": "causal, negated",
     "random": "random direction",
+    "random_outside": "random, outside the span",
+    "untrained": "untrained reward",
     "gate_reward": "LRS, gated by reward",
     "gate_confidence": "LRS, gated by confidence",
     "causal_gate_reward": "causal, gated by reward",
@@ -98,6 +106,7 @@ ARM_LABELS = {
     "pca": "LRS, principal components",
     "raw": "LRS, raw residual",
     "caa": "mean difference, raw (CAA)",
+    "cast": "conditional CAA (CAST)",
     "patch": "patch at the fork",
 }
 REWARD_COLORS = {  # of the arm that climbs it
@@ -159,12 +168,15 @@ class Sheet(Figure):
 
 
 def arm_color(arm: str) -> str:
-    """The colour of an arm; those that have none are grey."""
-    return ARM_COLORS.get(arm, GREY)
+    """The colour of an arm; those that have none are grey, and all draws of a control are alike."""
+    return ARM_COLORS.get(arm, ARM_COLORS.get(_DRAW.sub("", arm), GREY))
 
 
 def arm_label(arm: str) -> str:
     """The name of an arm as printed."""
+    first = _DRAW.sub("", arm)
+    if arm not in ARM_LABELS and first in ARM_LABELS:
+        return f"{ARM_LABELS[first]}, draw {arm.rpartition('_')[2]}"
     return ARM_LABELS.get(arm, arm.replace("_", " "))
 
 

@@ -6,6 +6,7 @@ raw          the residual stream itself
 projections  what the released method reads: ten signed projections of the centred activation, brought to length 1.
                  They learn to rebuild the mean activation of each trace from the three that are largest; later all ten
                  are used
+outside      the directions of the residual stream in which the autoencoder's decoder cannot write
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lrs.core.closure import code_of
-from lrs.core.kept import keep
+from lrs.core.kept import digest_of, keep
 from lrs.learning.latents import fit_latents
 from lrs.learning.sae import fit_sae, fitting_plan, input_scale_for, parted, untrained_sae
 from lrs.method.ascent import unit
-from lrs.method.dictionary import ProjectionDictionary, SaeDictionary, save_dictionary
+from lrs.method.dictionary import (
+    Dictionary,
+    ProjectionDictionary,
+    SaeDictionary,
+    inside_and_outside,
+    load_dictionary,
+    save_dictionary,
+)
 from lrs.method.setting import Basis
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
@@ -82,6 +90,20 @@ def random_sae_basis(
     return untrained_sae(torch.cat(list(activations)), config, seed, backbone, layer)
 
 
+def outside_basis(sae: Dictionary, backbone: str, layer: int) -> ProjectionDictionary:
+    """What the autoencoder's decoder cannot write.
+
+    Raises:
+        ValueError: it can write everything.
+    """
+    _, outside = inside_and_outside(sae.W_dec)
+    if not len(outside):
+        raise ValueError("the decoder spans the residual stream: no direction is outside; leave out arm random_outside")
+    return ProjectionDictionary(
+        outside[0] * 0, outside.T.contiguous(), outside, False, sae.input_scale, backbone, layer
+    )
+
+
 _MAKERS = {"random_sae": random_sae_basis, "pca": pca_basis, "raw": raw_basis, "projections": projection_basis}
 
 
@@ -97,10 +119,16 @@ def fit_basis(basis: Basis, backbone: Backbone, traces: Dataset, replay: Replay,
     else:
 
         def make(made: Path) -> None:
-            seen = parted(replay, traces, config)["seen"]
-            how = config.sae, config.seed, backbone.identity, config.backbone.layer
-            save_dictionary(_MAKERS[basis](seen, *how), made)
+            made_for = backbone.identity, config.backbone.layer
+            if basis == "outside":
+                made_of = outside_basis(load_dictionary(config.dictionary("sae"), *made_for), *made_for)
+            else:
+                seen = parted(replay, traces, config)["seen"]
+                made_of = _MAKERS[basis](seen, config.sae, config.seed, *made_for)
+            save_dictionary(made_of, made)
 
         plan = fitting_plan(backbone, config) | {"basis": basis}
+        if basis == "outside":
+            plan |= {"of": digest_of(config.dictionary("sae"))}
         keep(folder, f"basis: {basis}", plan | code_of(__name__), make)
     fit_latents(backbone, traces, replay, config, config.latents(basis), basis)

@@ -100,12 +100,6 @@ def _bce(latents: LatentTraces, training: np.ndarray, batch_size: int, scores: S
     return Task(len(training), lambda rng: latents.batches(training, batch_size, rng), loss)
 
 
-def _shuffled(latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
-    dealt = latents.correct.copy()
-    dealt[training] = np.random.default_rng(0).permutation(dealt[training])
-    return _bce(replace(latents, correct=dealt), training, batch_size)
-
-
 def _whole_scores(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray) -> tuple[Tensor, Tensor]:
     dense, mask = latents.dense(batch, model.device)
     return model.released.whole(dense, mask), mask
@@ -152,15 +146,21 @@ _TASKS: dict[Objective, Callable[[LatentTraces, np.ndarray, int], Task]] = {
     "bce": _bce,
     "advantage": _advantage,
     "pairwise": _pairwise,
-    "shuffled": _shuffled,
     "unmasked": _unmasked,
 }
 
 
-def task_of(objective: Objective, latents: LatentTraces, training: np.ndarray, batch_size: int) -> Task:
+def task_of(objective: Objective, latents: LatentTraces, training: np.ndarray, batch_size: int, draw: int = 0) -> Task:
     """What an objective makes of some traces.
+
+    Args:
+        draw: of the labels, if they are dealt out by lot.
 
     Raises:
         ValueError: they have nothing to teach: all are right, or all wrong, or none of one problem differ.
     """
+    if objective == "shuffled":
+        dealt = latents.correct.copy()
+        dealt[training] = np.random.default_rng(draw).permutation(dealt[training])
+        latents, objective = replace(latents, correct=dealt), "bce"
     return _TASKS[objective](latents, training, batch_size)

@@ -82,6 +82,7 @@ def train_reward(
     seed: int,
     device: str = "cpu",
     objective: Objective = "bce",
+    draw: int = 0,
 ) -> TrainedReward:
     """Train a reward model, keeping the epoch with the best AUROC over the held-out problems' tokens (of objectives in
     which difficulty cancels, among the tokens of one problem).
@@ -94,7 +95,7 @@ def train_reward(
     rng = np.random.default_rng(seed)
     out = held_out(latents.problem_ids, config.early_stopping_share, seed)
     training, heldout = np.flatnonzero(~out), np.flatnonzero(out)
-    task = task_of(objective, latents, training, config.batch_size)
+    task = task_of(objective, latents, training, config.batch_size, draw)
     class_weights(latents.correct[heldout], latents.lengths[heldout])
     model = LatentRewardModel(RewardConfig(latents.d_sae, variant, config.width, config.layers, config.heads))
     model.to(resolve_device(device)).train()
@@ -156,10 +157,23 @@ def mean_difference(latents: LatentTraces, config: RewardSection, seed: int, dev
     return _linear(weight, bias, latents, config, seed, device)
 
 
-def random_direction(latents: LatentTraces, config: RewardSection, seed: int, device: str = "cpu") -> TrainedReward:
-    """The linear reward that knows nothing: a control that pushes as far as any, in a direction drawn from `seed`."""
-    weight = torch.randn(latents.d_sae, generator=torch.Generator().manual_seed(seed))
-    return _linear(weight / weight.norm(), torch.zeros(()), latents, config, seed, device)
+def random_reward(
+    latents: LatentTraces,
+    variant: Variant,
+    config: RewardSection,
+    seed: int,
+    device: str = "cpu",
+    draw: int = 0,
+) -> TrainedReward:
+    """A reward that knows nothing, a control: its weights are drawn from `seed` and `draw`. A `linear` one pushes in
+    one direction, any other in one of the state's own."""
+    drawn = seed + 1_000_003 * draw
+    if variant == "linear":
+        weight = torch.randn(latents.d_sae, generator=torch.Generator().manual_seed(drawn))
+        return _linear(weight / weight.norm(), torch.zeros(()), latents, config, seed, device)
+    torch.manual_seed(drawn)
+    model = LatentRewardModel(RewardConfig(latents.d_sae, variant, config.width, config.layers, config.heads))
+    return _untrained(model.to(resolve_device(device)), latents, config, seed)
 
 
 @torch.no_grad()
@@ -234,12 +248,14 @@ def fit_reward(kind: RewardKind, config: Config, folder: Path) -> FittedReward:
     def make(made: Path) -> None:
         how = (config.reward, config.seed, config.device)
         if kind.learns in OBJECTIVES:
-            trained = train_reward(load_latents(latents), kind.variant, *how, kind.learns)
+            trained = train_reward(load_latents(latents), kind.variant, *how, kind.learns, kind.draw)
         elif kind.begins_as:
             whole = load_reward(folder.with_name(kind.begins_as), resolve_device(config.device))
             trained = part_of_push(whole, kind.learns, load_latents(latents), config.reward, config.seed)
+        elif kind.learns == "lot":
+            trained = random_reward(load_latents(latents), kind.variant, *how, kind.draw)
         else:
-            trained = {"means": mean_difference, "lot": random_direction}[kind.learns](load_latents(latents), *how)
+            trained = mean_difference(load_latents(latents), *how)
         save_reward(trained.model, made)
         write_frame(made / "history.arrow", trained.history)
         write_frame(made / "heldout.arrow", trained.heldout)

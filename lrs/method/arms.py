@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from lrs.method.setting import Arm, Basis, RewardKind
 
+DRAWS = 5  # of controls that are drawn by lot
+
 REWARDS = {
     "token": RewardKind("token", "bce"),  # the paper's
     "history": RewardKind("history", "bce"),
@@ -12,6 +14,7 @@ REWARDS = {
     "pairwise": RewardKind("token", "pairwise"),
     "pairwise_history": RewardKind("history", "pairwise"),
     "shuffled": RewardKind("token", "shuffled"),
+    **{f"shuffled_{draw + 1}": RewardKind("token", "shuffled", draw=draw) for draw in range(1, DRAWS)},
     "published": RewardKind("published", "unmasked", "projections"),  # as released
     "random_sae": RewardKind("token", "bce", "random_sae"),
     "pca": RewardKind("token", "bce", "pca"),
@@ -19,6 +22,9 @@ REWARDS = {
     "linear": RewardKind("linear", "means"),
     "raw_linear": RewardKind("linear", "means", "raw"),
     "random": RewardKind("linear", "lot"),
+    **{f"random_{draw + 1}": RewardKind("linear", "lot", draw=draw) for draw in range(1, DRAWS)},
+    "outside": RewardKind("linear", "lot", "outside"),
+    "untrained": RewardKind("token", "lot"),
     "causal": RewardKind("token", "push", begins_as="token"),
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
@@ -60,12 +66,17 @@ ARMS = {
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
         Arm("random", "control", reward="random", matches="lrs_causal"),  # drawn by lot, in the decoder's span
+        *(Arm(f"random_{n}", "control", reward=f"random_{n}", matches="lrs_causal") for n in range(2, DRAWS + 1)),
+        Arm("random_outside", "control", reward="outside", matches="lrs_causal"),  # in what the decoder cannot write
+        Arm("untrained", "control", reward="untrained", matches="lrs_causal"),  # by lot too, but the state's own
         Arm("shuffled", "control", reward="shuffled", gated=True),
+        *(Arm(f"shuffled_{n}", "control", reward=f"shuffled_{n}", gated=True) for n in range(2, DRAWS + 1)),
         Arm("random_sae", "control", reward="random_sae", gated=True),
         Arm("pca", "control", reward="pca", gated=True),
         Arm("raw", "control", reward="raw", gated=True),  # the gradient of a value on the raw state, as in RE-Control
         Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
         Arm("caa", "control", reward="raw_linear"),  # the same on the raw state: contrastive activation addition
+        Arm("cast", "control", reward="raw_linear", gated="reward"),  # where the state lies low along it, as in CAST
     )
 }
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)

@@ -94,6 +94,16 @@ class ProjectionDictionary:
         return (unit(centred) if self.normalises else centred) @ self.W_enc
 
 
+def inside_and_outside(
+    decoder: Float[Tensor, "d_sae d_model"],
+) -> tuple[Float[Tensor, "rank d_model"], Float[Tensor, "rest d_model"]]:
+    """Orthonormal directions in which a decoder can write, and the others."""
+    squares, directions = torch.linalg.eigh(decoder.double().T @ decoder.double())
+    writes = squares > 1e-8 * squares[-1]
+    directions = directions.T.to(decoder.dtype)
+    return directions[writes], directions[~writes]
+
+
 def save_dictionary(dictionary: SaeDictionary | ProjectionDictionary, folder: Path) -> None:
     """Write an autoencoder as sae-lens does, or the matrices of projections, and `dictionary.json` beside it."""
     about = {"input_scale": dictionary.input_scale, "backbone": dictionary.backbone, "layer": dictionary.layer}

@@ -11,13 +11,12 @@ lot         a number drawn uniformly
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Signal = Literal["confidence", "certainty", "stability", "lot"]
+from lrs.method.setting import Signal
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from lrs.method.gate import Signal
-
 Variant = Literal["token", "history", "linear", "published", "free", "shift"]  # of reward model: lrs/method/reward.py
-Basis = Literal["sae", "random_sae", "pca", "raw", "projections"]  # what it reads: lrs/learning/bases.py
+Basis = Literal["sae", "random_sae", "pca", "raw", "projections", "outside"]  # what it reads: lrs/learning/bases.py
+Signal = Literal["confidence", "certainty", "stability", "lot"]  # that a gate reads: lrs/method/gate.py
 Objective = Literal["bce", "advantage", "pairwise", "shuffled", "unmasked"]  # lrs/learning/objectives.py
 
 
@@ -18,12 +17,14 @@ class RewardKind(NamedTuple):
         learns: an objective; or it is not trained to predict: `means` (right traces minus wrong ones), `lot` (drawn),
             `push` (trained by policy gradient through its own push), `mean` and `rest` (of another's push).
         begins_as: the reward whose weights it begins with, if it begins with any.
+        draw: of what is drawn by lot: weights, or labels.
     """
 
     variant: Variant
     learns: Objective | Literal["means", "lot", "push", "mean", "rest"]
     basis: Basis = "sae"
     begins_as: str | None = None
+    draw: int = 0
 
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
