@@ -169,13 +169,15 @@ def test_hooks_are_gone_afterwards_also_on_error(model, prompts, fail):
     before, plain = hooks_of(model), write(model, prompts)
     try:
         with steered(model):
-            assert sum(hooks_of(model)) == sum(before) + 3
+            assert sum(hooks_of(model)) == sum(before) + 1
+            assert {"forward", "generate"} <= set(vars(model))
             write(model, prompts)
             if fail:
                 raise RuntimeError("inside")
     except RuntimeError:
         pass
     assert hooks_of(model) == before
+    assert not {"forward", "generate"} & set(vars(model))
     assert write(model, prompts) == plain
 
 
@@ -188,6 +190,10 @@ def test_refusals_name_what_is_wrong(model):
         pass
     with pytest.raises(ValueError, match="use_cache=True"), steer(model, 1, dictionary, reward, ALWAYS):
         model(torch.tensor([[5]]), use_cache=False)
+    with pytest.raises(ValueError, match="no beams"), steer(model, 1, dictionary, reward, ALWAYS):
+        model.generate(torch.tensor([[5]]), num_beams=2)
+    with pytest.raises(ValueError, match="2 tokens over a filled cache"), steer(model, 1, dictionary, reward, ALWAYS):
+        model(torch.tensor([[7, 8]]), past_key_values=model(torch.tensor([[5]]), use_cache=True).past_key_values)
     narrow = LinearDictionary()
     narrow.W_dec = narrow.W_dec[:, :8]
     with (
@@ -227,3 +233,83 @@ def test_earlier_layers_do_not_notice():
     plain, pushed = 1, 3  # the second and the fourth pass processed token 7
     assert torch.equal(seen[0][plain], seen[0][pushed])
     assert not torch.equal(seen[2][plain], seen[2][pushed])
+
+
+WAYS = {
+    "chunks": {"prefill_chunk_size": 2},
+    "lookup": {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 1},
+    "static": {"cache_implementation": "static"},
+}
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("way", [*WAYS, "assistant"])
+def test_however_passes_are_cut_the_same_is_written_and_each_token_gated_once(model, variant, way, monkeypatch):
+    """Prompts that repeat themselves, so that candidates are found in them, accepted and rejected."""
+    how = WAYS.get(way) or {"assistant_model": tiny_llama(seed=0 if variant == "token" else 1)}
+    asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
+    counted, push = [], Steerer.push
+    monkeypatch.setattr(Steerer, "push", lambda self, hidden: counted.append(len(hidden)) or push(self, hidden))
+    several = 0
+    for prompt in ([5, 9, 11, 5, 9, 11, 5], [8, 8, 8, 8], [30, 7, 12, 19, 30, 7]):
+        ids = torch.tensor([prompt])
+        naive = naive_generate(model, prompt, [], BUDGET, tiny_steering(variant))
+        counted.clear()
+        with steered(model, variant):
+            cut = model.generate(ids, **asked, **how)
+        assert cut[0, len(prompt) :].tolist() == naive.token_ids
+        assert len(counted) >= len(naive.steered)  # candidates that were taken back came in addition
+        several += len(counted) - len(naive.steered)
+    assert (several > 0) == (way in ("lookup", "assistant"))
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_second_turn_over_a_kept_cache_steers_no_token_of_its_prompt(model, variant, whole, monkeypatch):
+    asked = {"do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0, "return_dict_in_generate": True}
+    first, more = torch.tensor([[5, 9, 11, 6]]), torch.tensor([[13, 14, 15]])
+    counted, push = [], Steerer.push
+    monkeypatch.setattr(Steerer, "push", lambda self, hidden: counted.append(len(hidden)) or push(self, hidden))
+    with steered(model, variant, ALWAYS):
+        one = model.generate(first, max_new_tokens=6, **asked)
+        assert len(counted) == 5
+        kept, turn = one.past_key_values, torch.cat([one.sequences, more], dim=1)
+        counted.clear()
+        ids = turn if whole else turn[:, kept.get_seq_length() :]
+        two = model.generate(ids, attention_mask=torch.ones_like(turn), past_key_values=kept, max_new_tokens=6, **asked)
+    assert len(counted) == 5
+    assert two.sequences.shape[1] == ids.shape[1] + 6
+    with steered(model, variant, ALWAYS):
+        cache = model(first, use_cache=True).past_key_values
+        for token in one.sequences[0, 4:-1]:
+            model(token[None, None], past_key_values=cache, use_cache=True)
+    logits = model(turn[:, cache.get_seq_length() :], past_key_values=cache, use_cache=True).logits[0, -1]
+    assert two.sequences[0, ids.shape[1]] == logits.argmax()
+
+
+def test_half_precision_is_steered(model):
+    half = tiny_llama().bfloat16()
+    with steered(half):
+        assert write(half, [[5, 6, 7], [8, 9]])
+
+
+class Broken(torch.nn.Module):
+    """A reward whose direction is not a number where a latent is large."""
+
+    d_sae, dtype, device = LATENTS, torch.float64, torch.device("cpu")
+
+    def forward(self, latents):
+        return latents.sum(dim=-1)
+
+    def direction(self, latents):
+        return torch.where(latents.amax(dim=-1, keepdim=True) > 2, float("nan"), 0.0).expand_as(latents)
+
+
+def test_a_push_that_is_no_number_leaves_its_token_unsteered_and_warns_once(model, prompts):
+    plain, parts = write(model, prompts), tiny_steering()
+    with (
+        pytest.warns(UserWarning, match=r"\d+ tokens were left unsteered") as told,
+        steer(model, 1, parts.dictionary, Broken(), ALWAYS),
+    ):
+        assert write(model, prompts) == plain
+    assert len(told) == 1
