@@ -139,6 +139,7 @@ def confirm(
     profile: Profile = "",
     backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
     problems: Annotated[int, typer.Option(help="a benchmark")] = 4000,
+    arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
 ) -> None:
     """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
     from lrs.bench.confirm import confirm as confirm_selection
@@ -146,7 +147,8 @@ def confirm(
 
     profile = profile or profile_copy.current_profile(ROOT)
     for name in [backbone] if backbone else load_config(profile).backbones:
-        print(confirm_selection(load_config(profile, name), problems) / "README.md")
+        named = [arm.strip() for arm in arms.split(",") if arm.strip()]
+        print(confirm_selection(load_config(profile, name), problems, named) / "README.md")
 
 
 @app.command()

@@ -61,11 +61,16 @@ def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_pow
     harder = {"chain_sum": small_power.benchmarks["chain_sum"] | {"min_terms": 9}}
     with pytest.raises(ValueError, match="confirmed once and for all, with asked"):
         confirm(small_power.model_copy(update={"benchmarks": harder}), 3)
+    with pytest.raises(ValueError, match="power has no arm 'lrs_basic'; legal: base, cot, lrs, lrs_causal"):
+        confirm(small_power, 3, ["lrs_basic"])
+    few = pd.read_csv(confirm(small_power, 3, ["lrs"], tmp_path / "few") / "results.csv")
+    assert set(few["arm"]) == {"base", "lrs"}
     results = pd.read_csv(folder / "results.csv")
     assert set(results["n"]) == {3}
     assert set(results["arm"]) == set(small_power.steering.arms)
     assert set(results["decoding"]) == {"greedy", "sampled"}
     controls = pd.read_csv(folder / "controls.csv").set_index(["benchmark", "decoding", "arm"])
+    assert set(controls["reference"]) == {"lrs_causal"}
     over = results.set_index(["benchmark", "decoding", "arm"])
     place = ("pooled", "greedy")
     assert controls.loc[(*place, "base"), "delta"] == pytest.approx(-over.loc[(*place, "lrs_causal"), "delta"])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CONFIRMED = Path("data/confirm")
 _SCRATCH = Path("build/confirm")  # outcomes, from which a killed confirmation resumes
-RIVAL_OF = "lrs_causal"  # the arm that every other one is compared with too
+_REFERENCES = ("lrs_causal", "free_push")  # arms that every other one is compared with too
 _SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
 _SHOWN += ["wins", "losses", "p_holm"]
 
@@ -68,12 +68,24 @@ def enter(entry: dict[str, object], log: Path) -> None:
             lines.write(json.dumps(entry | {"date": datetime.now(UTC).date().isoformat()}) + "\n")
 
 
-def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
-    """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, every arm in every decoding.
+def confirm(config: Config, count: int, arms: Sequence[str] = (), home: Path = CONFIRMED) -> Path:
+    """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, `arms` (of the profile; all,
+    if none are named) in every decoding.
 
-    Writes `results.csv` (every arm against base), `controls.csv` (every arm against `lrs_causal`) and what people read
-    of them, in a folder of `home`, which is returned; a killed run resumes.
+    Writes `results.csv` (every arm against base), `controls.csv` (every arm against a `reference`: `lrs_causal`, and
+    `free_push`) and what people read of them, in a folder of `home`, which is returned; a killed run resumes.
+
+    Raises:
+        ValueError: an arm is none of the profile's; or this selection was confirmed in another way.
     """
+    if unknown := [arm for arm in arms if arm not in config.steering.arms]:
+        raise ValueError(
+            f"profile {config.profile} has no arm {unknown[0]!r}; legal: {', '.join(config.steering.arms)}"
+        )
+    steering = config.steering
+    if arms:
+        named_too = {"base", *arms}
+        steering = steering.model_copy(update={"arms": [arm for arm in steering.arms if arm in named_too]})
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     rewards, path = rewards_for(config.steering.arms, shown=()), config.data / "selection.json"
     artifacts = Artifacts(backbone, config, rewards)
@@ -81,11 +93,11 @@ def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
     device = describe_device(backbone.device)
     problems = fresh_problems(digest, count, load_problems(config.data / "problems"), config)
     named = {"profile": config.profile, "backbone": config.backbone_name, "selection": digest, "problems": count}
-    how_asked = [config.decoding.max_new_tokens, config.prompting.model_dump(), config.steering.model_dump()]
+    how_asked = [config.decoding.max_new_tokens, config.prompting.model_dump(), steering.model_dump()]
     protocol = fingerprint([[problem.id for problem in problems], how_asked])
-    enter(named | {"device": device, "arms": config.steering.arms, "asked": protocol}, home / "log.jsonl")
-    sampling = config.steering.sampling and config.steering.sampling.model_copy(update={"problems": count})
-    steering = config.steering.model_copy(update={"sampling": sampling})
+    enter(named | {"device": device, "arms": steering.arms, "asked": protocol}, home / "log.jsonl")
+    sampling = steering.sampling and steering.sampling.model_copy(update={"problems": count})
+    steering = steering.model_copy(update={"sampling": sampling})
     parts = []
     for arm in steering.arms:
         asked = prompting_for(ARMS[arm], backbone, problems, config)
@@ -96,9 +108,13 @@ def confirm(config: Config, count: int, home: Path = CONFIRMED) -> Path:
     folder = home / config.profile / config.backbone_name
     results = main_results(outcomes, config)
     write_measured(results, "results", folder)
-    if RIVAL_OF in steering.arms:
-        rivals = compare_arms(outcomes, config.statistics, reference=RIVAL_OF, seed=config.seed)
-        write_measured(rivals, "controls", folder)
+    against = [
+        compare_arms(outcomes, config.statistics, reference=arm, seed=config.seed).assign(reference=arm)
+        for arm in _REFERENCES
+        if arm in steering.arms
+    ]
+    if against:
+        write_measured(pd.concat(against), "controls", folder)
     write_text(folder / "README.md", _page(named, results, folder, config))
     return folder
 
@@ -113,11 +129,13 @@ def _page(named: dict[str, object], results: pd.DataFrame, folder: Path, config:
         readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
     ]
     if (folder / "controls.csv").exists():
-        rivals = pd.read_csv(folder / "controls.csv")
-        rivals = rivals[(rivals["benchmark"] == "pooled") & (rivals["arm"] != RIVAL_OF)]
-        parts += [
-            f"## Against `{RIVAL_OF}`\n\n`delta` is the other arm less `{RIVAL_OF}`: below zero, it does worse. "
-            "`p_holm` is over all contrasts with it, those of each benchmark too.",
-            readable(rivals[_SHOWN]).to_markdown(index=False, disable_numparse=True),
-        ]
+        against = pd.read_csv(folder / "controls.csv")
+        for reference, others in against[against["benchmark"] == "pooled"].groupby("reference", sort=False):
+            parts += [
+                f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
+                "`p_holm` is over all contrasts with it, those of each benchmark too.",
+                readable(others.loc[others["arm"] != reference, _SHOWN]).to_markdown(
+                    index=False, disable_numparse=True
+                ),
+            ]
     return "\n\n".join(parts) + "\n"
