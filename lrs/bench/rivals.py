@@ -4,6 +4,8 @@ vote      the answer that is given most often, of equals the first one
 ranked    the attempt to which a reward gives the highest probability, averaged over its tokens
 any       right if any attempt is: what a perfect choice would reach
 
+repaired  the greedy answer, its first wrong step repaired by an oracle (lrs/bench/repair.py)
+
 Beside them stand the unsteered model at other temperatures, since a push that only makes it surer looks like a gain in
 samples; the same model reinforced, if it lies beside it; and the arms of the profile.
 """
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lrs.bench.repair import repair, repair_table
 from lrs.core.statistics import mcnemar_exact, wilson_interval
 from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.experiment.traces import collect_traces
@@ -157,7 +160,10 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     made = choices(table.assign(answer=table["text"].map(extract_answer)), RANKED_BY)
     outcomes = load_outcomes(config.data / "outcomes", config.steering)
     arms = outcomes[outcomes["problem_id"].isin({problem.id for problem in asked})]
-    made = pd.concat([made, single(arms), others(backbone, asked, config, place)])
+    repaired = repair(backbone, asked, config)
+    write_measured(repair_table(repaired), f"{config.profile}-{config.backbone_name}-repair", home)
+    repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1)
+    made = pd.concat([made, single(arms), others(backbone, asked, config, place), repaired])
     compared = compare_rivals(made, config.statistics, config.seed)
     write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
     return compared

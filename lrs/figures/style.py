@@ -67,6 +67,7 @@ ARM_COLORS = {
     "caa": "#CCBB44",
     "cast": "#EEDD88",
     "reinforced": "#AA3377",
+    "repaired": "#CC3311",
     "patch": "#555555",
 }
 ARM_LABELS = {
@@ -107,6 +108,7 @@ ARM_LABELS = {
     "raw": "LRS, raw residual",
     "caa": "mean difference, raw (CAA)",
     "cast": "conditional CAA (CAST)",
+    "repaired": "first wrong step repaired",
     "patch": "patch at the fork",
 }
 REWARD_COLORS = {  # of the arm that climbs it
