@@ -12,9 +12,9 @@ from test_reinforcement import RL
 from lrs.config import load_config
 from lrs.reasoners import measurements, model_card
 from lrs.reasoners.pretraining import build_model
-from lrs.reasoners.step_accuracy import STEPS
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BEHAVIORS
+from lrs.tutor.step_accuracy import STEPS
 
 BENCHMARK = {"number_sorting": DIFFICULTY["number_sorting"]}
 

@@ -6,12 +6,12 @@ from random import Random
 import pytest
 from conftest import DIFFICULTY
 
-from lrs.reasoners.step_accuracy import STEPS, steps_in
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem
 from lrs.tutor import write_trace
 from lrs.tutor.draft import Style
+from lrs.tutor.step_accuracy import STEPS, steps_in
 
 CLEAN = Style("clean", verify=0.8, slip=0.0, give_up=0.2, subgoal=0.5, backward=0.5)
 SLIPPING = Style("slipping", verify=0.8, slip=0.5, give_up=0.2, subgoal=0.5, backward=0.5)

@@ -1,6 +1,6 @@
 """The oracle that repairs the first wrong step: how much is lost at elementary steps, and how much elsewhere?
 
-A wrong step is found by `lrs.reasoners.step_accuracy`, which knows the problem. The trace is cut before the sentence in
+A wrong step is found by `lrs.tutor.step_accuracy`, which knows the problem. The trace is cut before the sentence in
 which it stands, other sentences are drawn from the model until one has no wrong step, and from there the model goes on
 as it likes. No method has this oracle; what it gains is what a perfect judge of single steps could.
 """
@@ -16,11 +16,11 @@ from lrs.engine.decoding import generate
 from lrs.engine.policy import policy_for
 from lrs.engine.requests import Generation, Request
 from lrs.models.backbones import Backbone
-from lrs.reasoners.step_accuracy import steps_in
 from lrs.report.comparison import POOLED
 from lrs.tasks.answers import is_correct
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
+from lrs.tutor.step_accuracy import steps_in
 
 if TYPE_CHECKING:
     from lrs.config import Config

@@ -11,13 +11,13 @@ from lrs.core.statistics import bootstrap_interval, mcnemar_exact, wilson_interv
 from lrs.experiment.traces import outcome_row, write_generations
 from lrs.models.backbones import Backbone
 from lrs.reasoners.recipes import PretrainingRecipe
-from lrs.reasoners.step_accuracy import steps_in
 from lrs.tasks.answers import is_correct
 from lrs.tasks.behaviors import BEHAVIORS, VERIFICATION
 from lrs.tasks.problems import Problem, draw_problems
 from lrs.tasks.prompts import Prompting
 from lrs.tutor import write_trace
 from lrs.tutor.draft import STYLES
+from lrs.tutor.step_accuracy import steps_in
 
 PROBLEMS = 1000  # of split `validation`, a benchmark: as many as the gain of an instruction takes to be told from none
 FEWER = 200  # the first of them, where nothing hangs on the difference between two settings

@@ -12,10 +12,10 @@ from lrs.models.backbones import load_backbone
 from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
 from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
 from lrs.reasoners.saving import describe_training
-from lrs.reasoners.step_accuracy import STEPS
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tutor import CAREFUL_SHARE
+from lrs.tutor.step_accuracy import STEPS
 
 _STYLES = ["right_if_checked", "right_if_unchecked"]
 
@@ -192,7 +192,7 @@ exact McNemar p:
 ## How often an elementary step is right
 
 Of the steps that greedy answers state, each judged against what the same text stated before it
-(`lrs/reasoners/step_accuracy.py`), with 95% Wilson intervals over steps:
+(`lrs/tutor/step_accuracy.py`), with 95% Wilson intervals over steps:
 
 {_spaced(_readable_steps(measured.steps))}
 
