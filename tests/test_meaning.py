@@ -12,6 +12,7 @@ from lrs.learning.meaning import (
     injected,
     latent_facts,
     logit_attribution,
+    opening_tokens,
     output_scores,
     shapley_values,
     top_contexts,
@@ -50,6 +51,13 @@ def test_tokens_are_in_the_span_that_covers_them():
     assert told["to"] == BACKTRACKING
     assert told["answer"] is None
     assert told["b"] is None
+
+
+def test_a_behavior_opens_with_the_word_that_its_spans_begin_with():
+    told = [[None, "a", "a", None, "b"], ["a", "a"]]
+    words = [[1, 7, 8, 1, 9], [7, 8, 3]]
+    renamed = [[{"a": VERIFICATION, "b": BACKTRACKING}.get(name) for name in trace] for trace in told]
+    assert opening_tokens(words, renamed) == {VERIFICATION: 7, BACKTRACKING: 9}
 
 
 def test_facts_by_hand(latents):

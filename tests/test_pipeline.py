@@ -61,7 +61,7 @@ def test_the_stamp_follows_what_the_notebooks_modules_do(tmp_path: Path):
 
 
 def test_dvc_yaml_is_short():
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 120
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 140
 
 
 def test_what_stages_keep_survives_their_rerun():

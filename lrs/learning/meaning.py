@@ -3,8 +3,9 @@ or merely a word."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from lrs.method.reward import LatentRewardModel
 from lrs.models.activations import pad_right
 from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+
+_BEFORE, _AFTER = 14, 5  # tokens of a context, around where a latent fires
 
 Pair = tuple[list[int], list[int]]  # ids of a prompt and of what was written
 
@@ -37,6 +40,16 @@ def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -
     ends = [len(tokenizer.decode(ids[: place + 1])) for place in range(len(ids))]
     spans = find_behaviors(tokenizer.decode(ids))
     return [next((span.behavior for span in spans if span.start < end <= span.end), None) for end in ends]
+
+
+def opening_tokens(written: Sequence[Sequence[int]], behaviors: Sequence[Sequence[str | None]]) -> dict[str, int]:
+    """The token with which the spans of each behavior begin most often; behaviors that are never shown are left out."""
+    first: dict[str, Counter[int]] = {}
+    for ids, told in zip(written, behaviors, strict=True):
+        for token, behavior, before in zip(ids, told, [None, *told], strict=False):
+            if behavior and behavior != before:
+                first.setdefault(behavior, Counter())[token] += 1
+    return {behavior: first[behavior].most_common(1)[0][0] for behavior in BEHAVIORS if behavior in first}
 
 
 def as_matrix(latents: LatentTraces) -> csr_matrix:
@@ -98,6 +111,41 @@ def top_contexts(latents: LatentTraces, latent: int, count: int = 15) -> list[Co
         if len(best) == count:
             break
     return list(best.values())
+
+
+def cards_of(
+    table: pd.DataFrame,
+    latents: LatentTraces,
+    words: Sequence[Sequence[str]],
+    promotes: Sequence[Sequence[str]],
+    demotes: Sequence[Sequence[str]],
+    count: int = 15,
+) -> list[dict[str, Any]]:
+    """What a dashboard tells of every latent that ever fires.
+
+    Args:
+        table: a row a latent: the numbers to be told, by name.
+        words: the tokens of each trace, as text.
+        promotes, demotes: tokens of each latent's direct attribution.
+        count: contexts of each.
+
+    Returns:
+        Of each latent: latent, facts (numbers by name), promotes, demotes, and contexts: words, values (how strongly it
+        fires on each) and at (where most).
+    """
+    matrix, cards = as_matrix(latents), []
+    for row, more, less in zip(table.to_dict("records"), promotes, demotes, strict=True):
+        latent, contexts = int(row.pop("latent")), []
+        column = matrix.getcol(latent).toarray().ravel()
+        for trace, position, _ in top_contexts(latents, latent, count):
+            start, first = latents.offsets[trace], max(0, position - _BEFORE)
+            end = min(position + _AFTER, int(latents.lengths[trace]))
+            values = column[start + first : start + end].tolist()
+            contexts.append({"words": list(words[trace][first:end]), "values": values, "at": position - first})
+        if contexts:
+            told = {"latent": latent, "facts": row, "promotes": list(more), "demotes": list(less)}
+            cards.append(told | {"contexts": contexts})
+    return cards
 
 
 @torch.no_grad()

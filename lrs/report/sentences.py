@@ -162,3 +162,30 @@ def speed_sentence(costs: pd.DataFrame) -> str:
 
 def _times(ratio: float) -> str:
     return f"{ratio:.2f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+_ALIKE = (
+    0.8  # of the activation where a word was written: a latent that reaches it where the word was put in knows the word
+)
+
+
+def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
+    """What notebook 7 found: whether the reward reads what a push that works writes, and words or behaviors.
+
+    Args:
+        latents, words: of `lrs.experiment.latent_study`; words as text.
+    """
+    firing = latents[latents["density"] > 0]
+    alike = firing["shapley"].corr(firing["pushed"], method="spearman")
+    told = [
+        f"{len(firing)} of {len(latents)} latents ever fire. Over these, the rank correlation of a latent's share of "
+        f"the paper's reward with what the causal reward's step does to it is {alike:+.2f}."
+    ]
+    if len(words):
+        known = words[words["put_in"] >= _ALIKE * words["genuine"]]
+        names = ", ".join(f"`{word}`" for word in known["word"])
+        told.append(
+            f"Of the {len(words)} latents that are tied most to a behavior, {len(known)} fire nearly as strongly on "
+            f"its word where it means nothing{f' ({names})' if names else ''}: they know the word."
+        )
+    return " ".join(told)

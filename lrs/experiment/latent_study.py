@@ -1,0 +1,149 @@
+"""The study of what a backbone's latents mean, made once and kept: a row a latent, and a row a word that was put in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+
+from lrs.core.closure import code_of
+from lrs.core.kept import digest_of, keep, read_kept
+from lrs.core.progress import Progress
+from lrs.core.store import write_frame
+from lrs.learning.latents import LatentTraces
+from lrs.learning.meaning import (
+    Pair,
+    ablation_effects,
+    behavior_of_tokens,
+    injected,
+    latent_facts,
+    logit_attribution,
+    opening_tokens,
+    output_scores,
+    shapley_values,
+    top_contexts,
+)
+from lrs.method.dictionary import Dictionary, load_dictionary
+from lrs.method.reward import LatentRewardModel, load_reward
+from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+SHOWN = 5  # latents that raise the reward most, and as many that lower it most
+_TRACES = 64  # in which latents are taken out or added, and words put in
+_TOKENS = 256  # whose rewards are shared out
+
+
+class LatentStudy(NamedTuple):
+    """What `keep_study` keeps.
+
+    Attributes:
+        latents: a row a latent: the columns of `latent_facts`; shapley (mean share in the paper's reward, logits, where
+            it is active); promotes and demotes (ids of tokens, by direct attribution); pushed (how far one step of the
+            causal reward moves it, on average); of those that are `shown`, kl, lost and gained of `ablation_effects`,
+            score and score_without of `output_scores`.
+        words: a row a behavior and the latent most tied to it: word (id of the token that opens it), latent, genuine
+            and put_in (its mean where the model wrote the word, and where it was put in the place of another),
+            n_genuine and n_put_in.
+    """
+
+    latents: pd.DataFrame
+    words: pd.DataFrame
+
+
+def _direction(reward: LatentRewardModel, tokens: torch.Tensor) -> np.ndarray:
+    return reward.direction(tokens).detach().mean(dim=0).cpu().numpy()
+
+
+def study(
+    backbone: Backbone,
+    dictionary: Dictionary,
+    latents: LatentTraces,
+    traces: Dataset,
+    problems: Sequence[Problem],
+    rewards: tuple[LatentRewardModel, LatentRewardModel],
+    layer: int,
+    seed: int,
+) -> LatentStudy:
+    """What the latents of some traces mean.
+
+    Args:
+        traces: whose latents these are, in their order.
+        rewards: the paper's, whose values are shared out, and the causal one, whose push is told.
+    """
+    rng = np.random.default_rng(seed)
+    written = [list(ids) for ids in traces["token_ids"]]
+    behaviors = [behavior_of_tokens(ids, backbone.tokenizer)[:-1] for ids in written]
+    table = latent_facts(latents, behaviors)
+    some = rng.choice(len(latents), min(_TRACES, len(latents)), replace=False)
+    dense, mask = latents.dense(some, backbone.device)
+    tokens = dense[mask][torch.from_numpy(rng.permutation(int(mask.sum()))[:_TOKENS])]
+    paper, causal = rewards
+    values = shapley_values(paper, tokens.to(paper.dtype), seed=seed).cpu()
+    active = (tokens != 0).cpu()
+    table["shapley"] = (values.sum(dim=0) / active.sum(dim=0).clamp_min(1)).numpy()
+    attribution = logit_attribution(backbone, dictionary)
+    table["promotes"], table["demotes"] = (
+        ids.tolist() for ids in (attribution.argmax(dim=1), attribution.argmin(dim=1))
+    )
+    table["pushed"] = _direction(causal, tokens.to(causal.dtype))
+    order = table["shapley"].sort_values(kind="stable").index
+    shown = [*order[::-1][:SHOWN], *order[:SHOWN]]
+    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
+    pairs: list[Pair] = [(prompts[traces[int(row)]["problem_id"]], written[row]) for row in some]
+    strengths = [top_contexts(latents, latent, 1)[0].value if table["density"][latent] else 0.0 for latent in shown]
+    effects = ablation_effects(backbone, layer, dictionary, pairs, shown)
+    scores = output_scores(backbone, layer, dictionary, pairs, shown, strengths)
+    table = table.merge(effects.drop(columns="n"), on="latent", how="left")
+    table = table.merge(scores.drop(columns="token"), on="latent", how="left")
+    rows = []
+    for behavior, token in opening_tokens(written, behaviors).items():
+        latent = int(table[f"in_{behavior}"].idxmax())
+        genuine, put_in = injected(backbone, layer, dictionary, pairs, token, seed)
+        rows.append(
+            {"behavior": behavior, "word": token, "latent": latent}
+            | {"genuine": float(genuine[:, latent].mean()), "put_in": float(put_in[:, latent].mean())}
+            | {"n_genuine": len(genuine), "n_put_in": len(put_in)}
+        )
+    return LatentStudy(table, pd.DataFrame(rows))
+
+
+def keep_study(
+    backbone: Backbone,
+    latents: LatentTraces,
+    traces: Dataset,
+    problems: Sequence[Problem],
+    config: Config,
+    folder: Path,
+) -> LatentStudy:
+    """`study` of the profile's traces, made once and kept."""
+    read = {"sae": config.data / "sae", "latents": config.data / "latents", "traces": config.data / "traces"}
+    read |= {name: config.data / "reward" / name for name in ("token", "causal")}
+    plan = {
+        "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
+        "layer": config.backbone.layer,
+        "made_from": {name: digest_of(path) for name, path in read.items()},
+        "seed": config.seed,
+    }
+
+    def make(made: Path) -> None:
+        dictionary = load_dictionary(read["sae"], backbone.identity, config.backbone.layer, backbone.device)
+        rewards = tuple(load_reward(read[name], backbone.device) for name in ("token", "causal"))
+        with Progress("meaning of latents", 1, "studies") as progress:
+            found = study(backbone, dictionary, latents, traces, problems, rewards, config.backbone.layer, config.seed)
+            progress.advance()
+        for name, table in found._asdict().items():
+            write_frame(made / f"{name}.arrow", table)
+
+    keep(folder, "meaning of latents", plan | code_of(__name__), make)
+    return LatentStudy(*(read_kept(folder / f"{name}.arrow").to_pandas() for name in LatentStudy._fields))

@@ -1,0 +1,102 @@
+"""Where the reward looks: what it says along the traces that steering repaired and broke."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lrs.core.statistics import bootstrap_interval
+from lrs.method.dictionary import Dictionary
+from lrs.method.reward import LatentRewardModel
+from lrs.models.activations import replay
+from lrs.models.backbones import Backbone
+from lrs.tasks.problems import Problem
+from lrs.tasks.prompts import prompt_ids
+
+if TYPE_CHECKING:
+    from lrs.config import StatisticsSection
+
+_PLACES = 10  # that a trace is cut into
+
+
+@torch.no_grad()
+def rewards_along(
+    backbone: Backbone,
+    layer: int,
+    dictionary: Dictionary,
+    reward: LatentRewardModel,
+    problems: Sequence[Problem],
+    texts: Sequence[str],
+    batch_size: int,
+) -> list[np.ndarray]:
+    """Probabilities at every processed token of answers to problems, as the unsteered model reads them."""
+    tokenizer = backbone.tokenizer
+    pairs = [
+        (prompt_ids(problem, tokenizer), tokenizer(text, add_special_tokens=False)["input_ids"])
+        for problem, text in zip(problems, texts, strict=True)
+    ]
+    found: list[np.ndarray] = [np.zeros(0)] * len(pairs)
+    for index, hidden in replay(backbone.model, layer, pairs, batch_size, tokenizer.pad_token_id):
+        latents = dictionary.encode(hidden).to(reward.dtype)
+        found[index] = reward(latents[None])[0].sigmoid().cpu().numpy()
+    return found
+
+
+def changed_by(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The problems that an arm repaired or broke, greedily.
+
+    Returns:
+        A row a problem: problem_id, change (`repaired` or `broken`), and the texts of `base` and of the arm.
+    """
+    greedy = outcomes[outcomes["decoding"] == "greedy"].set_index("problem_id")
+    base, steered = (greedy[greedy["arm"] == name] for name in ("base", arm))
+    both = base[["text", "correct"]].join(steered[["text", "correct"]], rsuffix="_steered", how="inner")
+    flipped = both[both["correct"].astype(bool) != both["correct_steered"].astype(bool)]
+    change = np.where(flipped["correct_steered"].astype(bool), "repaired", "broken")
+    table = flipped.rename(columns={"text": "base", "text_steered": arm})[["base", arm]]
+    return table.assign(change=change).reset_index()
+
+
+def cases_of(changed: pd.DataFrame, paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
+    """What is worth looking at, by rule: the problem whose mean reward rises most from base to the arm, the first that
+    was repaired and the first that was broken, in the order of their ids.
+
+    Args:
+        changed: of `changed_by`.
+        paths: a row a trace: problem_id, arm, rewards.
+
+    Returns:
+        Title and problem_id of each, no problem twice.
+    """
+    means = paths.assign(mean=paths["rewards"].map(np.mean)).pivot(index="problem_id", columns="arm", values="mean")
+    found = [("largest rise of the reward", str((means[arm] - means["base"]).idxmax()))]
+    for change in ("repaired", "broken"):
+        ids = sorted(changed.loc[changed["change"] == change, "problem_id"])
+        found += [(f"first {change}", name) for name in ids[:1]]
+    return [case for place, case in enumerate(found) if case[1] not in [name for _, name in found[:place]]]
+
+
+def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """Mean rewards over problems, by tenth of the trace.
+
+    Args:
+        paths: a row a trace: change, arm, rewards (an array along it).
+
+    Returns:
+        A row a change, arm and place (1 to 10): mean, its bootstrap interval low and high over problems, n.
+    """
+    rows = []
+    for (change, arm), group in paths.groupby(["change", "arm"], sort=False):
+        cut = [np.array_split(rewards, _PLACES) for rewards in group["rewards"] if len(rewards) >= _PLACES]
+        for place in range(_PLACES):
+            means = np.array([parts[place].mean() for parts in cut])
+            if not len(means):
+                continue
+            low, high = bootstrap_interval(means, statistics.confidence_level, statistics.bootstrap_resamples, seed)
+            rows.append({"change": change, "arm": arm, "place": place + 1, "n": len(means), "mean": means.mean()})
+            rows[-1] |= {"low": low, "high": high}
+    return pd.DataFrame(rows)

@@ -1,0 +1,168 @@
+"""Figures of 07_latents: what latents go with, whether they know behaviors or words, and where they fire, as text."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lrs.figures.parts import categories, legend_above, marker_handle, panels
+from lrs.figures.style import (
+    BEHAVIOR_LABELS,
+    COLUMN,
+    GREY,
+    ORANGE,
+    PAGE,
+    arm_color,
+    arm_label,
+    count_range,
+    styled,
+)
+from lrs.tasks.behaviors import BEHAVIORS
+
+_MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
+_STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em auto;max-width:72em;padding:0 1em}
+.card{border:1px solid #bbb;border-radius:6px;margin:1em 0;padding:.6em 1em}
+.card h2{font-size:1.05em;margin:.2em 0}.facts{color:#555}.words{font-family:monospace}
+.line{font-family:monospace;margin:.15em 0;white-space:pre-wrap}
+@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}.facts{color:#aaa}}"""
+_SCRIPT = """const cards=[...document.querySelectorAll('.card')],box=document.querySelector('#cards');
+const facts=JSON.parse(document.querySelector('#facts').textContent);
+document.querySelector('#sort').onchange=e=>{const by=e.target.value;
+cards.sort((a,b)=>facts[b.dataset.latent][by]-facts[a.dataset.latent][by]).forEach(c=>box.append(c))};
+document.querySelector('#find').oninput=e=>{const text=e.target.value.toLowerCase();
+cards.forEach(c=>c.hidden=!c.textContent.toLowerCase().includes(text))};"""
+
+
+def context_html(shown: Mapping[str, Any], highest: float) -> str:
+    """A line of text, each token on a background as strong as the latent fires on it; `highest` is full strength.
+
+    Args:
+        shown: one of the `contexts` of `lrs.learning.meaning.cards_of`.
+    """
+    marked = []
+    for place, (word, value) in enumerate(zip(shown["words"], shown["values"], strict=True)):
+        weight = "font-weight:bold" if place == shown["at"] else ""
+        shade = f"background:rgba({_MARK},{min(value / highest, 1):.2f})" if value > 0 else ""
+        style = ";".join(part for part in (shade, weight) if part)
+        told = f' style="{style}" title="{value:.2f}"' if style else ""
+        marked.append(f"<span{told}>{html.escape(word)}</span>")
+    return f'<div class="line">{" ".join(marked)}</div>'
+
+
+def case_html(words: Sequence[str], rewards: Sequence[float], changed: Sequence[bool]) -> str:
+    """A trace, each token on a background as strong as its reward (0 to 1), and underlined where a push made it another
+    one than would have come."""
+    marked = []
+    for word, reward, other in zip(words, rewards, changed, strict=True):
+        style = f"background:rgba({_MARK},{reward:.2f})" + (";border-bottom:2px solid" if other else "")
+        marked.append(f'<span style="{style}" title="{reward:.2f}">{html.escape(word)}</span>')
+    return f'<div style="font-family:monospace">{" ".join(marked)}</div>'
+
+
+def card_html(card: Mapping[str, Any]) -> str:
+    """A latent: its numbers, the tokens of its direct attribution, and its strongest contexts."""
+    highest = max((value for shown in card["contexts"] for value in shown["values"]), default=1.0)
+    facts = " &middot; ".join(f"{html.escape(name)} {value:.3g}" for name, value in card["facts"].items())
+    lists = "".join(
+        f'<div>{name} <span class="words">{html.escape(" ".join(words))}</span></div>'
+        for name, words in ((side, card[side]) for side in ("promotes", "demotes"))
+    )
+    lines = "\n".join(context_html(shown, highest) for shown in card["contexts"])
+    return (
+        f'<section class="card" data-latent="{card["latent"]}"><h2>latent {card["latent"]}</h2>'
+        f'<div class="facts">{facts}</div>{lists}\n{lines}</section>'
+    )
+
+
+def dashboard_html(cards: Sequence[Mapping[str, Any]], title: str) -> str:
+    """A page of its own that needs no network: all cards, to be searched and to be sorted by any of their numbers."""
+    names = list(cards[0]["facts"]) if cards else []
+    facts = {
+        card["latent"]: {name: float(np.nan_to_num(value)) for name, value in card["facts"].items()} for card in cards
+    }
+    options = "".join(f"<option>{html.escape(name)}</option>" for name in names)
+    body = "\n".join(map(card_html, cards))
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
+        f'<p>find <input id="find"> sort by <select id="sort">{options}</select></p>'
+        f'<main id="cards">\n{body}\n</main><script type="application/json" id="facts">{json.dumps(facts)}</script>'
+        f"<script>{_SCRIPT}</script></html>\n"
+    )
+
+
+@styled
+def meaning_figure(table: pd.DataFrame) -> Figure:
+    """What the latents that weigh most in the reward go with: a row a latent, a column a behavior, and being right
+    within a problem; beside them the share of the reward, and how far the causal push moves each.
+
+    Args:
+        table: of `lrs.experiment.latent_study`, its `latents` that are to be shown.
+    """
+    columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within"]
+    labels = [*(BEHAVIOR_LABELS[behavior].lower() for behavior in BEHAVIORS), "right, within a problem"]
+    figure, axes = panels(1, 3, PAGE, 1.2 + 0.2 * len(table), sharey=True, gridspec_kw={"width_ratios": [3, 2, 2]})
+    left, middle, right = axes[0]
+    image = left.imshow(table[columns].to_numpy(), cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
+    left.set_xticks(range(len(columns)), labels, rotation=30, ha="right")
+    left.grid(visible=False)
+    figure.colorbar(image, ax=left, label="correlation", shrink=0.8)
+    for axis, column, label in ((middle, "shapley", "share of the reward (logits)"), (right, "pushed", "causal push")):
+        axis.axvline(0, color=GREY, linewidth=0.8)
+        axis.barh(range(len(table)), table[column], color=[ORANGE if value > 0 else GREY for value in table[column]])
+        axis.set_xlabel(label)
+    categories(axes[:, :1], [str(latent) for latent in table["latent"]])
+    left.set_ylabel("latent")
+    figure.counted = count_range([len(table)], "latents")
+    return figure
+
+
+@styled
+def reward_paths_figure(table: pd.DataFrame) -> Figure:
+    """The reward along traces, a panel for what steering repaired and for what it broke: mean over problems by tenth of
+    the trace, unsteered and steered, with intervals.
+
+    Args:
+        table: of `lrs.experiment.reward_paths.path_means`.
+    """
+    kinds = list(dict.fromkeys(table["change"]))
+    figure, axes = panels(1, len(kinds), PAGE, 2.4, sharex=True, sharey=True)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        part = table[table["change"] == kind]
+        for arm, line in part.groupby("arm", sort=False):
+            axis.plot(line["place"], line["mean"], color=arm_color(arm), label=arm_label(arm))
+            axis.fill_between(line["place"], line["low"], line["high"], color=arm_color(arm), alpha=0.2, linewidth=0)
+        axis.set_title(f"{kind} (n {part['n'].max():.0f})")
+        axis.set_xlabel("tenth of the trace")
+    axes[0, 0].set_ylabel("reward")
+    axes[0, 0].set_ylim(0, 1)
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    legend_above(figure, handles)
+    figure.counted = count_range(table.groupby("change")["n"].max(), "problems")
+    return figure
+
+
+@styled
+def words_figure(table: pd.DataFrame) -> Figure:
+    """Behavior or word? How strongly the latent most tied to a behavior fires on the word that opens it, where the
+    model wrote it (filled) and where it was put in the place of another (hollow).
+
+    Args:
+        table: of `lrs.experiment.latent_study`, its `words`, with the words as text.
+    """
+    figure, axes = panels(1, 1, COLUMN, 0.9 + 0.28 * len(table))
+    (axis,) = axes[0]
+    for place, row in enumerate(table.itertuples()):
+        axis.plot([row.put_in, row.genuine], [place] * 2, color=GREY, linewidth=1, zorder=1)
+        axis.scatter([row.genuine], [place], color=ORANGE, zorder=2, s=22)
+        axis.scatter([row.put_in], [place], facecolor="white", edgecolor=ORANGE, zorder=2, s=22)
+    axis.set_xlim(left=0)
+    axis.set_xlabel("mean activation on the word")
+    categories(axes, [f"`{row.word}`, latent {row.latent}" for row in table.itertuples()])
+    legend_above(figure, [marker_handle("written by the model", ORANGE), marker_handle("put in", ORANGE, filled=False)])
+    figure.counted = count_range([*table["n_genuine"], *table["n_put_in"]], "tokens")
+    return figure
