@@ -24,13 +24,17 @@ from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
 LAYER = 1
 
 
-@pytest.fixture
-def latents():
+def toy_latents():
     generator = torch.Generator().manual_seed(0)
     dense = [
         torch.rand(n, 4, generator=generator) * (torch.rand(n, 4, generator=generator) > 0.5) for n in (5, 3, 6, 4)
     ]
     return sparse_traces(dense, [True, False, True, False], ["a", "a", "b", "b"]), dense
+
+
+@pytest.fixture
+def latents():
+    return toy_latents()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from lrs.learning.meaning import (
     latent_facts,
     logit_attribution,
     opening_tokens,
+    openings_only,
     output_scores,
     shapley_values,
     top_contexts,
@@ -51,8 +52,8 @@ class LatentStudy(NamedTuple):
             it is active); promotes and demotes (ids of tokens, by direct attribution); pushed (how far one step of the
             causal reward moves it, on average); of those that are `shown`, kl, lost and gained of `ablation_effects`,
             score and score_without of `output_scores`.
-        words: a row a behavior and the latent most tied to it: word (id of the token that opens it), latent, genuine
-            and put_in (its mean where the model wrote the word, and where it was put in the place of another),
+        words: a row a behavior and the latent most tied to its beginning: word (id of the token that opens it), latent,
+            genuine and put_in (its mean where the model wrote the word, and where it was put in the place of another),
             n_genuine and n_put_in.
     """
 
@@ -106,8 +107,9 @@ def study(
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
     rows = []
+    opening = latent_facts(latents, [openings_only(told) for told in behaviors])
     for behavior, token in opening_tokens(written, behaviors).items():
-        latent = int(table[f"in_{behavior}"].idxmax())
+        latent = int(opening[f"in_{behavior}"].idxmax())
         genuine, put_in = injected(backbone, layer, dictionary, pairs, token, seed)
         rows.append(
             {"behavior": behavior, "word": token, "latent": latent}

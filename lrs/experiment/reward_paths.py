@@ -52,13 +52,13 @@ def changed_by(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:
     Returns:
         A row a problem: problem_id, change (`repaired` or `broken`), and the texts of `base` and of the arm.
     """
-    greedy = outcomes[outcomes["decoding"] == "greedy"].set_index("problem_id")
+    greedy = outcomes.loc[outcomes["decoding"] == "greedy", ["problem_id", "arm", "text", "correct"]]
     base, steered = (greedy[greedy["arm"] == name] for name in ("base", arm))
-    both = base[["text", "correct"]].join(steered[["text", "correct"]], rsuffix="_steered", how="inner")
+    both = base.merge(steered, on="problem_id", suffixes=("", "_steered"), validate="1:1")
     flipped = both[both["correct"].astype(bool) != both["correct_steered"].astype(bool)]
     change = np.where(flipped["correct_steered"].astype(bool), "repaired", "broken")
-    table = flipped.rename(columns={"text": "base", "text_steered": arm})[["base", arm]]
-    return table.assign(change=change).reset_index()
+    table = flipped.rename(columns={"text": "base", "text_steered": arm})[["problem_id", "base", arm]]
+    return table.assign(change=change).reset_index(drop=True)
 
 
 def cases_of(changed: pd.DataFrame, paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from lrs.figures.style import (
 from lrs.tasks.behaviors import BEHAVIORS
 
 _MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
+_MARGIN = 0.1  # of rewards, above and below what is drawn
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em auto;max-width:72em;padding:0 1em}
 .card{border:1px solid #bbb;border-radius:6px;margin:1em 0;padding:.6em 1em}
 .card h2{font-size:1.05em;margin:.2em 0}.facts{color:#555}.words{font-family:monospace}
@@ -107,7 +108,8 @@ def meaning_figure(table: pd.DataFrame) -> Figure:
     labels = [*(BEHAVIOR_LABELS[behavior].lower() for behavior in BEHAVIORS), "right, within a problem"]
     figure, axes = panels(1, 3, PAGE, 1.2 + 0.2 * len(table), sharey=True, gridspec_kw={"width_ratios": [3, 2, 2]})
     left, middle, right = axes[0]
-    image = left.imshow(table[columns].to_numpy(), cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
+    most = float(table[columns].abs().to_numpy().max())
+    image = left.imshow(table[columns].to_numpy(), cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto")
     left.set_xticks(range(len(columns)), labels, rotation=30, ha="right")
     left.grid(visible=False)
     figure.colorbar(image, ax=left, label="correlation", shrink=0.8)
@@ -139,7 +141,7 @@ def reward_paths_figure(table: pd.DataFrame) -> Figure:
         axis.set_title(f"{kind} (n {part['n'].max():.0f})")
         axis.set_xlabel("tenth of the trace")
     axes[0, 0].set_ylabel("reward")
-    axes[0, 0].set_ylim(0, 1)
+    axes[0, 0].set_ylim(max(0, table["low"].min() - _MARGIN), min(1, table["high"].max() + _MARGIN))
     handles, _ = axes[0, 0].get_legend_handles_labels()
     legend_above(figure, handles)
     figure.counted = count_range(table.groupby("change")["n"].max(), "problems")
@@ -148,8 +150,8 @@ def reward_paths_figure(table: pd.DataFrame) -> Figure:
 
 @styled
 def words_figure(table: pd.DataFrame) -> Figure:
-    """Behavior or word? How strongly the latent most tied to a behavior fires on the word that opens it, where the
-    model wrote it (filled) and where it was put in the place of another (hollow).
+    """Behavior or word? How strongly the latent most tied to the beginning of a behavior fires on the word that opens
+    it, where the model wrote it (filled) and where it was put in the place of another (hollow).
 
     Args:
         table: of `lrs.experiment.latent_study`, its `words`, with the words as text.

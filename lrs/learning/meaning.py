@@ -42,12 +42,17 @@ def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -
     return [next((span.behavior for span in spans if span.start < end <= span.end), None) for end in ends]
 
 
+def openings_only(behaviors: Sequence[str | None]) -> list[str | None]:
+    """The behaviors of a trace's tokens, at the first token of each span alone."""
+    return [told if told != before else None for told, before in zip(behaviors, [None, *behaviors], strict=False)]
+
+
 def opening_tokens(written: Sequence[Sequence[int]], behaviors: Sequence[Sequence[str | None]]) -> dict[str, int]:
     """The token with which the spans of each behavior begin most often; behaviors that are never shown are left out."""
     first: dict[str, Counter[int]] = {}
     for ids, told in zip(written, behaviors, strict=True):
-        for token, behavior, before in zip(ids, told, [None, *told], strict=False):
-            if behavior and behavior != before:
+        for token, behavior in zip(ids, openings_only(told), strict=False):
+            if behavior:
                 first.setdefault(behavior, Counter())[token] += 1
     return {behavior: first[behavior].most_common(1)[0][0] for behavior in BEHAVIORS if behavior in first}
 

@@ -182,10 +182,10 @@ def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
         f"the paper's reward with what the causal reward's step does to it is {alike:+.2f}."
     ]
     if len(words):
-        known = words[words["put_in"] >= _ALIKE * words["genuine"]]
+        known = words[(words["genuine"] > 0) & (words["put_in"] >= _ALIKE * words["genuine"])]
         names = ", ".join(f"`{word}`" for word in known["word"])
         told.append(
-            f"Of the {len(words)} latents that are tied most to a behavior, {len(known)} fire nearly as strongly on "
-            f"its word where it means nothing{f' ({names})' if names else ''}: they know the word."
+            f"Of the {len(words)} latents that are tied most to the beginning of a behavior, {len(known)} fire nearly "
+            f"as strongly on its word where it means nothing{f' ({names})' if names else ''}: they know the word."
         )
     return " ".join(told)

@@ -1,0 +1,143 @@
+"""The page of latents holds what it was given, escaped, and needs no network; the figures draw their tables."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_meaning import toy_latents
+
+from lrs.config import StatisticsSection
+from lrs.experiment.reward_paths import cases_of, changed_by, path_means
+from lrs.figures.latents import (
+    card_html,
+    case_html,
+    context_html,
+    dashboard_html,
+    meaning_figure,
+    reward_paths_figure,
+    words_figure,
+)
+from lrs.learning.meaning import cards_of
+from lrs.report.sentences import meaning_sentence
+from lrs.tasks.behaviors import BEHAVIORS
+
+STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
+CARDS = [
+    {
+        "latent": number,
+        "facts": {"density": 0.1 * number, "shapley": -number},
+        "promotes": ["<eos>"],
+        "demotes": ["&"],
+        "contexts": [{"words": ["a", "<think>", "b"], "values": [0.0, 2.0, 1.0], "at": 1}],
+    }
+    for number in (3, 7)
+]
+TABLE = pd.DataFrame(
+    {f"in_{behavior}": [0.1, -0.2] for behavior in BEHAVIORS}
+    | {
+        "correct_within": [0.3, 0.0],
+        "shapley": [0.5, -0.5],
+        "pushed": [0.1, 0.1],
+        "latent": [4, 9],
+        "density": [0.1, 0],
+    }
+)
+WORDS = pd.DataFrame(
+    {"word": ["check", "back"], "latent": [1, 2], "genuine": [2.0, 3.0], "put_in": [1.9, 0.5]}
+    | {"n_genuine": [8, 9], "n_put_in": [20, 20]}
+)
+
+
+def test_text_is_escaped_and_shaded_by_how_strongly_a_latent_fires():
+    line = context_html(CARDS[0]["contexts"][0], 2.0)
+    assert "&lt;think&gt;" in line
+    assert "<think>" not in line
+    assert [float(value) for value in re.findall(r"rgba\(255,140,0,([\d.]+)\)", line)] == [1.0, 0.5]
+    assert "font-weight:bold" in line
+    assert "&lt;eos&gt;" in card_html(CARDS[0])
+    case = case_html(["a", "<b>"], [0.2, 0.9], [False, True])
+    assert case.count("border-bottom") == 1
+    assert "&lt;b&gt;" in case
+
+
+def test_a_page_of_its_own_names_all_latents_and_asks_nobody():
+    page = dashboard_html(CARDS, "Latents of <a>")
+    assert len(re.findall(r'<section class="card"', page)) == 2
+    assert not re.search(r"(src|href)=|https?://|@import", page)
+    facts = json.loads(re.search(r'id="facts">(.*?)</script>', page)[1])
+    assert facts == {
+        "3": {"density": pytest.approx(0.3), "shapley": -3},
+        "7": {"density": pytest.approx(0.7), "shapley": -7},
+    }
+    assert dashboard_html([], "none").startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") or shutil.which("google-chrome")), reason="no Chromium here")
+def test_a_browser_shows_it(tmp_path):
+    path = tmp_path / "latents.html"
+    path.write_text(dashboard_html(CARDS, "Latents"), encoding="utf-8")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}"]
+    shown = subprocess.run([browser, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert "latent 7" in shown.stdout
+    assert "<option>shapley</option>" in shown.stdout
+
+
+def test_cards_show_each_latents_strongest_contexts():
+    given, dense = toy_latents()
+    table = pd.DataFrame({"latent": range(4), "density": 0.5})
+    words = [[f"{trace}.{place}" for place in range(len(rows))] for trace, rows in enumerate(dense)]
+    cards = cards_of(table, given, words, [["x"]] * 4, [["y"]] * 4, count=2)
+    for card in cards:
+        for context in card["contexts"]:
+            trace, place = map(int, context["words"][context["at"]].split("."))
+            assert context["values"][context["at"]] == pytest.approx(float(dense[trace][place, card["latent"]]))
+            assert len(context["words"]) == len(context["values"])
+
+
+def test_figures_draw_their_tables():
+    assert len(meaning_figure(TABLE, about="toy").axes) == 4
+    assert len(words_figure(WORDS, about="toy").axes[0].collections) == 4
+    told = meaning_sentence(TABLE, WORDS)
+    assert "1 of 2 latents ever fire" in told
+    assert "1 fire nearly as strongly on its word where it means nothing (`check`)" in told
+
+
+def outcomes():
+    rows = []
+    for name, base, steered in (("p1", False, True), ("p2", True, False), ("p3", True, True), ("p0", False, True)):
+        for arm, right in (("base", base), ("lrs", steered)):
+            rows.append(
+                {"problem_id": name, "arm": arm, "decoding": "greedy", "text": f"{name} {arm}", "correct": right}
+            )
+    return pd.DataFrame(rows)
+
+
+def test_what_an_arm_repaired_and_broke_and_the_reward_along_it():
+    changed = changed_by(outcomes(), "lrs")
+    assert changed.set_index("problem_id")["change"].to_dict() == {"p1": "repaired", "p2": "broken", "p0": "repaired"}
+    assert changed.set_index("problem_id").loc["p1", ["base", "lrs"]].tolist() == ["p1 base", "p1 lrs"]
+    rewards = {"base": 0.2, "lrs": 0.6}
+    paths = pd.concat(
+        changed[["problem_id", "change"]].assign(
+            arm=arm, rewards=[np.full(20, value + 0.1 * (name == "p1")) for name in changed["problem_id"]]
+        )
+        for arm, value in rewards.items()
+    )
+    paths.loc[(paths["problem_id"] == "p2") & (paths["arm"] == "lrs"), "rewards"] = [np.full(20, 0.9)]
+    means = path_means(paths, STATISTICS)
+    repaired = means[(means["change"] == "repaired") & (means["arm"] == "base")]
+    assert repaired["mean"].tolist() == pytest.approx([0.25] * 10)
+    assert (repaired["low"] <= repaired["mean"]).all()
+    assert cases_of(changed, paths, "lrs") == [
+        ("largest rise of the reward", "p2"),
+        ("first repaired", "p0"),
+    ]
+    assert [axis.get_title() for axis in reward_paths_figure(means, about="toy").axes] == [
+        "repaired (n 2)",
+        "broken (n 1)",
+    ]
