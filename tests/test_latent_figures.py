@@ -128,7 +128,8 @@ def test_what_an_arm_repaired_and_broke_and_the_reward_along_it():
         )
         for arm, value in rewards.items()
     )
-    paths.loc[(paths["problem_id"] == "p2") & (paths["arm"] == "lrs"), "rewards"] = [np.full(20, 0.9)]
+    risen = (paths["problem_id"] == "p2") & (paths["arm"] == "lrs")
+    paths["rewards"] = [np.full(20, 0.9) if up else found for up, found in zip(risen, paths["rewards"], strict=True)]
     means = path_means(paths, STATISTICS)
     repaired = means[(means["change"] == "repaired") & (means["arm"] == "base")]
     assert repaired["mean"].tolist() == pytest.approx([0.25] * 10)
