@@ -134,7 +134,7 @@ def test_what_an_arm_repaired_and_broke_and_the_reward_along_it():
     repaired = means[(means["change"] == "repaired") & (means["arm"] == "base")]
     assert repaired["mean"].tolist() == pytest.approx([0.25] * 10)
     assert (repaired["low"] <= repaired["mean"]).all()
-    assert cases_of(changed, paths, "lrs") == [
+    assert cases_of(paths, "lrs") == [
         ("largest rise of the reward", "p2"),
         ("first repaired", "p0"),
     ]

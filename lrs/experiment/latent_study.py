@@ -49,10 +49,10 @@ class LatentStudy(NamedTuple):
 
     Attributes:
         latents: a row a latent: the columns of `latent_facts`; shapley (mean share in the paper's reward, logits, where
-            it is active); promotes and demotes (ids of tokens, by direct attribution); pushed (how far one step of the
+            it is active); promotes and demotes (tokens, by direct attribution); pushed (how far one step of the
             causal reward moves it, on average); of those that are `shown`, kl, lost and gained of `ablation_effects`,
             score and score_without of `output_scores`.
-        words: a row a behavior and the latent most tied to its beginning: word (id of the token that opens it), latent,
+        words: a row a behavior and the latent most tied to its beginning: word (the token that opens it), latent,
             genuine and put_in (its mean where the model wrote the word, and where it was put in the place of another),
             n_genuine and n_put_in.
     """
@@ -81,7 +81,7 @@ def study(
         traces: whose latents these are, in their order.
         rewards: the paper's, whose values are shared out, and the causal one, whose push is told.
     """
-    rng = np.random.default_rng(seed)
+    rng, names = np.random.default_rng(seed), backbone.tokenizer.convert_ids_to_tokens
     written = [list(ids) for ids in traces["token_ids"]]
     behaviors = [behavior_of_tokens(ids, backbone.tokenizer)[:-1] for ids in written]
     table = latent_facts(latents, behaviors)
@@ -93,9 +93,8 @@ def study(
     active = (tokens != 0).cpu()
     table["shapley"] = (values.sum(dim=0) / active.sum(dim=0).clamp_min(1)).numpy()
     attribution = logit_attribution(backbone, dictionary)
-    table["promotes"], table["demotes"] = (
-        ids.tolist() for ids in (attribution.argmax(dim=1), attribution.argmin(dim=1))
-    )
+    for name, ids in (("promotes", attribution.argmax(dim=1)), ("demotes", attribution.argmin(dim=1))):
+        table[name] = names(ids.tolist())
     table["pushed"] = _direction(causal, tokens.to(causal.dtype))
     order = table["shapley"].sort_values(kind="stable").index
     shown = [*order[::-1][:SHOWN], *order[:SHOWN]]
@@ -103,6 +102,7 @@ def study(
     pairs: list[Pair] = [(prompts[traces[int(row)]["problem_id"]], written[row]) for row in some]
     strengths = [top_contexts(latents, latent, 1)[0].value if table["density"][latent] else 0.0 for latent in shown]
     effects = ablation_effects(backbone, layer, dictionary, pairs, shown)
+    effects = effects.assign(**{side: names(effects[side].tolist()) for side in ("lost", "gained")})
     scores = output_scores(backbone, layer, dictionary, pairs, shown, strengths)
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
@@ -112,7 +112,7 @@ def study(
         latent = int(opening[f"in_{behavior}"].idxmax())
         genuine, put_in = injected(backbone, layer, dictionary, pairs, token, seed)
         rows.append(
-            {"behavior": behavior, "word": token, "latent": latent}
+            {"behavior": behavior, "word": names(token), "latent": latent}
             | {"genuine": float(genuine[:, latent].mean()), "put_in": float(put_in[:, latent].mean())}
             | {"n_genuine": len(genuine), "n_put_in": len(put_in)}
         )

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
+from lrs.core.kept import keep, read_kept
 from lrs.core.statistics import bootstrap_interval
+from lrs.core.store import write_frame
+from lrs.experiment.evaluation import Artifacts, dictionary_key
 from lrs.method.dictionary import Dictionary
 from lrs.method.reward import LatentRewardModel
 from lrs.models.activations import replay
 from lrs.models.backbones import Backbone
+from lrs.models.devices import describe_device
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
 
 if TYPE_CHECKING:
-    from lrs.config import StatisticsSection
+    from lrs.config import Config, StatisticsSection
 
 _PLACES = 10  # that a trace is cut into
 
@@ -61,30 +68,73 @@ def changed_by(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:
     return table.assign(change=change).reset_index(drop=True)
 
 
-def cases_of(changed: pd.DataFrame, paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
+def cases_of(paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
     """What is worth looking at, by rule: the problem whose mean reward rises most from base to the arm, the first that
     was repaired and the first that was broken, in the order of their ids.
 
     Args:
-        changed: of `changed_by`.
-        paths: a row a trace: problem_id, arm, rewards.
+        paths: of `keep_paths`.
 
     Returns:
         Title and problem_id of each, no problem twice.
     """
+    if paths.empty:
+        return []
     means = paths.assign(mean=paths["rewards"].map(np.mean)).pivot(index="problem_id", columns="arm", values="mean")
     found = [("largest rise of the reward", str((means[arm] - means["base"]).idxmax()))]
     for change in ("repaired", "broken"):
-        ids = sorted(changed.loc[changed["change"] == change, "problem_id"])
+        ids = sorted(paths.loc[paths["change"] == change, "problem_id"])
         found += [(f"first {change}", name) for name in ids[:1]]
     return [case for place, case in enumerate(found) if case[1] not in [name for _, name in found[:place]]]
+
+
+def keep_paths(
+    backbone: Backbone,
+    artifacts: Artifacts,
+    problems: Sequence[Problem],
+    outcomes: pd.DataFrame,
+    arm: str,
+    config: Config,
+    folder: Path,
+) -> pd.DataFrame:
+    """The paper's reward along what an arm repaired and broke, made once and kept.
+
+    Args:
+        problems: those of `outcomes`, and maybe others.
+
+    Returns:
+        A row a trace: problem_id, change, arm (`base` or the arm), text, rewards (probabilities along it).
+    """
+    changed, by_id = changed_by(outcomes, arm), {problem.id: problem for problem in problems}
+    plan = {
+        "backbone": backbone.identity,
+        "device": describe_device(backbone.device),
+        "layer": artifacts.layer,
+        "artifacts": {name: artifacts.digests[name] for name in (dictionary_key("sae"), "token")},
+        "texts": fingerprint(changed.to_dict("records")),
+        "arm": arm,
+        "batch_size": config.decoding.batch_size,
+    }
+
+    def make(made: Path) -> None:
+        read = backbone, artifacts.layer, artifacts.dictionaries["sae"], artifacts.rewards["token"]
+        asked = [by_id[name] for name in changed["problem_id"]]
+        tables = []
+        for name in ("base", arm):
+            found = rewards_along(*read, asked, changed[name].tolist(), config.decoding.batch_size)
+            table = changed[["problem_id", "change"]].assign(arm=name, text=changed[name])
+            tables.append(table.assign(rewards=[rewards.tolist() for rewards in found]))
+        write_frame(made / "paths.arrow", pd.concat(tables, ignore_index=True))
+
+    keep(folder, "rewards along traces", plan | code_of(__name__), make)
+    return read_kept(folder).to_pandas()
 
 
 def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
     """Mean rewards over problems, by tenth of the trace.
 
     Args:
-        paths: a row a trace: change, arm, rewards (an array along it).
+        paths: of `keep_paths`.
 
     Returns:
         A row a change, arm and place (1 to 10): mean, its bootstrap interval low and high over problems, n.

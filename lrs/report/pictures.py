@@ -2,6 +2,7 @@
 
 # In this order; pictures of other names come last, by their name alone.
 PICTURES = {
+    "method": "the method: what is learned, and what is done with it",
     "assay": "what is known to be gained, and what each method recovers of it",
     "budget": "where it is lost, from what is known to be there to the method as released",
     "delta": "accuracy minus that of the unsteered model, with paired bootstrap intervals",
@@ -11,6 +12,9 @@ PICTURES = {
     "reward_roc": "how well the reward tells right traces from wrong ones, on held-out problems",
     "reward_calibration": "rewards against how often the answer was right, on held-out problems",
     "reward_by_position": "how early in a trace the reward knows",
+    "latents": "what the latents that weigh most in the reward go with, and what a causal push does to them",
+    "words": "latents of behaviors, or of the words that open them",
+    "reward_paths": "the reward along traces that steering repaired and broke",
     "selection": "what was tried on validation problems, and what was chosen",
     "costs": "speed of every way to decode and steer",
     "cost_curves": "what a token's time depends on",

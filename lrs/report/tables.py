@@ -144,6 +144,21 @@ def _escape_latex(text: str) -> str:
     return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in text)
 
 
+_SETTINGS = ("decoding", "traces", "sae", "reward", "causal", "select", "prompting", "statistics")  # sections
+
+
+def settings_table(config: Config) -> pd.DataFrame:
+    """Every number that a profile sets for its methods: section, setting, value; the layer of each backbone first."""
+    rows = [
+        {"section": "backbones", "setting": f"layer of {name}", "value": str(one.layer)}
+        for name, one in config.backbones.items()
+    ]
+    for section in _SETTINGS:
+        for setting, value in getattr(config, section).model_dump().items():
+            rows.append({"section": section, "setting": setting, "value": str(value)})
+    return pd.DataFrame(rows)
+
+
 def write_table(
     table: pd.DataFrame, folder: Path, name: str, caption: str, suffixes: Sequence[str] = ("csv", "md", "tex")
 ) -> list[Path]:
