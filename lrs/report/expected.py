@@ -16,11 +16,13 @@ import pandas as pd
 
 from lrs.core.store import write_text
 from lrs.report.answer import put_block, readme_block
+from lrs.report.gallery import gallery_page
 from lrs.report.pages import read_accepted, results_page
 from lrs.saved import load_candidates
 
 EXPECTED = Path("data/expected")
 README = Path("README.md")
+GALLERY = Path("docs/gallery.md")
 _OUTPUTS = "outputs.sha256"
 _KEPT = (".csv", ".md", ".png")  # .tex and .pdf say the same
 _KEYS = ["backbone", "benchmark", "split", "decoding", "arm"]
@@ -69,9 +71,11 @@ def accept(profile: str, home: Path = Path()) -> None:
 
 
 def write_pages() -> None:
-    """Write the results page of every accepted profile, and the answer in the README, from the accepted tables."""
+    """Write the results page of every accepted profile, the gallery, and the answer in the README."""
     for table in sorted(EXPECTED.glob("[!.]*/main_results.csv")):  # with a dot: left by a kill
         write_text(table.with_name("results.md"), results_page(read_accepted(table.parent)))
+    if GALLERY.parent.exists():
+        write_text(GALLERY, gallery_page(EXPECTED))
     if README.exists():
         write_text(README, put_block(README.read_text("utf-8"), readme_block(EXPECTED)))
 

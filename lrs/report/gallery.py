@@ -1,0 +1,94 @@
+"""The gallery: every item of the paper, and of ours, with the file that shows it, what makes it, and why, if it is not
+here."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Item(NamedTuple):
+    """An item of the paper, or of ours.
+
+    Attributes:
+        name: what it is.
+        files: that show it, under `data/expected`; none of what is not here.
+        notebook: that draws it.
+        command: that makes its numbers.
+        why: it is not here, or differs.
+    """
+
+    name: str
+    files: tuple[str, ...] = ()
+    notebook: str = ""
+    command: str = "make repro"
+    why: str = ""
+
+
+_PAPER = "09_paper"
+PAPER_ITEMS = (
+    Item("the method (Figure 1)", ("cpu/method.png",), _PAPER),
+    Item(
+        "accuracy of all methods (Table 1)",
+        ("cpu/table1.md", "cpu/paper_table1.md", "cpu/paper_table1.png"),
+        _PAPER,
+        why="ours, on reasoners of our own, beside the paper's numbers, which nobody here can make",
+    ),
+    Item("settings", ("cpu/settings.md",), _PAPER),
+    Item("prompts", ("cpu/prompts.md",), _PAPER),
+    Item("efficiency", ("cpu/costs.md", "cpu/costs.png", "cpu/cost_curves.png"), "08_bench", "make bench"),
+    Item("ablation of the gate", ("controls/specific.csv", "controls/main_results.md"), "06_assay", "make controls"),
+    Item(
+        "sweep over K and alpha",
+        ("cpu/pocket-3m/selection.png", "cpu/paper_sweeps.png"),
+        "04_select",
+        why="alpha alone, on validation problems (K is 1); and what sweeps like the paper's find by chance",
+    ),
+    Item("sensitivity to the thresholds", why="one pair of quantiles a profile; the gate itself is ablated"),
+    Item("layers, and number of latents", why="one layer and one dictionary a reasoner: no profile varies them yet"),
+    Item("rewards moved to other benchmarks and backbones", why="not measured yet"),
+    Item("which behaviors are promoted", ("cpu/pocket-3m/promoted.png", "cpu/pocket-3m/behaviors.png"), _PAPER),
+    Item("what latents mean", ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png"), "07_latents"),
+    Item("reward paths", ("cpu/pocket-3m/reward_paths.png",), "07_latents"),
+    Item("case studies", ("cpu/notebooks/pocket-3m/07_latents.ipynb",), "07_latents"),
+)
+OUR_ITEMS = (
+    Item("what is known to be there, and what is found", ("cpu/pocket-3m/assay.png",), "06_assay"),
+    Item("planted modes", ("planted/results.md",), "06_assay", "make planted"),
+    Item("where it is lost", ("controls/pocket-3m/budget.png",), "06_assay", "make controls"),
+    Item("how large a gain must be to be found", ("cpu/power.png",), "06_assay", "make power"),
+    Item("accuracy against tokens", ("cpu/frontier.png",), "06_assay", "make rivals"),
+    Item("rewards that predict", ("cpu/pocket-3m/reward_roc.png", "cpu/pocket-3m/reward_by_position.png"), "03_reward"),
+)
+
+
+def gallery_page(expected: Path) -> str:
+    """The page `docs/gallery.md`: an index, and below it every picture of it.
+
+    Args:
+        expected: where accepted runs lie.
+    """
+    sections = [
+        "# Gallery",
+        "Every item of the paper, and what we add, as they were accepted. This page is written by `make accept` from "
+        "`lrs/report/gallery.py`.",
+    ]
+    for heading, items in (("The paper's items", PAPER_ITEMS), ("Ours", OUR_ITEMS)):
+        rows = ["| item | here | notebook | command |", "|---|---|---|---|"]
+        rows += [f"| {item.name} | {_shown(item)} | {_notebook(item)} | {_command(item)} |" for item in items]
+        sections += [f"## {heading}", "\n".join(rows)]
+        for item in items:
+            pictures = [name for name in item.files if name.endswith(".png")]
+            sections += [f"![{item.name}](../data/expected/{name})" for name in pictures if (expected / name).exists()]
+    return "\n\n".join(sections) + "\n"
+
+
+def _shown(item: Item) -> str:
+    links = ", ".join(f"[{Path(name).name}](../data/expected/{name})" for name in item.files)
+    return "; ".join(part for part in (links or "**not here**", item.why) if part)
+
+
+def _notebook(item: Item) -> str:
+    return f"`{item.notebook}`" if item.notebook else ""
+
+
+def _command(item: Item) -> str:
+    return f"`{item.command}`" if item.files else ""
