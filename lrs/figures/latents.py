@@ -164,7 +164,7 @@ def words_figure(table: pd.DataFrame) -> Figure:
         axis.scatter([row.put_in], [place], facecolor="white", edgecolor=ORANGE, zorder=2, s=22)
     axis.set_xlim(left=0)
     axis.set_xlabel("mean activation on the word")
-    categories(axes, [f"`{row.word}`, latent {row.latent}" for row in table.itertuples()])
+    categories(axes, [f"{row.word} (latent {row.latent})" for row in table.itertuples()])
     legend_above(figure, [marker_handle("written by the model", ORANGE), marker_handle("put in", ORANGE, filled=False)])
     figure.counted = count_range([*table["n_genuine"], *table["n_put_in"]], "tokens")
     return figure

@@ -35,7 +35,9 @@ PAPER_ITEMS = (
     Item("settings", ("cpu/settings.md",), _PAPER),
     Item("prompts", ("cpu/prompts.md",), _PAPER),
     Item("efficiency", ("cpu/costs.md", "cpu/costs.png", "cpu/cost_curves.png"), "08_bench", "make bench"),
-    Item("ablation of the gate", why="`make controls` runs it; the accepted run of that profile is from before its gates"),
+    Item(
+        "ablation of the gate", why="`make controls` runs it; the accepted run of that profile is from before its gates"
+    ),
     Item(
         "sweep over K and alpha",
         ("cpu/pocket-3m/selection.png", "cpu/paper_sweeps.png"),
