@@ -137,7 +137,7 @@ SECTIONS = ", ".join(field for field in Config.model_fields if field not in ("pr
         ({"dtype": "float16"}, r"dtype: .*'float32', 'bfloat16' or 'float64' \(got 'float16'\)"),
         (
             {"benchmarks__sudoku": {}},
-            r"benchmarks.sudoku.*: .*'countdown', 'chain_sum', .* or 'chain_sum_long' \(got 'sudoku'\)",
+            r"benchmarks.sudoku.*: .*'countdown', 'chain_sum', .* or 'math_train' \(got 'sudoku'\)",
         ),
         ({"decoding__max_new_tokens": None}, r"decoding.max_new_tokens is missing"),
     ],

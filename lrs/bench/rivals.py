@@ -32,7 +32,7 @@ from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.report.comparison import bootstrap_by_problem
 from lrs.saved import RIVALS, load_outcomes, write_measured
-from lrs.tasks.answers import extract_answer
+from lrs.tasks.answers import final_answer
 from lrs.tasks.problems import Problem, by_benchmark, load_problems
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
         scores = scores[["problem_id", "seed", "mean"]].rename(columns={"mean": name})
         table = table.merge(scores, on=["problem_id", "seed"], how="left")  # of one token, nothing is processed
     table = table[table["seed"] > 0].fillna(dict.fromkeys(RANKED_BY, 0.0))
-    made = choices(table.assign(answer=table["text"].map(extract_answer)), RANKED_BY)
+    answers = [final_answer(*named) for named in zip(table["benchmark"], table["text"], strict=True)]
+    made = choices(table.assign(answer=answers), RANKED_BY)
     outcomes = load_outcomes(config.data / "outcomes", config.steering)
     arms = outcomes[outcomes["problem_id"].isin({problem.id for problem in asked})]
     repaired = repair(backbone, asked, config)

@@ -32,11 +32,11 @@ Job = tuple[Problem, int]  # a problem and a seed; seed 0 is greedy
 
 
 def draw_all_problems(config: Config) -> list[Problem]:
-    """The profile's problems of every benchmark and split; of transfer benchmarks test problems only."""
+    """The profile's problems of every benchmark and split that it has."""
     counts = config.problems.model_dump()
     drawn: list[Problem] = []
     for benchmark, difficulty in config.benchmarks.items():
-        wanted = {"test": counts["test"]} if BENCHMARKS[benchmark].transfer else counts
+        wanted = {split: counts[split] for split in BENCHMARKS[benchmark].splits}
         drawn += draw_problems(benchmark, difficulty, wanted, config.seed)
     return drawn
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
@@ -15,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from lrs.core.digests import file_digest, fingerprint
 from lrs.core.store import StoreError
 from lrs.models.devices import resolve_device
+from lrs.tasks.hub import held_revision, local_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -45,21 +47,35 @@ class Backbone:
 
 
 def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Backbone:
-    """Load a frozen model and its tokenizer from a folder or, where the hub can be reached, by name.
+    """Load a frozen model and its tokenizer from a folder: of the model, or one whose `hub.yaml` names a model of the
+    hub. That one is read from `<LRS_DATA>/<owner>--<name>`, if LRS_DATA names a folder, else from the hub, at the
+    revision that was first used.
 
     Raises:
         StoreError: the weights are missing, truncated or no causal language model.
     """
     disable_progress_bar()
+    name = Path(path).name
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype])
-        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+        path, revision = _whence(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], **revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", **revision)
     except Exception as error:
         raise StoreError(f"cannot load backbone {path!r}: {type(error).__name__}: {_first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = model.eval().requires_grad_(False).to(resolve_device(device))
-    return Backbone(Path(path).name, model, tokenizer, _identify(path, model, dtype))
+    return Backbone(name, model, tokenizer, _identify(path, model, dtype))
+
+
+def _whence(path: str) -> tuple[str, dict[str, str]]:
+    """Where a model is to be read, and at which revision, if on the hub."""
+    reference = Path(path) / "hub.yaml"
+    if not reference.exists():
+        return path, {}
+    model = yaml.safe_load(reference.read_text("utf-8"))["model"]
+    home = local_folder(model)
+    return (str(home), {}) if home else (model, {"revision": held_revision(model, "model")})
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
+from lrs.tasks.hub import SOURCES, Source
+from lrs.tasks.judges import same_bound, same_letter, same_mathematics, same_relation
+
 Metadata = dict[str, Any]  # of a problem: what its scorer and its tutor need to know
 
 Tier = Literal["p0", "p1", "p2", "p3", "p4"]  # of modes planted on chain sums: see lrs/tutor/planted.py
@@ -24,7 +27,11 @@ Statement = list[Any]  # of a knight or knave: ["lying", 2], ["not", statement] 
 
 
 class Benchmark(NamedTuple):
-    """How problems of a reasoning-gym data set are asked, told apart, answered and worked out."""
+    """How problems of a data set are asked, told apart, answered and worked out.
+
+    It is one of reasoning-gym, which draws problems and scores answers; or, with a `source`, a public one, whose
+    answers stand in a box and are judged by `judge`.
+    """
 
     dataset: str
     keep: tuple[str, ...]  # the metadata kept
@@ -34,6 +41,46 @@ class Benchmark(NamedTuple):
     spelling: Callable[[str, Metadata], str] = lambda answer, _: answer.replace(" ", "")  # as the scorer wants it
     tutor: str | None = None  # the module of `lrs.tutor` that works such problems out
     transfer: bool = False  # only ever tested on: nothing is trained or selected on it
+    source: Source | None = None
+    judge: Callable[[str, Metadata], bool] | None = None  # of what stands in the box
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that a profile may ask it for."""
+        if self.transfer:
+            return ("test",)
+        return ("reward", "validation") if self.source else ("reward", "validation", "test")
+
+
+def _normal(metadata: Metadata) -> str:
+    """A question without spaces and capitals, by which the same problem of another data set is known."""
+    return "".join(metadata["question"].split()).lower()
+
+
+def _public(name: str, judge: Callable[[str, Metadata], bool], tested: bool) -> Benchmark:
+    return Benchmark(
+        dataset="public",
+        keep=(),
+        state=lambda m: m["question"],
+        canonical=_normal,
+        legal=lambda answer, _: bool(answer),
+        transfer=tested,
+        source=SOURCES[name],
+        judge=judge,
+    )
+
+
+def _mathematics(answer: str, metadata: Metadata) -> bool:
+    return same_mathematics(answer, metadata["reference"])
+
+
+def _letter(answer: str, metadata: Metadata) -> bool:
+    return same_letter(answer, metadata["reference"])
+
+
+def _inequality(answer: str, metadata: Metadata) -> bool:
+    judge = same_bound if metadata["kind"] == "bound" else same_relation
+    return judge(answer, metadata["reference"])
 
 
 def signed_terms(expression: str) -> list[int]:
@@ -189,4 +236,12 @@ BENCHMARKS = {
     ),
     # no built-in reasoner was ever asked for so long a sum
     "chain_sum_long": _CHAIN_SUM._replace(tutor=None, transfer=True),
+    "math_500": _public("math_500", _mathematics, tested=True),
+    "aime_2024": _public("aime_2024", _mathematics, tested=True),
+    "aime_2025": _public("aime_2025", _mathematics, tested=True),
+    "gpqa_diamond": _public("gpqa_diamond", _letter, tested=True),
+    "amc_23": _public("amc_23", _mathematics, tested=True),
+    "ineq_math": _public("ineq_math", _inequality, tested=True),
+    "aime_2022_2023": _public("aime_2022_2023", _mathematics, tested=False),
+    "math_train": _public("math_train", _mathematics, tested=False),
 }

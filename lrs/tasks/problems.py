@@ -1,4 +1,4 @@
-"""Problems, drawn from reasoning-gym.
+"""Problems, drawn from reasoning-gym, or read from public data sets.
 
 A problem's id is a hash of what it asks, so that the same problem in another order of its numbers is the same
 problem, and its split follows from the id: nobody assigns problems to splits, and two runs cannot disagree.
@@ -14,7 +14,8 @@ from typing import Any
 from lrs.core.kept import read_kept
 from lrs.core.store import write_rows
 from lrs.tasks.benchmarks import BENCHMARKS
-from lrs.tasks.splits import SPLIT_SHARES, split_of
+from lrs.tasks.hub import rows_of
+from lrs.tasks.splits import SPLIT_SHARES, learning_split_of, split_of
 
 _SEED_STRIDE = 10**9  # reasoning-gym makes entry i from seed + i: near seeds would draw the same problems
 _MOST_REPEATS = 20_000  # draws in a row without a new problem after which a benchmark counts as exhausted
@@ -22,7 +23,7 @@ _MOST_REPEATS = 20_000  # draws in a row without a new problem after which a ben
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with its reference answer; `metadata` is what reasoning-gym's scorer needs."""
+    """One question with its reference answer; `metadata` is what its scorer or its judge needs."""
 
     id: str
     benchmark: str
@@ -53,17 +54,22 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
 
     Args:
         benchmark: one of `BENCHMARKS`.
-        difficulty: keyword arguments of the reasoning-gym data set.
+        difficulty: keyword arguments of the reasoning-gym data set; none of a public one.
         seed: other seeds, other problems.
 
     Raises:
         ValueError: unknown benchmark, or parameters that its data set does not have.
     """
-    import reasoning_gym  # takes seconds, and most stages draw nothing
-
     if benchmark not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {benchmark!r}; legal: {', '.join(BENCHMARKS)}")
     kind = BENCHMARKS[benchmark]
+    if kind.source:
+        if difficulty:
+            raise ValueError(f"benchmarks.{benchmark}: a public data set has no difficulty (got {difficulty})")
+        yield from _public_problems(benchmark)
+        return
+    import reasoning_gym  # takes seconds, and most stages draw nothing
+
     try:
         dataset = reasoning_gym.create_dataset(kind.dataset, seed=seed * _SEED_STRIDE, size=2**31, **difficulty)
     except (TypeError, AssertionError) as error:
@@ -95,8 +101,22 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
         )
 
 
+def _public_problems(benchmark: str) -> Iterator[Problem]:
+    """The distinct problems of a public data set, in its order: of one that is only tested on, all of split `test`;
+    others are shared out between `reward` and `validation`, as their ids say."""
+    kind, seen = BENCHMARKS[benchmark], set()
+    for metadata in rows_of(kind.source):
+        identifier = problem_id(benchmark, metadata)
+        if identifier in seen:
+            continue
+        seen.add(identifier)
+        split = "test" if kind.transfer else learning_split_of(identifier)
+        yield Problem(identifier, benchmark, kind.state(metadata), metadata["reference"], metadata, split)
+
+
 def draw_problems(benchmark: str, difficulty: dict[str, Any], counts: dict[str, int], seed: int) -> list[Problem]:
-    """The first `counts[split]` distinct problems of each split named in `counts`.
+    """The first `counts[split]` distinct problems of each split named in `counts`; of a public data set, as many as
+    there are.
 
     Raises:
         ValueError: unknown benchmark or split, or fewer distinct problems exist than asked for.
@@ -111,7 +131,7 @@ def draw_problems(benchmark: str, difficulty: dict[str, Any], counts: dict[str, 
         if missing.get(problem.split, 0):
             missing[problem.split] -= 1
             drawn.append(problem)
-    if any(missing.values()):
+    if any(missing.values()) and not (drawn and BENCHMARKS[benchmark].source):
         raise ValueError(
             f"{benchmark} with {difficulty} has too few distinct problems: still missing {missing} of {counts}"
         )

@@ -1,0 +1,164 @@
+"""Problems of public data sets: where their rows lie, and what each means.
+
+A data set is read with `datasets`, from the hub or, if LRS_DATA names a folder, from `<LRS_DATA>/<owner>--<name>`. Each
+revision is looked up once and from then on held to, in `data/hub.lock.json`. No hub could be reached where this was
+written: columns are as the data sets' cards tell them, and a row that lacks one is named.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from lrs.core.store import StoreError, write_text
+
+Row = Mapping[str, Any]
+LOCK = Path("data/hub.lock.json")
+_LETTERS = "ABCDEFGH"
+_CHOICE = re.compile(r"^\s*\(?([A-D])[).:]\s*(.+?)\s*$", re.MULTILINE)
+BOXED = "Reason step by step, and put the final answer within \\boxed{}."
+_LETTER = "Reason step by step, and put the letter of the right choice within \\boxed{}."
+
+
+class Source(NamedTuple):
+    """A data set and what its rows mean.
+
+    Attributes:
+        path: on the hub, `owner/name`.
+        split: of the data set.
+        name: its configuration, if it has several.
+        file: the one file to be read, if not all of a split.
+        read: what a row says: `question`, `reference`, and what else its judge needs; None if the row is not of this
+            benchmark.
+    """
+
+    path: str
+    split: str
+    read: Callable[[Row], dict[str, Any] | None]
+    name: str | None = None
+    file: str | None = None
+
+
+def _math(row: Row) -> dict[str, Any]:
+    return {"question": f"{row['problem']}\n\n{BOXED}", "reference": str(row["answer"])}
+
+
+def _of_years(*years: int) -> Callable[[Row], dict[str, Any] | None]:
+    return lambda row: _math(row) if int(row["year"]) in years else None
+
+
+def _amc(row: Row) -> dict[str, Any]:
+    answer = float(row["answer"])
+    return {"question": f"{row['question']}\n\n{BOXED}", "reference": f"{answer:g}"}
+
+
+def _gpqa(row: Row) -> dict[str, Any]:
+    """Four choices stand in the question; they are dealt out anew, by the question itself, since the order in which
+    they came may be known by heart."""
+    text, key = row["problem"], str(row["solution"])
+    choices = dict(_CHOICE.findall(text))
+    letter = re.search(r"[A-D]", key.replace("\\boxed", "").replace("\\text", ""))
+    if len(choices) != 4 or letter is None:
+        raise ValueError(f"four choices and a letter were expected (found {len(choices)} choices, solution {key!r})")
+    stem, right = text[: _CHOICE.search(text).start()].rstrip(), choices[letter[0]]
+    dealt = list(choices.values())
+    Random(stem).shuffle(dealt)
+    lines = "\n".join(f"{name}) {choice}" for name, choice in zip(_LETTERS, dealt, strict=False))
+    reference = _LETTERS[dealt.index(right)]
+    return {"question": f"{stem}\n\n{lines}\n\n{_LETTER}", "reference": reference, "choices": dealt}
+
+
+def _inequality(row: Row) -> dict[str, Any]:
+    """A bound to be found, or a relation to be chosen."""
+    if row["type"] == "bound":
+        return {"question": f"{row['problem']}\n\n{BOXED}", "reference": str(row["answer"]), "kind": "bound"}
+    choices = [str(choice) for choice in row["choices"]]
+    question = "\n".join([row["problem"], *choices])
+    return {
+        "question": f"{question}\n\n{_LETTER}",
+        "reference": str(row["answer"]),
+        "kind": "relation",
+        "choices": choices,
+    }
+
+
+SOURCES = {
+    "math_500": Source("HuggingFaceH4/MATH-500", "test", _math),
+    "aime_2024": Source("HuggingFaceH4/aime_2024", "train", _math),
+    "aime_2025": Source("yentinglin/aime_2025", "train", _math),
+    "gpqa_diamond": Source("nichenshun/gpqa_diamond", "train", _gpqa),
+    "amc_23": Source("math-ai/amc23", "test", _amc),
+    "ineq_math": Source("AI4Math/IneqMath", "dev", _inequality, file="json/dev.json"),
+    # to learn and to select on: no benchmark above is among them, by content
+    "aime_2022_2023": Source("allenai/aime-2022-2025", "train", _of_years(2022, 2023)),
+    "math_train": Source("nlile/hendrycks-MATH-benchmark", "train", _math),
+}
+
+
+def rows_of(source: Source) -> Iterator[dict[str, Any]]:
+    """What the rows of a data set say, in their order.
+
+    Raises:
+        StoreError: it cannot be had, or is of another revision than the lock says.
+        ValueError: a row is not as it should be: which one, and what is missing.
+    """
+    for number, row in enumerate(_load(source)):
+        try:
+            said = source.read(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{source.path}, row {number}: {type(error).__name__}: {error}") from None
+        if said is not None:
+            yield said
+
+
+def _load(source: Source) -> Any:
+    import datasets
+
+    folder = local_folder(source.path)
+    if folder:
+        files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".jsonl", ".parquet"))
+        if not files:
+            raise StoreError(f"{folder} holds no .json, .jsonl or .parquet file of {source.path}")
+        kind = "parquet" if files[0].suffix == ".parquet" else "json"
+        return datasets.load_dataset(kind, data_files=[str(path) for path in files], split="train")
+    try:
+        wanted = {"name": source.name} if source.name else {}
+        wanted |= {"data_files": source.file} if source.file else {}
+        split = "train" if source.file else source.split
+        return datasets.load_dataset(source.path, split=split, revision=held_revision(source.path), **wanted)
+    except Exception as error:
+        why = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        folder = source.path.replace("/", "--")
+        raise StoreError(
+            f"cannot load {source.path} from the hub ({why}); or set LRS_DATA to a folder that holds {folder}/"
+        ) from error
+
+
+def local_folder(path: str) -> Path | None:
+    """The folder of LRS_DATA that stands for a repository of the hub; None if LRS_DATA is not set.
+
+    Raises:
+        StoreError: it is, and there is no such folder.
+    """
+    home = os.environ.get("LRS_DATA")
+    if not home:
+        return None
+    folder = Path(home) / path.replace("/", "--")
+    if not folder.is_dir():
+        raise StoreError(f"LRS_DATA is {home}, which holds no folder {folder.name} for {path}")
+    return folder
+
+
+def held_revision(path: str, kind: str = "dataset") -> str:
+    """The revision of a repository of the hub: looked up at its first use, and from then on held to."""
+    locked = json.loads(LOCK.read_text("utf-8")) if LOCK.exists() else {}
+    if path not in locked:
+        from huggingface_hub import HfApi
+
+        locked[path] = HfApi().repo_info(path, repo_type=kind).sha
+        LOCK.parent.mkdir(parents=True, exist_ok=True)
+        write_text(LOCK, json.dumps(locked, indent=2, sort_keys=True) + "\n")
+    return locked[path]

@@ -1,0 +1,98 @@
+"""Judges of free answers: mathematical equality, the letter of a choice, the relation of an inequality.
+
+An answer is what stands in the last `\\boxed{}` of what a model concludes. A judge reads it within bounds, and never
+runs it; mathematical equality is math-verify's, in a process of its own that is ended when it takes too long.
+"""
+
+import multiprocessing
+import re
+from functools import cache
+from typing import Any
+
+_LONGEST = 400  # characters of an answer that is looked at
+_SECONDS = 5.0  # for one comparison
+_FEW = 20_000  # characters at the end of a text, in which a box is sought
+_RELATIONS = {
+    "<=": (r"\leq", r"\le", "<=", "≤"),
+    ">=": (r"\geq", r"\ge", ">=", "≥"),
+    "=": ("=",),
+    "<": (r"\lt", "<"),
+    ">": (r"\gt", ">"),
+    "none": ("none of the above", "none"),
+}
+
+
+def boxed(text: str) -> str | None:
+    """What stands in the last closed `\\boxed{}` of what a model concludes: behind its last `</think>`, if any."""
+    conclusion = text.rpartition("</think>")[2][-_FEW:]
+    for start in reversed([match.end() for match in re.finditer(r"\\f?boxed\s*\{", conclusion)]):
+        depth = 1
+        for place in range(start, len(conclusion)):
+            depth += {"{": 1, "}": -1}.get(conclusion[place], 0)
+            if not depth:
+                return conclusion[start:place].strip() or None
+    return None
+
+
+def same_mathematics(answer: str, reference: str) -> bool:
+    """Whether two answers are equal, as math-verify says; what takes too long is not."""
+    if len(answer) > _LONGEST:
+        return False
+    if "".join(answer.split()) == "".join(reference.split()):
+        return True
+    try:
+        return _pool().apply_async(_verify, (answer, reference)).get(_SECONDS)
+    except Exception:  # it took too long, or its process died: a new one is begun for the next
+        _pool().terminate()
+        _pool.cache_clear()
+        return False
+
+
+def _verify(answer: str, reference: str) -> bool:
+    from math_verify import parse, verify
+
+    gold, found = (parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in (reference, answer))
+    return bool(gold) and bool(found) and bool(verify(gold, found, timeout_seconds=None))
+
+
+@cache
+def _pool() -> Any:
+    return multiprocessing.get_context("spawn").Pool(1)
+
+
+def same_letter(answer: str, reference: str) -> bool:
+    """Whether an answer names the letter of a choice: `B`, `(B)`, `\\text{B}`, `B) 3 kg`, and no other letter."""
+    found = re.fullmatch(r"\(?([A-H])(?:[).:]?(?:\s.*)?)?", _plain(answer), re.DOTALL)
+    return bool(found) and found[1] == reference
+
+
+def same_relation(answer: str, reference: str) -> bool:
+    """Whether an answer names a relation: by the letter of its choice, or by its sign or words.
+
+    Args:
+        reference: `(B) $\\geq$`.
+    """
+    letter, _, relation = reference.strip().partition(")")
+    said = _plain(answer)
+    if same_letter(answer, letter.strip("( ")):
+        return not _sign(said.partition(")")[2]) or _sign(said.partition(")")[2]) == _sign(relation)
+    return _sign(said) is not None and _sign(said) == _sign(relation)
+
+
+def same_bound(answer: str, reference: str) -> bool:
+    """Whether an answer is the bound of a reference such as `$C = 4$`."""
+    return same_mathematics(
+        answer.rpartition("=")[2].strip() or answer, reference.strip("$ ").rpartition("=")[2].strip()
+    )
+
+
+def _plain(answer: str) -> str:
+    """Without what only sets it: dollar signs, text commands, bold face, a full stop at the end."""
+    bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", answer[:_LONGEST])
+    return bare.replace("$", "").replace("*", "").strip().rstrip(".")
+
+
+def _sign(text: str) -> str | None:
+    """The relation that a text names, if it is nothing else."""
+    bare = _plain(text).lower().strip("() ")
+    return next((sign for sign, names in _RELATIONS.items() if bare in names), None)

@@ -1,0 +1,216 @@
+"""The public benchmarks, read from small files of the same columns, and the whole pipeline of profile `paper` on them,
+with tiny Qwen2 and Llama models; no hub is asked."""
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.nn.functional import cross_entropy
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from lrs.config import load_config
+from lrs.core.store import StoreError
+from lrs.experiment.traces import draw_all_problems
+from lrs.experiment.whole import run_whole
+from lrs.models.backbones import load_backbone
+from lrs.report.tables import main_results
+from lrs.saved import load_outcomes
+from lrs.tasks import hub
+from lrs.tasks.answers import is_correct
+from lrs.tasks.benchmarks import BENCHMARKS
+from lrs.tasks.hub import SOURCES, held_revision, rows_of
+from lrs.tasks.problems import draw_problems
+from lrs.tasks.splits import assert_unseen
+
+RELATIONS = [r"(A) $\leq$", r"(B) $\geq$", "(C) $=$", "(D) $<$", "(E) $>$", "(F) None of the above"]
+
+
+def sums(count, answer="3", start=0, **more):
+    return [
+        {"problem": f"Find {n} mod {n - 3}.", "answer": answer, **more} for n in range(start + 10, start + 10 + count)
+    ]
+
+
+def inequality(n):
+    if n % 2:
+        return {"problem": f"Relate {n}.", "type": "relation", "answer": RELATIONS[1], "choices": RELATIONS}
+    return {"problem": f"Bound {n}.", "type": "bound", "answer": "$C = 3$", "choices": None}
+
+
+ROWS = {
+    "HuggingFaceH4/MATH-500": sums(6),
+    "HuggingFaceH4/aime_2024": sums(4, start=100),
+    "yentinglin/aime_2025": sums(4, start=200),
+    "nichenshun/gpqa_diamond": [
+        {"problem": f"Which is {n}?\n\nA) red {n}\nB) blue {n}\nC) green {n}\nD) grey {n}", "solution": r"\boxed{B}"}
+        for n in range(6)
+    ],
+    "math-ai/amc23": [{"question": f"What is {n} less {n - 3}?", "answer": 3.0} for n in range(10, 14)],
+    "AI4Math/IneqMath": [inequality(n) for n in range(6)],
+    "allenai/aime-2022-2025": [*sums(9, start=300, year=2022), *sums(4, start=400, year=2024)],
+    "nlile/hendrycks-MATH-benchmark": sums(40, start=500),
+}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    for name, rows in ROWS.items():
+        folder = tmp_path / name.replace("/", "--")
+        folder.mkdir()
+        (folder / "rows.json").write_text(json.dumps(rows))
+    monkeypatch.setenv("LRS_DATA", str(tmp_path))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def drawn(name, **counts):
+    return draw_problems(name, {}, counts, seed=0)
+
+
+def test_what_is_tested_is_tested_alone_and_what_is_learned_from_is_shared_out(data):
+    for name in SOURCES:
+        kind = BENCHMARKS[name]
+        found = drawn(name, **dict.fromkeys(kind.splits, 1000))
+        assert found
+        assert {problem.split for problem in found} == set(kind.splits)
+        assert len({problem.id for problem in found}) == len(found)
+    assert len(drawn("aime_2022_2023", reward=1000, validation=1000)) == 9  # those of 2024 are tested elsewhere
+
+
+def test_the_same_problem_in_two_data_sets_is_one(data):
+    (data / "HuggingFaceH4--aime_2024/rows.json").write_text(json.dumps(sums(2, start=500)))
+    learned = drawn("math_train", reward=1000, validation=1000)
+    with pytest.raises(ValueError, match="2 evaluated problems were seen"):
+        assert_unseen(drawn("aime_2024", test=10), {problem.id for problem in learned})
+
+
+def test_choices_are_dealt_anew_and_the_right_one_is_followed(data):
+    references = set()
+    for problem in drawn("gpqa_diamond", test=10):
+        number = problem.question.split()[2].rstrip("?")
+        (line,) = [line for line in problem.question.splitlines() if line.endswith(f"blue {number}")]
+        assert line.startswith(f"{problem.answer})")
+        assert is_correct(problem, rf"so \boxed{{\text{{{problem.answer}}}}}")
+        assert not is_correct(problem, r"\boxed{E}")
+        references.add(problem.answer)
+    assert len(references) > 1
+
+
+def test_answers_are_judged_in_their_boxes(data):
+    by_kind = {problem.metadata["kind"]: problem for problem in drawn("ineq_math", test=10)}
+    assert is_correct(by_kind["bound"], r"\boxed{C = 3}")
+    assert is_correct(by_kind["relation"], r"\boxed{(B)}")
+    assert not is_correct(by_kind["relation"], r"\boxed{3}")
+    (first, *_) = drawn("math_500", test=1)
+    assert is_correct(first, r"<think> \boxed{5} </think> \boxed{\frac{6}{2}}")
+    assert not is_correct(first, "3")
+
+
+def test_a_row_that_lacks_a_column_is_named(data):
+    (data / "math-ai--amc23/rows.json").write_text(json.dumps([{"question": "?", "answer": 1.0}, {"question": "?"}]))
+    with pytest.raises(ValueError, match=r"math-ai/amc23, row 1: TypeError"):
+        list(rows_of(SOURCES["amc_23"]))
+    (data / "math-ai--amc23/rows.json").unlink()
+    with pytest.raises(StoreError, match=r"holds no \.json"):
+        list(rows_of(SOURCES["amc_23"]))
+    with pytest.raises(ValueError, match="a public data set has no difficulty"):
+        draw_problems("math_500", {"level": 3}, {"test": 1}, 0)
+
+
+def test_a_revision_is_looked_up_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    class Api:
+        def repo_info(self, path, repo_type):
+            asked.append((path, repo_type))
+            return type("Info", (), {"sha": f"revision-{len(asked)}"})
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert [held_revision("a/b"), held_revision("a/b"), held_revision("c/d", "model")] == [
+        *("revision-1", "revision-1", "revision-2"),
+    ]
+    assert json.loads(hub.LOCK.read_text()) == {"a/b": "revision-1", "c/d": "revision-2"}
+    assert asked == [("a/b", "dataset"), ("c/d", "model")]
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(
+        models.BPE(vocab={letter: n for n, letter in enumerate(alphabet)} | {"<eos>": 256}, merges=[])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
+
+
+SHAPE = {
+    **{"vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": 256},
+}
+
+
+def half_right(folder, model):
+    """A tiny model that was taught to answer anything with one of two boxes."""
+    tokenizer = byte_tokenizer()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    texts = [f"{'Reason. ' * (n % 3)}within \\boxed{{}}.\\boxed{{{answer}}}" for n in range(8) for answer in "37"]
+    ids = [[*tokenizer(text)["input_ids"], 256] for text in texts]
+    for _ in range(60):
+        loss = 0
+        for row in ids:
+            logits = model(torch.tensor([row])).logits[0]
+            start = len(row) - 10  # of the answer
+            loss = loss + cross_entropy(logits[start - 1 : -1], torch.tensor(row[start:])) / len(ids)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    folder.mkdir()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "hub_name", "kind"),
+    [
+        ("orz-7b", "Open-Reasoner-Zero--Open-Reasoner-Zero-7B", (Qwen2ForCausalLM, Qwen2Config)),
+        ("r1-llama-8b", "deepseek-ai--DeepSeek-R1-Distill-Llama-8B", (LlamaForCausalLM, LlamaConfig)),
+    ],
+)
+def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data, monkeypatch, name, hub_name, kind):
+    torch.manual_seed(0)
+    half_right(data / hub_name, kind[0](kind[1](**SHAPE)))
+    config = load_config("paper", name)
+    backbone = load_backbone(config.backbone.path)
+    assert backbone.name == name
+    monkeypatch.chdir(data)
+    small = {
+        "device": "cpu",
+        "backbones": {name: config.backbone.model_copy(update={"layer": 1})},
+        "problems": config.problems.model_copy(update={"reward": 12, "validation": 4, "test": 3}),
+        "decoding": config.decoding.model_copy(update={"max_new_tokens": 14, "batch_size": 16}),
+        "sae": config.sae.model_copy(update={"d_sae": 16, "k": 4, "batch_size": 32, "epochs": 1}),
+        "reward": config.reward.model_copy(update={"width": 16, "early_stopping_share": 0.4}),
+        "causal": config.causal.model_copy(update={"iterations": 2, "problems": 4, "attempts": 4, "rows_per_batch": 8}),
+        "select": config.select.model_copy(update={"num_steps": [1], "step_size": [1.0], "dose_traces": 2}),
+        "statistics": config.statistics.model_copy(update={"bootstrap_resamples": 100}),
+    }
+    arms = ["base", "cot", "lrs_published", "lrs", "lrs_history", "lrs_causal"]
+    sampling = config.steering.sampling.model_copy(update={"problems": 3, "samples": 1})
+    small["steering"] = config.steering.model_copy(update={"arms": arms, "sampling": sampling})
+    config = config.model_copy(update=small)
+    problems = draw_all_problems(config)
+    outcomes = run_whole(backbone, problems, config)
+    tested = {name for name in config.benchmarks if BENCHMARKS[name].transfer}
+    assert set(outcomes["benchmark"]) == tested
+    table = main_results(load_outcomes(config.data / "outcomes", config.steering), config)
+    assert set(table["benchmark"]) == {*tested, "pooled"}
+    sampled = table[(table["benchmark"] == "pooled") & (table["decoding"] == "sampled")].set_index("arm")
+    assert 0 < sampled.loc["base", "accuracy"] < 1
