@@ -171,4 +171,4 @@ def test_no_text_is_too_odd(drawn_problems, benchmark):
 
 
 def test_what_is_counted_is_told_of_every_data_set():
-    assert set(STEPS) == {benchmark.dataset for benchmark in BENCHMARKS.values()}
+    assert set(STEPS) == {benchmark.dataset for benchmark in BENCHMARKS.values() if not benchmark.source}
