@@ -32,7 +32,6 @@ NOT_IMPORTED = {
     "dvc": "runs the stages",
     "ipykernel": "is what notebooks run in",
     "jupyter": "`make notebook`",
-    "math-verify": "waits for the benchmarks of the hub",
     "mkdocs-material": "the site's theme",
     "mkdocstrings-python": "the site's API pages, named in mkdocs.yml",
     "pytest-timeout": "the option `timeout` of pytest",
