@@ -163,6 +163,22 @@ def rivals(profile: Profile = "") -> None:
 
 
 @app.command()
+def estimate(
+    profile: Profile = "",
+    tokens_per_second: Annotated[
+        float, typer.Option(help="of the machine, as `make bench` measures it; 0: unknown")
+    ] = 0,
+) -> None:
+    """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
+    from lrs.config import load_config
+    from lrs.report.estimate import estimate_lines
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    for name in load_config(profile).backbones:
+        print("\n".join(estimate_lines(load_config(profile, name), tokens_per_second or None)))
+
+
+@app.command()
 def doctor() -> None:
     """Tell whether this machine is fit to run the artifact, and how to mend what is not; fail if a run would."""
     from lrs.pipeline import doctor as own

@@ -1,0 +1,104 @@
+"""What a profile will cost before it is run: generations and tokens of each stage, memory of a batch, and disk."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from lrs.config import Config
+from lrs.method.arms import ARMS, rewards_for
+from lrs.tasks.benchmarks import BENCHMARKS
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
+_LATENT = 8  # bytes that an active latent of a token takes on disk: its number and its value
+_TOKEN = 16  # bytes that a token takes on disk: its id, confidence and text
+_GIGA = 1e9
+
+
+class Load(NamedTuple):
+    """What a stage generates: how many, and the most tokens that they can take."""
+
+    name: str
+    generations: int
+    tokens: int
+
+
+class Memory(NamedTuple):
+    """What a batch takes, in bytes: the weights, and keys and values of all its rows at full length."""
+
+    weights: int
+    cache: int
+
+
+def _answers(config: Config, split: str) -> int:
+    """Answers of one arm or setting to all problems of a split, greedy and sampled; public data sets may have fewer."""
+    sampling, asked = config.steering.sampling, getattr(config.problems, split)
+    sampled = min(sampling.problems, asked) * sampling.samples if sampling else 0
+    return sum(split in BENCHMARKS[name].splits for name in config.benchmarks) * (asked + sampled)
+
+
+def _settings(config: Config) -> int:
+    """Candidates of the selection."""
+    grid = config.select
+    steps, quantiles = (
+        len(grid.num_steps) * len(grid.step_size),
+        len(grid.reward_quantile) * len(grid.confidence_quantile),
+    )
+    tuned = [ARMS[name] for name in config.steering.arms if ARMS[name].reward and not ARMS[name].matches]
+    return sum(steps * (quantiles if arm.gated and not arm.thresholds else 1) for arm in tuned)
+
+
+def stages_of(config: Config) -> list[Load]:
+    """What the stages of one backbone generate."""
+    learned = sum("reward" in BENCHMARKS[name].splits for name in config.benchmarks) * config.problems.reward
+    pushed = sum(kind.learns == "push" for kind in rewards_for(config.steering.arms).values())
+    counts = {
+        "traces": learned * (1 + config.traces.samples),
+        "reward": pushed * config.causal.iterations * config.causal.problems * config.causal.attempts,
+        "select": (1 + _settings(config)) * _answers(config, "validation"),
+        "steering": len(config.steering.arms) * _answers(config, "test"),
+    }
+    return [Load(name, count, count * config.decoding.max_new_tokens) for name, count in counts.items()]
+
+
+def memory_of(config: Config, shape: dict[str, int]) -> Memory:
+    """What a batch takes.
+
+    Args:
+        shape: a model's `config.json`.
+    """
+    size, width, layers = _BYTES[config.dtype], shape["hidden_size"], shape["num_hidden_layers"]
+    heads = shape["num_attention_heads"]
+    kept = shape.get("num_key_value_heads", heads) * shape.get("head_dim", width // heads)
+    block = 2 * width * (width + kept) + 3 * width * shape["intermediate_size"]
+    words = shape["vocab_size"] * width * (1 if shape.get("tie_word_embeddings") else 2)
+    rows = config.decoding.batch_size * config.decoding.max_new_tokens
+    return Memory((layers * block + words) * size, 2 * layers * kept * rows * size)
+
+
+def disk_of(config: Config) -> int:
+    """Bytes that what is kept takes, at most: every token of every generation, and latents of the traces' tokens."""
+    stages = {stage.name: stage for stage in stages_of(config)}
+    written = sum(stage.tokens for name, stage in stages.items() if name != "reward")
+    return written * _TOKEN + stages["traces"].tokens * config.sae.k * _LATENT
+
+
+def estimate_lines(config: Config, tokens_per_second: float | None) -> list[str]:
+    """Lines for people, of one backbone of a profile.
+
+    Args:
+        tokens_per_second: of the whole machine, as `make bench` measures it; None: no hours are told.
+    """
+    stages = stages_of(config)
+    total = Load("all", sum(stage.generations for stage in stages), sum(stage.tokens for stage in stages))
+    lines = [f"{config.profile}, {config.backbone_name}: at most"]
+    for name, generations, tokens in [*stages, total]:
+        hours = f", {tokens / tokens_per_second / 3600:,.1f} hours" if tokens_per_second else ""
+        lines.append(f"  {name:9}{generations:>10,} generations, {tokens / 1e6:>8,.1f}M tokens{hours}")
+    lines.append(f"  disk {disk_of(config) / _GIGA:.1f} GB")
+    shape = Path(config.backbone.path) / "config.json"
+    if shape.exists():
+        memory = memory_of(config, json.loads(shape.read_text("utf-8")))
+        lines.append(f"  memory: weights {memory.weights / _GIGA:.2f} GB, a batch {memory.cache / _GIGA:.2f} GB")
+    else:
+        lines.append(f"  memory: not told, since there is no {shape}")
+    return lines

@@ -1,0 +1,44 @@
+"""The estimate counts what a run then generates, and the weights that a model has."""
+
+import json
+
+import pytest
+
+from lrs.config import load_config
+from lrs.experiment.traces import draw_all_problems
+from lrs.experiment.whole import run_whole
+from lrs.models.backbones import load_backbone
+from lrs.report.estimate import disk_of, estimate_lines, memory_of, stages_of
+from lrs.saved import load_candidates
+
+
+def test_what_is_estimated_is_what_is_generated(small_power, tmp_path, monkeypatch):
+    backbone = load_backbone(small_power.backbone.path)
+    monkeypatch.chdir(tmp_path)
+    outcomes = run_whole(backbone, draw_all_problems(small_power), small_power)
+    stages = {stage.name: stage for stage in stages_of(small_power)}
+    assert stages["steering"].generations == len(outcomes)
+    tried = load_candidates(small_power.data / "selection.json")
+    assert stages["select"].generations == tried["n"].sum() + 2 * small_power.problems.validation
+    assert stages["traces"].generations == small_power.problems.reward * (1 + small_power.traces.samples)
+    assert (
+        disk_of(small_power) > sum(path.stat().st_size for path in (small_power.data / "outcomes").rglob("*.arrow")) / 4
+    )
+
+
+@pytest.mark.parametrize("name", ["pocket-3m", "pocket-1m"])
+def test_weights_are_counted(name):
+    config = load_config("natural", name)
+    backbone = load_backbone(config.backbone.path)
+    with open(f"{config.backbone.path}/config.json", encoding="utf-8") as file:
+        memory = memory_of(config, json.load(file))
+    assert memory.weights == pytest.approx(4 * sum(weight.numel() for weight in backbone.model.parameters()), rel=0.02)
+
+
+def test_it_is_told_in_lines():
+    lines = estimate_lines(load_config("cpu"), 10_000)
+    assert lines[0] == "cpu, pocket-3m: at most"
+    assert "hours" in lines[1]
+    assert "memory: weights 0.0" in lines[-1]
+    assert "not told" in estimate_lines(load_config("paper"), None)[-1]
+    assert "hours" not in estimate_lines(load_config("paper"), None)[1]
