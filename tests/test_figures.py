@@ -1,6 +1,10 @@
 """Every figure draws from synthetic data, inside its canvas, and saves to the same bytes each time."""
 
+import hashlib
+import json
+import os
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +17,8 @@ from matplotlib.text import Text
 
 from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import auroc, calibration_bins
-from lrs.figures import bench, reasoner, results, reward, sae, select, style, traces
+from lrs.figures import bench, latents, reasoner, results, reward, sae, select, style, traces
+from lrs.figures.budget import budget_figure
 from lrs.figures.style import (
     ARM_COLORS,
     BEHAVIOR_COLORS,
@@ -25,6 +30,7 @@ from lrs.figures.style import (
     save_figure,
     show,
 )
+from lrs.report.budget import STAGES
 from lrs.report.comparison import behavior_shares, compare_arms
 from lrs.report.paper import read_paper_table
 from lrs.report.sentences import SMOKE_MARK
@@ -163,6 +169,33 @@ def learning_curve():
     return pd.DataFrame(rows, columns=["step", "benchmark"]).assign(**shares)
 
 
+def latent_rows():
+    rng = np.random.default_rng(0)
+    columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within", "shapley", "pushed"]
+    return pd.DataFrame(rng.normal(size=(10, len(columns))), columns=columns).assign(latent=range(10))
+
+
+def word_rows():
+    rows = {"word": ["check", "back"], "latent": [1, 2], "genuine": [2.0, 3.0], "put_in": [1.9, 0.5]}
+    return pd.DataFrame(rows | {"n_genuine": [8, 9], "n_put_in": [20, 20]})
+
+
+def path_rows():
+    rows = [
+        (change, arm, place + 1) for change in ("repaired", "broken") for arm in ("base", "lrs") for place in range(10)
+    ]
+    means = np.linspace(0.4, 0.6, len(rows))
+    frame = pd.DataFrame(rows, columns=["change", "arm", "place"]).assign(n=20, mean=means)
+    return frame.assign(low=means - 0.05, high=means + 0.05)
+
+
+def budget_rows():
+    arms = ("cot", "free_push", "lrs_causal", "lrs")
+    gains = np.array([0.2, 0.15, 0.1, 0.0])
+    frame = pd.DataFrame({"arm": arms, "stage": [STAGES[arm] for arm in arms], "gain": gains, "n": 100})
+    return frame.assign(backbone="toy", decoding="greedy", low=gains - 0.03, high=gains + 0.03)
+
+
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
     "loss": lambda **how: reasoner.loss_figure(
@@ -201,7 +234,46 @@ FIGURES = {
     ),
     "length_six": lambda **how: traces.length_figure(outcomes_frame((0, 1), ("base",), benchmarks=SIX), 256, **how),
     "paper": lambda **how: results.paper_figure(read_paper_table(), **how),
+    "meaning": lambda **how: latents.meaning_figure(latent_rows(), **how),
+    "words": lambda **how: latents.words_figure(word_rows(), **how),
+    "reward_paths": lambda **how: latents.reward_paths_figure(path_rows(), **how),
+    "budget": lambda **how: budget_figure(budget_rows(), **how),
 }
+LOOKED_AT = Path(__file__).with_name("drawn.json")  # digests of what each of these drew when it was last looked at
+
+
+def drawn_data(figure):
+    """A digest of what a figure draws: every line, bar, area, dot and image, and every text, whatever the font."""
+    parts = []
+    for axis in figure.axes:
+        parts += [line.get_xydata() for line in axis.lines]
+        parts += [patch.get_patch_transform().transform(patch.get_path().vertices) for patch in axis.patches]
+        parts += [area.get_offsets() for area in axis.collections]
+        parts += [path.vertices for area in axis.collections for path in area.get_paths()]
+        parts += [image.get_array() for image in axis.images]
+        parts.append(np.array([*axis.get_xlim(), *axis.get_ylim()]))
+    figure.draw_without_rendering()
+    numbers = [np.asarray(part, dtype=float).round(3).tolist() for part in parts]
+    texts = sorted(text.get_text() for text in figure.findobj(Text))
+    return hashlib.sha256(json.dumps([numbers, texts]).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_what_is_drawn_is_what_was_looked_at(name):
+    """After a change, look at the figure; then LRS_LOOKED_AT=1 makes what it draws the expected."""
+    expected, found = json.loads(LOOKED_AT.read_text("utf-8")), drawn_data(FIGURES[name](about="toy"))
+    if os.environ.get("LRS_LOOKED_AT"):
+        LOOKED_AT.write_text(json.dumps(expected | {name: found}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return
+    assert found == expected[name]
+
+
+def test_a_figure_that_draws_something_else_is_found():
+    rows = word_rows()
+    same = [drawn_data(latents.words_figure(rows, about="toy")) for _ in range(2)]
+    assert same[0] == same[1]
+    assert drawn_data(latents.words_figure(rows.assign(genuine=rows["genuine"] * 1.01), about="toy")) != same[0]
+    assert drawn_data(latents.words_figure(rows, about="another")) != same[0]
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "delta"))])
