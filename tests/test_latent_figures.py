@@ -104,7 +104,7 @@ def test_figures_draw_their_tables():
     assert len(words_figure(WORDS, about="toy").axes[0].collections) == 4
     told = meaning_sentence(TABLE, WORDS)
     assert "1 of 2 latents ever fire" in told
-    assert "1 fire nearly as strongly on its word where it means nothing (`check`)" in told
+    assert "`check` 95.0% (n 8 and 20), `back` 16.7% (n 9 and 20)" in told
 
 
 def outcomes():

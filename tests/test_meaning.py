@@ -1,9 +1,12 @@
 """What latents mean: each number against one by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import LATENTS, LinearDictionary, sparse_traces, tiny_reward
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from lrs.learning.meaning import (
     ablation_effects,
@@ -49,19 +52,21 @@ def test_tokens_are_in_the_span_that_covers_them():
         "input_ids"
     ]
     words = tokenizer.convert_ids_to_tokens(ids)
-    told = dict(zip(words, behavior_of_tokens(ids, tokenizer), strict=True))
+    told = dict(zip(words, behavior_of_tokens(ids, tokenizer).inside, strict=True))
     assert told["goal"] == SUBGOAL_SETTING
     assert told["ok"] == VERIFICATION
     assert told["to"] == BACKTRACKING
     assert told["answer"] is None
     assert told["b"] is None
+    twice = tokenizer("<think> check 1 + 1 = 2 ok . check 2 + 1 = 3 ok . </think>")["input_ids"]
+    opens = behavior_of_tokens(twice, tokenizer).opens
+    words = tokenizer.convert_ids_to_tokens(twice)
+    assert [word for word, behavior in zip(words, opens, strict=True) if behavior == VERIFICATION] == ["check", "check"]
 
 
-def test_a_behavior_opens_with_the_word_that_its_spans_begin_with():
-    told = [[None, "a", "a", None, "b"], ["a", "a"]]
-    words = [[1, 7, 8, 1, 9], [7, 8, 3]]
-    renamed = [[{"a": VERIFICATION, "b": BACKTRACKING}.get(name) for name in trace] for trace in told]
-    assert opening_tokens(words, renamed) == {VERIFICATION: 7, BACKTRACKING: 9}
+def test_a_behavior_opens_with_the_word_that_its_spans_begin_with_most_often():
+    opens = [[None, VERIFICATION, None, BACKTRACKING], [VERIFICATION, VERIFICATION, None]]
+    assert opening_tokens([[1, 7, 8, 9], [7, 3, 5]], opens) == {VERIFICATION: 7, BACKTRACKING: 9}
 
 
 def test_facts_by_hand(latents):
@@ -94,13 +99,28 @@ def test_contexts_are_the_strongest_of_each_trace(latents):
             assert float(dense[context.trace][context.position, latent]) == pytest.approx(context.value)
 
 
-def test_attribution_is_the_decoder_row_read_by_the_unembedding(tiny_backbone):
-    dictionary = LinearDictionary()
-    found = logit_attribution(tiny_backbone, dictionary)
-    model = tiny_backbone.model
-    row = dictionary.W_dec[2] * model.model.norm.weight
-    row = row - row.mean()
-    assert torch.allclose(found[2], model.lm_head.weight @ row)
+@pytest.mark.parametrize("kind", ["rms", "layer"])
+def test_attribution_is_the_slope_of_the_logits_past_the_layers_above(tiny_backbone, kind):
+    """Of a push behind the last layer, up to a factor a token and what the norm takes away along the stream."""
+    dictionary, backbone = LinearDictionary(), tiny_backbone
+    if kind == "layer":
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.3}
+        model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=None, eos_token_id=2)).double().eval()
+        torch.nn.init.normal_(model.transformer.ln_f.weight, mean=1.0, std=0.3)
+        backbone = replace(tiny_backbone, model=model)
+    found = logit_attribution(backbone, dictionary)
+    inner = backbone.model.base_model
+    norm = inner.norm if kind == "rms" else inner.ln_f
+    unembedding = backbone.model.get_output_embeddings().weight
+    stream = torch.randn(16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    slope = torch.autograd.functional.jvp(lambda here: unembedding @ norm(here), stream, dictionary.W_dec[2])[1]
+    centred = stream - stream.mean() if kind == "layer" else stream
+    rest = unembedding @ (centred * norm.weight)
+    basis = torch.stack([found[2], rest], dim=1)
+    solved = torch.linalg.lstsq(basis, slope[:, None]).solution
+    assert torch.allclose((basis @ solved)[:, 0], slope, atol=1e-5)  # an RMSNorm reckons in float32
+    assert solved[0] > 0
 
 
 def test_without_a_latent_the_model_says_what_it_says_without_it(tiny_backbone, pairs):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import LATENTS, VOCABULARY, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
 from oracle import naive_generate
+from transformers import GenerationConfig
 
 from lrs.engine.decoding import generate
 from lrs.engine.policy import Policy
@@ -192,6 +193,9 @@ def test_refusals_name_what_is_wrong(model):
         model(torch.tensor([[5]]), use_cache=False)
     with pytest.raises(ValueError, match="no beams"), steer(model, 1, dictionary, reward, ALWAYS):
         model.generate(torch.tensor([[5]]), num_beams=2)
+    beams = GenerationConfig(num_beams=2, max_new_tokens=2)
+    with pytest.raises(ValueError, match="no beams"), steer(model, 1, dictionary, reward, ALWAYS):
+        model.generate(torch.tensor([[5]]), beams)
     with pytest.raises(ValueError, match="2 tokens over a filled cache"), steer(model, 1, dictionary, reward, ALWAYS):
         model(torch.tensor([[7, 8]]), past_key_values=model(torch.tensor([[5]]), use_cache=True).past_key_values)
     narrow = LinearDictionary()
@@ -233,6 +237,37 @@ def test_earlier_layers_do_not_notice():
     plain, pushed = 1, 3  # the second and the fourth pass processed token 7
     assert torch.equal(seen[0][plain], seen[0][pushed])
     assert not torch.equal(seen[2][plain], seen[2][pushed])
+
+
+@pytest.mark.parametrize("signal", ["certainty", "stability"])
+def test_a_prompt_in_chunks_leaves_its_first_token_no_other_before_it(model, signal):
+    gate, prompt = Gate(0.3, 0.2, signal), [5, 9, 11, 6, 12]
+    asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
+    with steered(model, "token", gate):
+        cut = model.generate(torch.tensor([prompt]), prefill_chunk_size=2, **asked)
+    naive = naive_generate(model, prompt, [], BUDGET, tiny_steering("token", gate))
+    assert cut[0, len(prompt) :].tolist() == naive.token_ids
+
+
+def test_many_candidates_may_be_taken_back_at_once(model, monkeypatch):
+    read, push = [], Steerer.push
+
+    def watched(self, hidden):
+        read.append(self.rows.newest_confidence.item())
+        return push(self, hidden)
+
+    monkeypatch.setattr(Steerer, "push", watched)
+    ids = torch.tensor([[5, 9] * 50 + [5]])
+    asked = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
+    with steered(model, "token", Gate(0.5, 0.3)):
+        plain, few = model.generate(ids, **asked), list(read)
+        read.clear()
+        many = model.generate(ids, prompt_lookup_num_tokens=90, max_matching_ngram_size=1, **asked)
+    assert many.tolist() == plain.tolist()
+    assert len(read) > 70
+    assert all(min(abs(value - other) for other in read) < 1e-9 for value in few)
+    again = [value for value in read if min(abs(value - other) for other in few) < 1e-9]
+    assert len(again) >= len(few)
 
 
 WAYS = {

@@ -18,7 +18,6 @@ from lrs.engine.rows import Rows
 from lrs.engine.steerer import Steerer
 from lrs.method.gate import confidence_of
 
-_REMEMBERED = 64  # tokens that may be taken back at once
 _ALONG_TOKENS = ("input_ids", "inputs_embeds", "position_ids", "cache_position", "token_type_ids")
 
 
@@ -40,15 +39,17 @@ class Passes:
     def generate(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """`model.generate`, whose prompt is known from here on."""
 
+        signature = inspect.signature(original)
+
         @wraps(original)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            settings = kwargs.get("generation_config") or self.model.generation_config
-            if (kwargs.get("num_beams") or settings.num_beams or 1) > 1:
+            asked_for = _named(signature, args, kwargs)
+            settings = asked_for.get("generation_config") or self.model.generation_config
+            if (asked_for.get("num_beams") or settings.num_beams or 1) > 1:
                 raise ValueError("steering follows no beams; legal: num_beams=1")
-            inputs = (*args[:1], *(kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds")))
-            given, cache = _first(inputs), kwargs.get("past_key_values")
+            given = _first(asked_for.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))
+            cache, mask = asked_for.get("past_key_values"), asked_for.get("attention_mask")
             kept = int(cache.get_seq_length()) if cache is not None else 0
-            mask = kwargs.get("attention_mask")
             asked = 1 if given is None else given.shape[1]
             whole = mask.shape[1] if mask is not None else asked if asked > kept else kept + asked
             self.prompt, self._fresh = whole, True
@@ -62,12 +63,10 @@ class Passes:
     def forward(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """`model.forward`, for a prompt as it is, for generated tokens one at a time."""
         signature = inspect.signature(original)
-        others = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
 
         @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            given = signature.bind_partial(*args, **kwargs).arguments
-            given |= given.pop(others, {})
+            given = _named(signature, args, kwargs)
             if given.get("use_cache") is False:
                 raise ValueError("steering needs a key-value cache: call the model with use_cache=True")
             tokens = _first(given.get(name) for name in ("input_ids", "inputs_embeds"))
@@ -81,7 +80,7 @@ class Passes:
                 self._before(start + part.start, generated=part.start >= read)
                 whole = len(parts) == 1
                 outputs.append(original(**(given if whole else _cut(given, part, start))))
-                self._after(start + part.stop, outputs[-1].logits[:, -1])
+                self._after(start + part.stop, outputs[-1].logits[:, -1], generated=part.start >= read)
             last = outputs[-1]
             if len(outputs) > 1:
                 last.logits = torch.cat([output.logits for output in outputs], dim=1)
@@ -111,6 +110,7 @@ class Passes:
             history.on_device -= back
             history.on_host -= back
             self.steerer.rows.count -= back
+        self._noted = {place: noted for place, noted in self._noted.items() if place >= start}
         self._fresh, self._seen = False, start
 
     def _before(self, place: int, generated: bool) -> None:
@@ -118,7 +118,7 @@ class Passes:
         if generated and place in self._noted:
             rows.newest_confidence, rows.before = (noted.clone() for noted in self._noted[place])
 
-    def _after(self, place: int, logits: Tensor) -> None:
+    def _after(self, place: int, logits: Tensor, generated: bool) -> None:
         """Note what the gate will read of the token that comes next, at `place`."""
         rows, signal = self.steerer.rows, self.steerer.steering.gate.signal
         every = torch.arange(len(rows), device=logits.device)
@@ -126,10 +126,16 @@ class Passes:
             rows.newest_confidence[:] = torch.rand(len(rows), generator=self._lots)
         else:
             rows.read_signal(signal, every, rows.count, logits, confidence_of(logits))
-        rows.count += 1
+        rows.count += int(generated)  # a first token has none before it, in however many chunks its prompt came
         self._noted[place] = rows.newest_confidence.clone(), rows.before.clone()
-        self._noted.pop(place - _REMEMBERED, None)
         self._seen = place
+
+
+def _named(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a call by their names, those in `**kwargs` too."""
+    others = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
+    given = dict(signature.bind_partial(*args, **kwargs).arguments)
+    return given | given.pop(others, {})
 
 
 def _first(given: Any) -> Any:

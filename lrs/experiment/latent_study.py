@@ -24,7 +24,6 @@ from lrs.learning.meaning import (
     latent_facts,
     logit_attribution,
     opening_tokens,
-    openings_only,
     output_scores,
     shapley_values,
     top_contexts,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # latents that raise the reward most, and as many that lower it most
 _TRACES = 64  # in which latents are taken out or added, and words put in
+_LONGEST = 128  # tokens of each that are read: all logits of all traces are held at once
 _TOKENS = 256  # whose rewards are shared out
 
 
@@ -83,8 +83,8 @@ def study(
     """
     rng, names = np.random.default_rng(seed), backbone.tokenizer.convert_ids_to_tokens
     written = [list(ids) for ids in traces["token_ids"]]
-    behaviors = [behavior_of_tokens(ids, backbone.tokenizer)[:-1] for ids in written]
-    table = latent_facts(latents, behaviors)
+    told = [behavior_of_tokens(ids, backbone.tokenizer) for ids in written]
+    table = latent_facts(latents, [of_trace.inside[:-1] for of_trace in told])
     some = rng.choice(len(latents), min(_TRACES, len(latents)), replace=False)
     dense, mask = latents.dense(some, backbone.device)
     tokens = dense[mask][torch.from_numpy(rng.permutation(int(mask.sum()))[:_TOKENS])]
@@ -99,7 +99,7 @@ def study(
     order = table["shapley"].sort_values(kind="stable").index
     shown = [*order[::-1][:SHOWN], *order[:SHOWN]]
     prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
-    pairs: list[Pair] = [(prompts[traces[int(row)]["problem_id"]], written[row]) for row in some]
+    pairs: list[Pair] = [(prompts[traces[int(row)]["problem_id"]], written[row][:_LONGEST]) for row in some]
     strengths = [top_contexts(latents, latent, 1)[0].value if table["density"][latent] else 0.0 for latent in shown]
     effects = ablation_effects(backbone, layer, dictionary, pairs, shown)
     effects = effects.assign(**{side: names(effects[side].tolist()) for side in ("lost", "gained")})
@@ -107,8 +107,9 @@ def study(
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
     rows = []
-    opening = latent_facts(latents, [openings_only(told) for told in behaviors])
-    for behavior, token in opening_tokens(written, behaviors).items():
+    openings = [of_trace.opens[:-1] for of_trace in told]
+    opening = latent_facts(latents, openings)
+    for behavior, token in opening_tokens(written, openings).items():
         latent = int(opening[f"in_{behavior}"].idxmax())
         genuine, put_in = injected(backbone, layer, dictionary, pairs, token, seed)
         rows.append(

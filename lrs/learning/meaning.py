@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from lrs.learning.latents import LatentTraces
@@ -35,23 +35,37 @@ class Context(NamedTuple):
     value: float
 
 
-def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str | None]:
-    """The behavior in whose span each token of a text begins, if in any."""
+class Told(NamedTuple):
+    """Of every token of a text, the behavior in whose span it stands, and the one whose span it opens; None where there
+    is none."""
+
+    inside: list[str | None]
+    opens: list[str | None]
+
+
+def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Told:
+    """What each token of a text has to do with behaviors."""
     ends = [len(tokenizer.decode(ids[: place + 1])) for place in range(len(ids))]
-    spans = find_behaviors(tokenizer.decode(ids))
-    return [next((span.behavior for span in spans if span.start < end <= span.end), None) for end in ends]
+    inside: list[str | None] = [None] * len(ids)
+    opens: list[str | None] = [None] * len(ids)
+    for span in find_behaviors(tokenizer.decode(ids)):
+        within = [place for place, end in enumerate(ends) if span.start < end <= span.end]
+        for place in within:
+            inside[place] = span.behavior
+        if within:
+            opens[within[0]] = span.behavior
+    return Told(inside, opens)
 
 
-def openings_only(behaviors: Sequence[str | None]) -> list[str | None]:
-    """The behaviors of a trace's tokens, at the first token of each span alone."""
-    return [told if told != before else None for told, before in zip(behaviors, [None, *behaviors], strict=False)]
+def opening_tokens(written: Sequence[Sequence[int]], openings: Sequence[Sequence[str | None]]) -> dict[str, int]:
+    """The token with which the spans of each behavior begin most often; behaviors that are never shown are left out.
 
-
-def opening_tokens(written: Sequence[Sequence[int]], behaviors: Sequence[Sequence[str | None]]) -> dict[str, int]:
-    """The token with which the spans of each behavior begin most often; behaviors that are never shown are left out."""
+    Args:
+        openings: of every token of every trace, the behavior whose span begins there.
+    """
     first: dict[str, Counter[int]] = {}
-    for ids, told in zip(written, behaviors, strict=True):
-        for token, behavior in zip(ids, openings_only(told), strict=False):
+    for ids, told in zip(written, openings, strict=True):
+        for token, behavior in zip(ids, told, strict=False):
             if behavior:
                 first.setdefault(behavior, Counter())[token] += 1
     return {behavior: first[behavior].most_common(1)[0][0] for behavior in BEHAVIORS if behavior in first}
@@ -77,7 +91,7 @@ def latent_facts(latents: LatentTraces, behaviors: Sequence[Sequence[str | None]
     """When latents fire.
 
     Args:
-        behaviors: of every processed token of every trace, as `behavior_of_tokens` tells them.
+        behaviors: of every processed token of every trace.
 
     Returns:
         A row a latent: density (share of the tokens), mean (where it is active), `in_<behavior>` (correlation, over
@@ -155,12 +169,15 @@ def cards_of(
 
 @torch.no_grad()
 def logit_attribution(backbone: Backbone, dictionary: Dictionary) -> Float[Tensor, "d_sae vocabulary"]:
-    """What each latent adds to the logits directly, past all layers above, up to the scale of the last norm."""
+    """What each latent adds to the logits directly, past all layers above, up to the scale of the last norm and to what
+    that norm takes away along the stream itself. A LayerNorm centres what it reads, an RMSNorm does not."""
     inner = backbone.model.base_model
     norm = next(getattr(inner, name) for name in ("norm", "ln_f", "final_layernorm") if hasattr(inner, name))
     unembedding = backbone.model.get_output_embeddings().weight
-    written = dictionary.W_dec.to(unembedding) * norm.weight
-    return (written - written.mean(dim=1, keepdim=True)) @ unembedding.T
+    written = dictionary.W_dec.to(unembedding)
+    if isinstance(norm, nn.LayerNorm):
+        written = written - written.mean(dim=1, keepdim=True)
+    return (written * norm.weight) @ unembedding.T
 
 
 @torch.no_grad()

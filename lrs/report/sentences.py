@@ -164,16 +164,12 @@ def _times(ratio: float) -> str:
     return f"{ratio:.2f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
-_ALIKE = (
-    0.8  # of the activation where a word was written: a latent that reaches it where the word was put in knows the word
-)
-
-
 def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
-    """What notebook 7 found: whether the reward reads what a push that works writes, and words or behaviors.
+    """What notebook 7 found: whether the reward reads what a push that works writes, and how much of what the latents
+    of behaviors know is the word that opens them.
 
     Args:
-        latents, words: of `lrs.experiment.latent_study`; words as text.
+        latents, words: of `lrs.experiment.latent_study`.
     """
     firing = latents[latents["density"] > 0]
     alike = firing["shapley"].corr(firing["pushed"], method="spearman")
@@ -181,11 +177,14 @@ def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
         f"{len(firing)} of {len(latents)} latents ever fire. Over these, the rank correlation of a latent's share of "
         f"the paper's reward with what the causal reward's step does to it is {alike:+.2f}."
     ]
-    if len(words):
-        known = words[(words["genuine"] > 0) & (words["put_in"] >= _ALIKE * words["genuine"])]
-        names = ", ".join(f"`{word}`" for word in known["word"])
+    shares = [
+        f"`{row.word}` {percent(row.put_in / row.genuine)} (n {row.n_genuine} and {row.n_put_in})"
+        for row in words.itertuples()
+        if row.genuine > 0
+    ]
+    if shares:
         told.append(
-            f"Of the {len(words)} latents that are tied most to the beginning of a behavior, {len(known)} fire nearly "
-            f"as strongly on its word where it means nothing{f' ({names})' if names else ''}: they know the word."
+            "Where the word that opens a behavior is put in the place of another, the latent most tied to that opening "
+            f"fires this strongly, compared with where the model wrote it: {', '.join(shares)}. Means over few tokens."
         )
     return " ".join(told)
