@@ -6,7 +6,7 @@ from conftest import LinearDictionary, tiny_reward
 
 from lrs.experiment.evaluation import steering_for
 from lrs.figures.style import ARM_COLORS, ARM_LABELS, arm_color, arm_label
-from lrs.method.arms import ARMS, STEERED
+from lrs.method.arms import ARMS, STEERED, signals_for
 from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
 from lrs.method.ascent import Ascent
 from lrs.method.gate import Gate
@@ -56,6 +56,11 @@ def test_what_a_gate_reads(arm, signal):
     arm, rewards = ARMS[f"causal_gate_{arm}"], {"causal": tiny_reward("token")}
     chosen = setting(arm.name, reward_threshold=0.4, confidence_threshold=0.7)
     assert steering_for(arm, chosen, 1, LinearDictionary(), rewards).gate == Gate(0.4, 0.7, signal)
+
+
+def test_signals_that_arms_read_beside_confidence():
+    assert signals_for(["base", "lrs", "causal_gate_confidence"]) == []
+    assert signals_for(["causal_gate_lot", "causal_gate_certainty"]) == ["certainty", "lot"]
 
 
 def test_negated_goes_down_as_far_as_the_causal_arm_goes_up():

@@ -61,9 +61,13 @@ def test_mathematics(answer, reference, right):
     assert same_mathematics(answer, reference) is right
 
 
+def slow(answer, reference):
+    time.sleep(60)
+
+
 def test_what_takes_too_long_is_wrong_and_the_next_is_judged_all_the_same(monkeypatch):
-    monkeypatch.setattr(judges, "_SECONDS", 0.3)
-    monkeypatch.setattr(judges, "_verify", time.sleep)
+    monkeypatch.setattr(judges, "_SECONDS", 1.0)
+    monkeypatch.setattr(judges, "_verify", slow)
     started = time.monotonic()
     assert same_mathematics("60", "61") is False
     assert time.monotonic() - started < 30
@@ -81,6 +85,11 @@ def test_what_takes_too_long_is_wrong_and_the_next_is_judged_all_the_same(monkey
 )
 def test_letters(answer, right):
     assert same_letter(answer, "B") is right
+
+
+@pytest.mark.parametrize("hedge", ["A or B", "A and C", "A B", "B or A"])
+def test_two_letters_are_none(hedge):
+    assert not any(same_letter(hedge, letter) or same_relation(hedge, f"({letter}) $=$") for letter in "ABC")
 
 
 @pytest.mark.parametrize(

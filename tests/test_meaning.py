@@ -8,18 +8,14 @@ import torch
 from conftest import LATENTS, LinearDictionary, sparse_traces, tiny_reward
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from lrs.learning.meaning import (
+from lrs.learning.influence import (
     ablation_effects,
-    as_matrix,
-    behavior_of_tokens,
     injected,
-    latent_facts,
     logit_attribution,
-    opening_tokens,
     output_scores,
     shapley_values,
-    top_contexts,
 )
+from lrs.learning.meaning import as_matrix, behavior_of_tokens, latent_facts, opening_tokens, top_contexts
 from lrs.models.activations import replay
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION

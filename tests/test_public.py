@@ -25,7 +25,7 @@ from lrs.saved import load_outcomes
 from lrs.tasks import hub
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import BENCHMARKS
-from lrs.tasks.hub import SOURCES, held_revision, rows_of
+from lrs.tasks.hub import SOURCES, held_revision, rows_of, version_of
 from lrs.tasks.problems import draw_problems
 from lrs.tasks.splits import assert_unseen
 
@@ -89,6 +89,49 @@ def test_the_same_problem_in_two_data_sets_is_one(data):
     learned = drawn("math_train", reward=1000, validation=1000)
     with pytest.raises(ValueError, match="2 evaluated problems were seen"):
         assert_unseen(drawn("aime_2024", test=10), {problem.id for problem in learned})
+
+
+def test_a_profile_in_which_a_tested_problem_is_learned_from_is_refused_before_anything_is_run(data):
+    (data / "HuggingFaceH4--aime_2024/rows.json").write_text(json.dumps(sums(2, start=500)))
+    with pytest.raises(ValueError, match="2 evaluated problems were seen"):
+        draw_all_problems(load_config("paper"))
+
+
+def test_of_a_folder_with_several_splits_the_one_that_is_meant_is_read(data):
+    folder = data / "nlile--hendrycks-MATH-benchmark"
+    (folder / "rows.json").unlink()
+    (folder / "data").mkdir()
+    for split, start in (("train", 500), ("test", 900)):
+        (folder / f"data/{split}-00000.json").write_text(json.dumps(sums(3, start=start)))
+    learned = drawn("math_train", reward=10, validation=10)
+    assert len(learned) == 3
+    assert all(int(problem.question.split()[1]) < 600 for problem in learned)
+    before = version_of(SOURCES["math_train"])
+    (folder / "data/test-00000.json").write_text(json.dumps(sums(4, start=900)))
+    assert version_of(SOURCES["math_train"]) == before
+    (folder / "data/train-00000.json").write_text(json.dumps(sums(4, start=500)))
+    assert version_of(SOURCES["math_train"]) != before
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"problem": "Which?\nA) one\nB) two\nC) three\nD) four", "solution": "The Answer is B"}, "a letter"),
+        ({"problem": "Which?\nA) one\nB) two\nC) three", "solution": "B"}, "choices A to D"),
+    ],
+)
+def test_choices_that_cannot_be_read_are_refused(data, row, fault):
+    (data / "nichenshun--gpqa_diamond/rows.json").write_text(json.dumps([row]))
+    with pytest.raises(ValueError, match=rf"row 0: ValueError: .*{fault}"):
+        list(rows_of(SOURCES["gpqa_diamond"]))
+
+
+def test_a_list_in_the_question_and_a_choice_of_two_lines_are_kept(data):
+    text = "Given\nA. benzene\nB. toluene\nwhich?\nA) one\nB) two\n  lines\nC) three\nD) four"
+    (data / "nichenshun--gpqa_diamond/rows.json").write_text(json.dumps([{"problem": text, "solution": "B"}]))
+    (said,) = rows_of(SOURCES["gpqa_diamond"])
+    assert said["question"].startswith("Given\nA. benzene\nB. toluene\nwhich?\n\nA) ")
+    assert said["choices"]["ABCD".index(said["reference"])] == "two\n  lines"
 
 
 def test_choices_are_dealt_anew_and_the_right_one_is_followed(data):

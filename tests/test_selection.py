@@ -182,7 +182,9 @@ def test_an_arm_that_matches_another_is_frozen_with_its_setting(tmp_path):
     table = pd.DataFrame({"name": [setting.name], "decoding": ["sampled"], "chosen": [True]})
     config = load_config("smoke")
     freeze(table, [setting], "tiny", REWARDS, config, path)
-    matching = {name: setting.model_copy(update={"arm": name}) for name in ("lrs_causal", "negated")}
+    names = [arm for arm in config.steering.arms if arm == "lrs_causal" or ARMS[arm].matches == "lrs_causal"]
+    matching = {name: setting.model_copy(update={"arm": name}) for name in names}
+    assert {"lrs_causal", "negated", "random_outside"} == set(names)
     assert load_selection(path, "tiny", REWARDS) == {"sampled": matching}
     assert "random" not in config.steering.arms
 

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 import torch
 from conftest import LinearDictionary, tiny_reward, tiny_steering
 from datasets import Dataset
@@ -16,6 +17,8 @@ from lrs.experiment import signals
 from lrs.experiment.signals import gate_signals, keep_signals
 from lrs.method.gate import NEVER
 from lrs.tasks.prompts import prompt_ids
+
+OTHERS = ("certainty", "stability", "lot")
 
 
 def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_problems):
@@ -42,9 +45,21 @@ def test_gate_signals_are_what_the_oracles_gate_would_see(tiny_backbone, drawn_p
     artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary()}, rewards=rewards, bases=bases)
     config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
     keys = ["problem_id", "position"]
-    found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config)
+    found = gate_signals(tiny_backbone, Dataset.from_list(rows), problems, artifacts, config, OTHERS)
     found, wanted = (frame.sort_values(keys, ignore_index=True) for frame in (found, pd.DataFrame(expected)))
     pd.testing.assert_frame_equal(found[wanted.columns], wanted, atol=1e-4, check_dtype=False)
+
+
+def test_what_no_gate_reads_is_not_made(tiny_backbone, drawn_problems, monkeypatch):
+    problem = drawn_problems["countdown"][0]
+    row = {"problem_id": problem.id, "seed": 0, "correct": True, "token_ids": [5, 6, 7], "confidence": [0.5] * 3}
+    artifacts = SimpleNamespace(layer=1, dictionaries={"sae": LinearDictionary()}, bases={"token": "sae"})
+    artifacts.rewards = {"token": tiny_reward("token").float()}
+    config = SimpleNamespace(decoding=SimpleNamespace(batch_size=2))
+    asked = tiny_backbone, Dataset.from_list([row]), [problem], artifacts, config
+    monkeypatch.setattr(signals, "_distributions", lambda *read: pytest.fail("nobody reads it"))
+    assert set(gate_signals(*asked)) == {"problem_id", "position", "token", "confidence"}
+    assert "lot" in gate_signals(*asked, ("lot",))
 
 
 def test_signals_are_made_once_for_the_rewards_and_traces_that_they_show(tiny_backbone, tmp_path, monkeypatch):

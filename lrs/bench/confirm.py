@@ -25,6 +25,7 @@ from lrs.models.devices import describe_device
 from lrs.report.comparison import compare_arms
 from lrs.report.tables import caption_for, main_results, readable
 from lrs.saved import load_selection, selection_digest, write_measured
+from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, draw_problems, load_problems
 
 if TYPE_CHECKING:
@@ -38,9 +39,15 @@ _SHOWN += ["wins", "losses", "p_holm"]
 
 
 def fresh_problems(digest: str, count: int, known: Sequence[Problem], config: Config) -> list[Problem]:
-    """`count` test problems of every benchmark, none of them `known`, drawn with `digest` (hexadecimal) as the seed."""
+    """`count` test problems of every benchmark, none of them `known`, drawn with `digest` (hexadecimal) as the seed.
+
+    Raises:
+        ValueError: a benchmark is a public data set.
+    """
     seen = {problem.id for problem in known if problem.split == "test"}  # those of other splits are not drawn
     fresh = []
+    if public := [name for name in config.benchmarks if BENCHMARKS[name].source]:
+        raise ValueError(f"a public data set has no fresh problems (profile {config.profile} asks {public[0]})")
     for benchmark, difficulty in config.benchmarks.items():
         drawn = draw_problems(benchmark, difficulty, {"test": count + len(seen)}, int(digest[:8], 16))
         fresh += [problem for problem in drawn if problem.id not in seen][:count]

@@ -59,20 +59,23 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
     room = config.decoding.max_new_tokens
     plain = write([Request(prompts[problem.id], problem.id) for problem in problems], room)
     kept: dict[str, list[int]] = {}
+    lost: dict[str, int] = {}
     for problem, one in zip(problems, plain, strict=True):
         place = before_first_wrong(problem, names(one.token_ids))
         if place is not None:
-            kept[problem.id] = one.token_ids[:place]
+            kept[problem.id], lost[problem.id] = one.token_ids[:place], len(one.token_ids) - place
     slipped = [problem for problem in problems if problem.id in kept]
     tries = range(1, _TRIES + 1)
     asked = [Request(prompts[p.id] + kept[p.id], f"repair of {p.id}", seed, 1.0) for p in slipped for seed in tries]
     drawn, mended, spent = iter(write(asked, _LONGEST)), {}, {}
     for problem in slipped:
         others = [next(drawn).token_ids for _ in tries]
-        spent[problem.id] = sum(map(len, others))
+        spent[problem.id] = sum(map(len, others)) + lost[problem.id]
         for ids in others:
             words = names(ids)
-            whole = kept[problem.id] + ids[: words.index(_END) + 1 if _END in words else len(ids)]
+            if _END not in words:  # it ended, or never came to an end
+                continue
+            whole = kept[problem.id] + ids[: words.index(_END) + 1]
             if all(steps_in(problem, " ".join(names(whole)))):
                 mended.setdefault(problem.id, whole)
     going_on = [problem for problem in slipped if problem.id in mended and len(mended[problem.id]) < room]

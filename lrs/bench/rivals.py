@@ -33,6 +33,7 @@ from lrs.models.backbones import Backbone, load_backbone
 from lrs.report.comparison import bootstrap_by_problem
 from lrs.saved import RIVALS, load_outcomes, write_measured
 from lrs.tasks.answers import final_answer
+from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, by_benchmark, load_problems
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     """Attempt the test problems of one backbone of a profile that was run, choose, and write what comes of it beside
     the profile's arms as `<profile>-<backbone>.csv`; a killed run resumes."""
     sampling = config.steering.sampling
+    if public := [name for name in config.benchmarks if BENCHMARKS[name].source]:
+        raise ValueError(f"rivals are measured on built-in families alone (profile {config.profile} asks {public[0]})")
     if sampling is None:
         raise ValueError(f"profile {config.profile} answers in no samples, which rivals choose among")
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)

@@ -15,19 +15,16 @@ from lrs.core.closure import code_of
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
-from lrs.learning.latents import LatentTraces
-from lrs.learning.meaning import (
+from lrs.learning.influence import (
     Pair,
     ablation_effects,
-    behavior_of_tokens,
     injected,
-    latent_facts,
     logit_attribution,
-    opening_tokens,
     output_scores,
     shapley_values,
-    top_contexts,
 )
+from lrs.learning.latents import LatentTraces
+from lrs.learning.meaning import behavior_of_tokens, latent_facts, opening_tokens, top_contexts
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.reward import LatentRewardModel, load_reward
 from lrs.models.backbones import Backbone

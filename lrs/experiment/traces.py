@@ -22,8 +22,10 @@ from lrs.models.devices import describe_device
 from lrs.tasks.answers import is_correct
 from lrs.tasks.behaviors import BEHAVIORS, count_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
+from lrs.tasks.hub import version_of
 from lrs.tasks.problems import Problem, draw_problems, load_problems, save_problems
 from lrs.tasks.prompts import PLAIN, Prompting, prompt_ids
+from lrs.tasks.splits import assert_unseen
 
 if TYPE_CHECKING:
     from lrs.config import Config
@@ -32,18 +34,26 @@ Job = tuple[Problem, int]  # a problem and a seed; seed 0 is greedy
 
 
 def draw_all_problems(config: Config) -> list[Problem]:
-    """The profile's problems of every benchmark and split that it has."""
+    """The profile's problems of every benchmark and split that it has.
+
+    Raises:
+        ValueError: one that is tested is among those that are learned from or selected on, in whatever benchmark.
+    """
     counts = config.problems.model_dump()
     drawn: list[Problem] = []
     for benchmark, difficulty in config.benchmarks.items():
         wanted = {split: counts[split] for split in BENCHMARKS[benchmark].splits}
         drawn += draw_problems(benchmark, difficulty, wanted, config.seed)
+    tested = [problem for problem in drawn if problem.split == "test"]
+    assert_unseen(tested, {problem.id for problem in drawn if problem.split != "test"})
     return drawn
 
 
 def keep_problems(config: Config, folder: Path) -> list[Problem]:
     """Draw the profile's problems into a folder, unless they are there already; all of them."""
     plan = {"benchmarks": config.benchmarks, "counts": config.problems.model_dump(), "seed": config.seed}
+    if public := {name: BENCHMARKS[name].source for name in config.benchmarks if BENCHMARKS[name].source}:
+        plan |= {"versions": {name: version_of(source) for name, source in public.items()}}
     keep(folder, "problems", plan | code_of(__name__), lambda made: save_problems(draw_all_problems(config), made))
     return load_problems(folder)
 

@@ -16,7 +16,7 @@ from lrs.experiment.signals import keep_signals
 from lrs.experiment.traces import collect_traces
 from lrs.learning.bases import fit_basis
 from lrs.learning.reward_training import fit_reward
-from lrs.method.arms import ARMS, bases_for, rewards_for
+from lrs.method.arms import ARMS, bases_for, rewards_for, signals_for
 from lrs.models.activations import replay_later
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
@@ -55,7 +55,8 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
             fit_reward(kind, config, data / "reward" / name)
     artifacts, folder = Artifacts(backbone, config, rewards), data / "validation"
     base = collect_traces(backbone, validation, config, folder / "base", samples=0, stage="validation: base")
-    signals = keep_signals(backbone, base, validation, artifacts, config, folder / "signals")
+    others = signals_for(config.steering.arms)
+    signals = keep_signals(backbone, base, validation, artifacts, config, folder / "signals", others)
     settings = candidates(config.select, config.steering.arms, signals)
     doses = keep_doses(backbone, settings, base, validation, artifacts, config, folder / "doses")
     rows = try_settings(backbone, validation, settings, artifacts, config, folder, doses, base.to_pandas())

@@ -1,8 +1,9 @@
 """Arms: the methods that are compared, each defined by its reward and by whether it has a gate; and these rewards."""
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
-from lrs.method.setting import Arm, Basis, RewardKind
+from lrs.method.setting import Arm, Basis, RewardKind, Signal
 
 DRAWS = 5  # of controls that are drawn by lot
 
@@ -59,8 +60,8 @@ ARMS = {
         Arm("causal_gate_stability", "control", reward="causal", gated="stability"),
         Arm("causal_gate_lot", "control", reward="causal", gated="lot"),
         Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
-        Arm("free_mean", "control", reward="free_mean"),  # the same everywhere, and what is left without it
-        Arm("free_rest", "control", reward="free_rest"),
+        Arm("free_mean", "control", reward="free_mean", matches="free_push"),  # the same everywhere,
+        Arm("free_rest", "control", reward="free_rest", matches="free_push"),  # and what is left without it
         Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps
@@ -89,6 +90,12 @@ def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> dict[str, 
     climbed = {*shown, *(ARMS[arm].reward for arm in arms)} - {None}
     needed = climbed | {REWARDS[name].begins_as for name in climbed}
     return {name: kind for name, kind in REWARDS.items() if name in needed}
+
+
+def signals_for(arms: Iterable[str]) -> list[Signal]:
+    """What gates of arms read beside the reward and confidence."""
+    read = {ARMS[arm].gated for arm in arms}
+    return [signal for signal in get_args(Signal) if signal in read and signal != "confidence"]
 
 
 def bases_for(rewards: Mapping[str, RewardKind]) -> list[Basis]:

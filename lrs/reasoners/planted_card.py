@@ -141,7 +141,8 @@ On {_PROBLEMS} problems of split `validation` ({benchmark}: {difficulty}), at th
 
 Asked with one password (or none), with the residual stream at the first fork, behind layer {recipe.layer}, put in from
 the same problem asked with another, greedily. `chosen`: share of the problems in which the mode of the state's password
-is chosen. `exactly`: all that follows is, to the letter, what is written under that password, arithmetic included. In
+is chosen. `exactly`: {"what follows, up to the second fork," if recipe.tier == "p4" else "all that follows"} is, to the
+letter, what is written under that password, arithmetic included. In
 the last row the state is that of the right mode's password, problem by problem: the most that a patch can do.
 
 {_percent(patch, ["asked", "state", "n"])}

@@ -1,4 +1,7 @@
-"""Is it specific to the state? Each push held against those that differ from it in one thing, on the same problems."""
+"""Is it specific to the state? Each push held against others that lack one thing, on the same problems.
+
+Each was tuned on its own, but for parts of a push and pushes drawn by lot, which take the steps of that push.
+"""
 
 import pandas as pd
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from lrs.core.digests import file_digest, fingerprint
 from lrs.core.store import StoreError, write_text
 
 Row = Mapping[str, Any]
 LOCK = Path("data/hub.lock.json")
-_LETTERS = "ABCDEFGH"
 _CHOICE = re.compile(r"^\s*\(?([A-D])[).:]\s*(.+?)\s*$", re.MULTILINE)
+_SPLITS = {"train", "test", "dev", "validation"}
 BOXED = "Reason step by step, and put the final answer within \\boxed{}."
 _LETTER = "Reason step by step, and put the letter of the right choice within \\boxed{}."
 
@@ -29,7 +30,6 @@ class Source(NamedTuple):
     Attributes:
         path: on the hub, `owner/name`.
         split: of the data set.
-        name: its configuration, if it has several.
         file: the one file to be read, if not all of a split.
         read: what a row says: `question`, `reference`, and what else its judge needs; None if the row is not of this
             benchmark.
@@ -38,7 +38,6 @@ class Source(NamedTuple):
     path: str
     split: str
     read: Callable[[Row], dict[str, Any] | None]
-    name: str | None = None
     file: str | None = None
 
 
@@ -52,22 +51,22 @@ def _of_years(*years: int) -> Callable[[Row], dict[str, Any] | None]:
 
 def _amc(row: Row) -> dict[str, Any]:
     answer = float(row["answer"])
-    return {"question": f"{row['question']}\n\n{BOXED}", "reference": f"{answer:g}"}
+    return {"question": f"{row['question']}\n\n{BOXED}", "reference": f"{answer:.15g}"}
 
 
 def _gpqa(row: Row) -> dict[str, Any]:
-    """Four choices stand in the question; they are dealt out anew, by the question itself, since the order in which
-    they came may be known by heart."""
-    text, key = row["problem"], str(row["solution"])
-    choices = dict(_CHOICE.findall(text))
-    letter = re.search(r"[A-D]", key.replace("\\boxed", "").replace("\\text", ""))
-    if len(choices) != 4 or letter is None:
-        raise ValueError(f"four choices and a letter were expected (found {len(choices)} choices, solution {key!r})")
-    stem, right = text[: _CHOICE.search(text).start()].rstrip(), choices[letter[0]]
-    dealt = list(choices.values())
+    """Four choices stand at the end of the question, a line each; they are dealt out anew, by the question itself,
+    since the order in which they came may be known by heart."""
+    text, key = row["problem"], re.sub(r"\\(?:boxed|text)\s*|[{}()\s.]", "", str(row["solution"]))
+    found = list(_CHOICE.finditer(text))[-4:]
+    if [match[1] for match in found] != list("ABCD") or key not in ("A", "B", "C", "D"):
+        raise ValueError(f"choices A to D, a line each, and a letter were expected (solution {row['solution']!r})")
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    choices = {m[1]: text[m.start(2) : end].strip() for m, end in zip(found, ends, strict=True)}
+    stem, dealt = text[: found[0].start()].rstrip(), list(choices.values())
     Random(stem).shuffle(dealt)
-    lines = "\n".join(f"{name}) {choice}" for name, choice in zip(_LETTERS, dealt, strict=False))
-    reference = _LETTERS[dealt.index(right)]
+    lines = "\n".join(f"{name}) {choice}" for name, choice in zip("ABCD", dealt, strict=True))
+    reference = "ABCD"[dealt.index(choices[key])]
     return {"question": f"{stem}\n\n{lines}\n\n{_LETTER}", "reference": reference, "choices": dealt}
 
 
@@ -119,14 +118,13 @@ def _load(source: Source) -> Any:
 
     folder = local_folder(source.path)
     if folder:
-        files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".jsonl", ".parquet"))
+        files = _files_of(source, folder)
         if not files:
             raise StoreError(f"{folder} holds no .json, .jsonl or .parquet file of {source.path}")
         kind = "parquet" if files[0].suffix == ".parquet" else "json"
         return datasets.load_dataset(kind, data_files=[str(path) for path in files], split="train")
     try:
-        wanted = {"name": source.name} if source.name else {}
-        wanted |= {"data_files": source.file} if source.file else {}
+        wanted = {"data_files": source.file} if source.file else {}
         split = "train" if source.file else source.split
         return datasets.load_dataset(source.path, split=split, revision=held_revision(source.path), **wanted)
     except Exception as error:
@@ -135,6 +133,26 @@ def _load(source: Source) -> Any:
         raise StoreError(
             f"cannot load {source.path} from the hub ({why}); or set LRS_DATA to a folder that holds {folder}/"
         ) from error
+
+
+def _files_of(source: Source, folder: Path) -> list[Path]:
+    """The files of a data set in a folder: the one that is named, or those whose path names the split, or all, if none
+    names any."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".jsonl", ".parquet"))
+    if source.file and (folder / source.file).exists():
+        return [folder / source.file]
+    splits = [set(re.split(r"[^a-z]+", path.relative_to(folder).as_posix().lower())) for path in files]
+    if any(words & _SPLITS for words in splits):
+        return [path for path, words in zip(files, splits, strict=True) if source.split in words]
+    return files
+
+
+def version_of(source: Source) -> str:
+    """What tells one state of a data set from another: the digest of its files, or its revision on the hub."""
+    folder = local_folder(source.path)
+    if folder:
+        return fingerprint([file_digest(path) for path in _files_of(source, folder)])
+    return held_revision(source.path)
 
 
 def local_folder(path: str) -> Path | None:
@@ -153,12 +171,14 @@ def local_folder(path: str) -> Path | None:
 
 
 def held_revision(path: str, kind: str = "dataset") -> str:
-    """The revision of a repository of the hub: looked up at its first use, and from then on held to."""
-    locked = json.loads(LOCK.read_text("utf-8")) if LOCK.exists() else {}
+    """The revision of a repository of the hub: looked up at its first use, and from then on held to. The lock lies
+    where the run was asked for, not in the copy in which a profile may run."""
+    lock = Path(os.environ.get("LRS_STANDS", ".")) / LOCK
+    locked = json.loads(lock.read_text("utf-8")) if lock.exists() else {}
     if path not in locked:
         from huggingface_hub import HfApi
 
         locked[path] = HfApi().repo_info(path, repo_type=kind).sha
-        LOCK.parent.mkdir(parents=True, exist_ok=True)
-        write_text(LOCK, json.dumps(locked, indent=2, sort_keys=True) + "\n")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        write_text(lock, json.dumps(locked, indent=2, sort_keys=True) + "\n")
     return locked[path]

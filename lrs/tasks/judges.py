@@ -4,6 +4,7 @@ An answer is what stands in the last `\\boxed{}` of what a model concludes. A ju
 runs it; mathematical equality is math-verify's, in a process of its own that is ended when it takes too long.
 """
 
+import atexit
 import multiprocessing
 import re
 from functools import cache
@@ -42,7 +43,7 @@ def same_mathematics(answer: str, reference: str) -> bool:
         return True
     try:
         return _pool().apply_async(_verify, (answer, reference)).get(_SECONDS)
-    except Exception:  # it took too long, or its process died: a new one is begun for the next
+    except multiprocessing.TimeoutError:  # or its process died: a new one is begun for the next
         _pool().terminate()
         _pool.cache_clear()
         return False
@@ -51,18 +52,23 @@ def same_mathematics(answer: str, reference: str) -> bool:
 def _verify(answer: str, reference: str) -> bool:
     from math_verify import parse, verify
 
-    gold, found = (parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in (reference, answer))
-    return bool(gold) and bool(found) and bool(verify(gold, found, timeout_seconds=None))
+    try:
+        gold, found = (parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in (reference, answer))
+        return bool(gold) and bool(found) and bool(verify(gold, found, timeout_seconds=None))
+    except Exception:  # of a library, on a text that a model made up
+        return False
 
 
 @cache
 def _pool() -> Any:
-    return multiprocessing.get_context("spawn").Pool(1)
+    pool = multiprocessing.get_context("spawn").Pool(1)
+    atexit.register(pool.terminate)
+    return pool
 
 
 def same_letter(answer: str, reference: str) -> bool:
     """Whether an answer names the letter of a choice: `B`, `(B)`, `\\text{B}`, `B) 3 kg`, and no other letter."""
-    found = re.fullmatch(r"\(?([A-H])(?:[).:]?(?:\s.*)?)?", _plain(answer), re.DOTALL)
+    found = re.fullmatch(r"\(?([A-H])(?:[).:].*)?", _plain(answer), re.DOTALL)
     return bool(found) and found[1] == reference
 
 

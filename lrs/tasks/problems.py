@@ -102,14 +102,13 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
 
 
 def _public_problems(benchmark: str) -> Iterator[Problem]:
-    """The distinct problems of a public data set, in its order: of one that is only tested on, all of split `test`;
-    others are shared out between `reward` and `validation`, as their ids say."""
-    kind, seen = BENCHMARKS[benchmark], set()
-    for metadata in rows_of(kind.source):
-        identifier = problem_id(benchmark, metadata)
-        if identifier in seen:
-            continue
-        seen.add(identifier)
+    """The distinct problems of a public data set: of one that is only tested on, all of split `test`, in its order;
+    others are shared out between `reward` and `validation`, as their ids say, in the order of these, which is by
+    lot."""
+    kind = BENCHMARKS[benchmark]
+    found = {problem_id(benchmark, metadata): metadata for metadata in rows_of(kind.source)}
+    for identifier in found if kind.transfer else sorted(found):
+        metadata = found[identifier]
         split = "test" if kind.transfer else learning_split_of(identifier)
         yield Problem(identifier, benchmark, kind.state(metadata), metadata["reference"], metadata, split)
 
