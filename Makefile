@@ -24,7 +24,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural paper summary check accept bench power confirm rivals doctor status reasoner notebook docs test test-slow lint clean-build
+.PHONY: help setup repro smoke full planted controls natural paper summary check accept bench power confirm rivals transfer doctor status reasoner notebook docs test test-slow lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -59,6 +59,9 @@ confirm: setup  ## the frozen selection, once, on 4,000 fresh problems a benchma
 
 rivals: setup  ## eight attempts at every test problem and a choice among them: what accuracy costs in tokens
 	@python -m lrs rivals
+
+transfer: setup  ## a reward of each benchmark, asked about the others
+	@python -m lrs transfer
 
 doctor:  ## is this machine fit to run it? what is not, and its mend
 	@python -m lrs doctor

@@ -163,6 +163,18 @@ def rivals(profile: Profile = "") -> None:
 
 
 @app.command()
+def transfer(profile: Profile = "") -> None:
+    """Learn a reward from each benchmark of a profile that was run, and ask it about the others: data/transfer."""
+    from lrs.bench.transfer import measure_transfer
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    for name in load_config(profile).backbones:
+        if len(load_config(profile, name).benchmarks) > 1:
+            measure_transfer(load_config(profile, name))
+
+
+@app.command()
 def estimate(
     profile: Profile = "",
     tokens_per_second: Annotated[

@@ -15,6 +15,7 @@ PICTURES = {
     "latents": "what the latents that weigh most in the reward go with, and what a causal push does to them",
     "words": "latents of behaviors, or of the words that open them",
     "reward_paths": "the reward along traces that steering repaired and broke",
+    "transfer": "which reward carries over to which benchmark",
     "selection": "what was tried on validation problems, and what was chosen",
     "costs": "speed of every way to decode and steer",
     "cost_curves": "what a token's time depends on",
