@@ -4,13 +4,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lrs.figures.parts import panels
-from lrs.figures.style import COLUMN, count_range, styled
+from lrs.figures.style import BLACK, COLUMN, count_range, styled
+
+_DARK = 0.2  # away from one half, a cell is too dark for black letters
 
 
 @styled
 def transfer_figure(table: pd.DataFrame) -> Figure:
     """AUROC over traces of held-out problems: a row a benchmark that a reward learned from, a column one that it is
-    asked about; in brackets half the width of the interval.
+    asked about, and half the width of its interval.
 
     Args:
         table: of `lrs.bench.transfer.transfer_table`.
@@ -19,13 +21,14 @@ def transfer_figure(table: pd.DataFrame) -> Figure:
     grid = table.pivot(index="learned_from", columns="asked_about", values="auroc").loc[sources, asked]
     half = (table["high"] - table["low"]) / 2
     width = table.assign(half=half).pivot(index="learned_from", columns="asked_about", values="half")
-    figure, axes = panels(1, 1, COLUMN + 1.2, 1.3 + 0.3 * len(sources))
+    figure, axes = panels(1, 1, COLUMN + 1.2, 1.3 + 0.36 * len(sources))
     (axis,) = axes[0]
     image = axis.imshow(grid.to_numpy(), cmap="PuOr_r", vmin=0.2, vmax=0.8, aspect="auto")
     for row, name in enumerate(sources):
         for column, other in enumerate(asked):
-            text = f"{grid.loc[name, other]:.2f} (±{width.loc[name, other]:.2f})"
-            axis.text(column, row, text, ha="center", va="center", fontsize=6)
+            value, dark = grid.loc[name, other], abs(grid.loc[name, other] - 0.5) > _DARK
+            text = f"{value:.2f}\n±{width.loc[name, other]:.2f}"
+            axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else BLACK)
     axis.set_xticks(range(len(asked)), [name.replace("_", " ") for name in asked], rotation=25, ha="right")
     axis.set_yticks(range(len(sources)), [name.replace("_", " ") for name in sources])
     axis.set(xlabel="asked about", ylabel="learned from")
