@@ -5,7 +5,7 @@ import torch
 from conftest import LinearDictionary, tiny_reward
 
 from lrs.experiment.evaluation import steering_for
-from lrs.figures.style import ARM_COLORS, ARM_LABELS, arm_color, arm_label
+from lrs.figures.style import ARM_COLORS, ARM_LABELS, REWARD_COLORS, arm_color, arm_label
 from lrs.method.arms import ARMS, STEERED, signals_for
 from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
 from lrs.method.ascent import Ascent
@@ -108,3 +108,9 @@ def test_steered_arms_take_their_own_setting_and_others_none():
 
 def test_arms_go_by_their_names():
     assert all(name == arm.name for name, arm in ARMS.items())
+
+
+def test_every_reward_that_is_drawn_has_a_colour():
+    """Those trained by policy gradient, whose curves notebook 3 shows, and those that predict in every profile."""
+    drawn = {name for name, kind in REWARDS_THERE_ARE.items() if kind.learns == "push"} | {"token", "history"}
+    assert drawn <= set(REWARD_COLORS)

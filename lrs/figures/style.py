@@ -118,6 +118,7 @@ REWARD_COLORS = {  # of the arm that climbs it
     "constant": ARM_COLORS["trained_constant"],
     "free": ARM_COLORS["free_push"],
     "raw_free": ARM_COLORS["raw_free_push"],
+    "free_constant": ARM_COLORS["free_constant"],
 }
 PATH_COLORS = {
     "hf_generate": GREY,
