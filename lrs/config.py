@@ -238,7 +238,7 @@ def load_config(profile: str, backbone: str | None = None) -> Config:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or _GIVEN & set(content):
+    if not isinstance(content, dict) or _GIVEN & set(content) or not all(isinstance(name, str) for name in content):
         raise ConfigError(f"{path} must hold the sections of a profile, and no `profile` or `backbone_name` of its own")
     try:
         config = Config(profile=profile, backbone_name=backbone or "", **content)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lrs import config as configuration
@@ -119,6 +119,7 @@ def test_a_profile_is_read_or_refused_in_one_line(tmp_path, monkeypatch, place, 
 
 
 @given(st.binary(max_size=200))
+@example(b"?")  # a map of nothing to nothing
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_no_crash_as_a_profile(tmp_path, monkeypatch, content):
     (tmp_path / "odd.yaml").write_bytes(content)
