@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.core.progress import Progress
-from lrs.core.statistics import auroc, resample_groups
+from lrs.core.statistics import auroc_interval
 from lrs.learning.latents import LatentTraces, load_latents
 from lrs.learning.meaning import as_matrix
 from lrs.learning.reward_metrics import summarise, trace_scores
@@ -43,11 +43,9 @@ def only(latents: LatentTraces, traces: np.ndarray) -> LatentTraces:
 def _interval(scores: pd.DataFrame, config: Config) -> tuple[float, float]:
     """Of the AUROC over traces, by a bootstrap over problems."""
     traces = trace_scores(scores)
-    labels, values = traces["correct"].to_numpy(), traces["mean"].to_numpy()
-    drawn = resample_groups(traces["problem_id"].to_numpy(), config.statistics.bootstrap_resamples, config.seed)
-    found = [auroc(labels[rows], values[rows]) for rows in drawn if 0 < labels[rows].mean() < 1]
-    tail = (1 - config.statistics.confidence_level) / 2
-    return tuple(np.quantile(found, [tail, 1 - tail]))
+    columns = (traces[name].to_numpy() for name in ("correct", "mean", "problem_id"))
+    how = config.statistics
+    return auroc_interval(*columns, how.confidence_level, how.bootstrap_resamples, config.seed)
 
 
 def transfer_table(latents: LatentTraces, benchmarks: np.ndarray, config: Config) -> pd.DataFrame:

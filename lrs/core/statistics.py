@@ -177,6 +177,16 @@ def resample_groups(groups: np.ndarray, resamples: int, seed: int) -> Iterator[n
         yield np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
 
 
+def auroc_interval(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, confidence_level: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (low, high) of an AUROC over groups; draws of one class alone are left out."""
+    drawn = resample_groups(groups, resamples, seed)
+    found = [auroc(labels[rows], scores[rows]) for rows in drawn if 0 < labels[rows].mean() < 1]
+    low, high = np.quantile(found, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
+    return float(low), float(high)
+
+
 def calibration_bins(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = 10, confidence_level: float = 0.95
 ) -> pd.DataFrame:

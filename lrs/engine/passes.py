@@ -18,7 +18,7 @@ from lrs.engine.rows import Rows
 from lrs.engine.steerer import Steerer
 from lrs.method.gate import confidence_of
 
-_ALONG_TOKENS = ("input_ids", "inputs_embeds", "position_ids", "cache_position", "token_type_ids")
+_ALONG_TOKENS = ("input_ids", "position_ids", "cache_position", "token_type_ids")
 
 
 class Passes:

@@ -16,7 +16,6 @@ from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
 from lrs.learning.influence import (
-    Pair,
     ablation_effects,
     injected,
     logit_attribution,
@@ -27,10 +26,10 @@ from lrs.learning.latents import LatentTraces
 from lrs.learning.meaning import behavior_of_tokens, latent_facts, opening_tokens, top_contexts
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.reward import LatentRewardModel, load_reward
+from lrs.models.activations import pairs_of
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import prompt_ids
 
 if TYPE_CHECKING:
     from lrs.config import Config
@@ -56,10 +55,6 @@ class LatentStudy(NamedTuple):
 
     latents: pd.DataFrame
     words: pd.DataFrame
-
-
-def _direction(reward: LatentRewardModel, tokens: torch.Tensor) -> np.ndarray:
-    return reward.direction(tokens).detach().mean(dim=0).cpu().numpy()
 
 
 def study(
@@ -92,11 +87,10 @@ def study(
     attribution = logit_attribution(backbone, dictionary)
     for name, ids in (("promotes", attribution.argmax(dim=1)), ("demotes", attribution.argmin(dim=1))):
         table[name] = names(ids.tolist())
-    table["pushed"] = _direction(causal, tokens.to(causal.dtype))
+    table["pushed"] = causal.direction(tokens.to(causal.dtype)).detach().mean(dim=0).cpu().numpy()
     order = table["shapley"].sort_values(kind="stable").index
     shown = [*order[::-1][:SHOWN], *order[:SHOWN]]
-    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
-    pairs: list[Pair] = [(prompts[traces[int(row)]["problem_id"]], written[row][:_LONGEST]) for row in some]
+    pairs = [(prompt, ids[:_LONGEST]) for prompt, ids in pairs_of(backbone, traces.select(some), problems)]
     strengths = [top_contexts(latents, latent, 1)[0].value if table["density"][latent] else 0.0 for latent in shown]
     effects = ablation_effects(backbone, layer, dictionary, pairs, shown)
     effects = effects.assign(**{side: names(effects[side].tolist()) for side in ("lost", "gained")})

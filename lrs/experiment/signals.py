@@ -19,11 +19,10 @@ from lrs.learning.latents import encode_traces
 from lrs.learning.reward_training import score_traces
 from lrs.method.gate import certainty_of, stability_of
 from lrs.method.setting import Signal
-from lrs.models.activations import pad_right, replay_traces
+from lrs.models.activations import pad_right, pairs_of, replay_traces
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import prompt_ids
 
 _FEWER = 4  # times fewer traces at once than are decoded: all their logits are held
 
@@ -84,8 +83,7 @@ def _distributions(
     backbone: Backbone, traces: Dataset, problems: Sequence[Problem], batch_size: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Certainty and stability of every processed token, a pair a trace."""
-    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
-    pairs = [(prompts[name], ids) for name, ids in zip(traces["problem_id"], traces["token_ids"], strict=True)]
+    pairs = pairs_of(backbone, traces, problems)
     order = np.argsort([len(ids) for _, ids in pairs], kind="stable")
     found: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0))] * len(pairs)
     for start in range(0, len(pairs), batch_size):

@@ -69,8 +69,8 @@ def card_html(card: Mapping[str, Any]) -> str:
     highest = max((value for shown in card["contexts"] for value in shown["values"]), default=1.0)
     facts = " &middot; ".join(f"{html.escape(name)} {value:.3g}" for name, value in card["facts"].items())
     lists = "".join(
-        f'<div>{name} <span class="words">{html.escape(" ".join(words))}</span></div>'
-        for name, words in ((side, card[side]) for side in ("promotes", "demotes"))
+        f'<div>{side} <span class="words">{html.escape(" ".join(card[side]))}</span></div>'
+        for side in ("promotes", "demotes")
     )
     lines = "\n".join(context_html(shown, highest) for shown in card["contexts"])
     return (

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrs.core.statistics import auroc, expected_calibration_error, resample_groups, within_group_auroc
+from lrs.core.statistics import auroc, auroc_interval, expected_calibration_error, within_group_auroc
 
 
 def trace_scores(heldout: pd.DataFrame) -> pd.DataFrame:
@@ -50,12 +50,8 @@ def auroc_by_position(
         correct, probability = tokens["correct"].to_numpy(), tokens["probability"].to_numpy()
         if correct.all() or not correct.any():
             continue
-        draws = [
-            auroc(correct[drawn], probability[drawn])
-            for drawn in resample_groups(tokens["problem_id"].to_numpy(), resamples, seed=int(number))
-            if 0 < correct[drawn].mean() < 1
-        ]
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        problems = tokens["problem_id"].to_numpy()
+        low, high = auroc_interval(correct, probability, problems, level, resamples, seed=int(number))
         centre = (number + 0.5) / bins
         row = {"variant": variant, "position": centre, "n": tokens["problem_id"].nunique()}
         rows.append(row | {"auroc": auroc(correct, probability), "low": low, "high": high})

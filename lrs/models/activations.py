@@ -68,14 +68,17 @@ def pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> 
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
+def pairs_of(backbone: Backbone, traces: Dataset, problems: Sequence[Problem]) -> list[tuple[list[int], list[int]]]:
+    """The ids of prompt and answer of every trace, as `replay` reads them."""
+    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
+    return [(prompts[name], ids) for name, ids in zip(traces["problem_id"], traces["token_ids"], strict=True)]
+
+
 def replay_traces(
     backbone: Backbone, layer: int, traces: Dataset, problems: Sequence[Problem], batch_size: int
 ) -> list[Tensor]:
     """Activations of every trace at a decoder layer: a (processed tokens, d_model) tensor a row of `traces`."""
-    prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
-    pairs = [
-        (prompts[identifier], ids) for identifier, ids in zip(traces["problem_id"], traces["token_ids"], strict=True)
-    ]
+    pairs = pairs_of(backbone, traces, problems)
     activations: list[Tensor] = [torch.empty(0)] * len(pairs)
     for index, recorded in replay(backbone.model, layer, pairs, batch_size, backbone.tokenizer.pad_token_id):
         activations[index] = recorded.clone()

@@ -64,7 +64,7 @@ def bootstrap_by_problem(by_problem: pd.Series, statistics: StatisticsSection, s
     return bootstrap_interval(by_problem.to_numpy(), level, resamples, seed, strata)
 
 
-def _contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
+def paired_contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
     """The paired comparison of one arm with the reference, over the rows of `pair_arms`."""
     difference = arm - base
     delta = by_problem_means(difference)
@@ -150,7 +150,7 @@ def compare_arms(
                 name = dict(zip(_APART, apart, strict=True)) | {"benchmark": benchmark, "arm": arm}
                 name["arm_group"] = ARMS[arm].group if arm in ARMS else "control"
                 summary = _summary(rows[rows["arm"] == arm], pairs[arm], statistics)
-                contrast = {} if arm == reference else _contrast(pairs[arm], pairs[reference], statistics, seed)
+                contrast = {} if arm == reference else paired_contrast(pairs[arm], pairs[reference], statistics, seed)
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
     tested = table["p_mcnemar"].where(table["arm_group"] != "placebo").astype(float)

@@ -39,10 +39,8 @@ def _answers(config: Config, split: str) -> int:
 def _settings(config: Config) -> int:
     """Candidates of the selection."""
     grid = config.select
-    steps, quantiles = (
-        len(grid.num_steps) * len(grid.step_size),
-        len(grid.reward_quantile) * len(grid.confidence_quantile),
-    )
+    steps = len(grid.num_steps) * len(grid.step_size)
+    quantiles = len(grid.reward_quantile) * len(grid.confidence_quantile)
     tuned = [ARMS[name] for name in config.steering.arms if ARMS[name].reward and not ARMS[name].matches]
     return sum(steps * (quantiles if arm.gated and not arm.thresholds else 1) for arm in tuned)
 

@@ -6,8 +6,8 @@ Each was tuned on its own, but for parts of a push and pushes drawn by lot, whic
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.statistics import holm, mcnemar_exact
-from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
+from lrs.core.statistics import holm
+from lrs.report.comparison import pair_arms, paired_contrast
 
 HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_constant"): "does not read the state, trained alike",
@@ -47,20 +47,11 @@ def specific_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
         found = [pair for pair in HELD_AGAINST if there.issuperset(pair)]
         if not found:
             continue
-        paired, rows = pair_arms(group, "base"), []
+        paired, problems, rows = pair_arms(group, "base"), group["problem_id"].nunique(), []
         for arm, against in found:
-            single = paired[arm] - paired[against]
-            delta = by_problem_means(single)
-            low, high = bootstrap_by_problem(delta, statistics, seed)
+            contrast = paired_contrast(paired[arm], paired[against], statistics, seed)
             name = {"backbone": backbone, "decoding": decoding, "arm": arm, "against": against}
-            name |= {"which": HELD_AGAINST[arm, against], "n": len(delta)}
-            counts = {"wins": int((single > 0).sum()), "losses": int((single < 0).sum())}
-            rows.append(
-                name
-                | {"delta": delta.mean(), "low": low, "high": high}
-                | counts
-                | {"p": mcnemar_exact(int((delta > 0).sum()), int((delta < 0).sum()))}
-            )
-        table = pd.DataFrame(rows)
-        tables.append(table.assign(p_holm=holm(table["p"])))
+            rows.append(name | {"which": HELD_AGAINST[arm, against], "n": problems} | contrast)
+        table = pd.DataFrame(rows).rename(columns={"delta_low": "low", "delta_high": "high"})
+        tables.append(table.assign(p_holm=holm(table["p_mcnemar"])).astype({"wins": int, "losses": int}))
     return (pd.concat(tables) if tables else pd.DataFrame()).reindex(columns=SPECIFIC_COLUMNS)

@@ -81,7 +81,7 @@ def same_relation(answer: str, reference: str) -> bool:
     letter, _, relation = reference.strip().partition(")")
     said = _plain(answer)
     if same_letter(answer, letter.strip("( ")):
-        return not _sign(said.partition(")")[2]) or _sign(said.partition(")")[2]) == _sign(relation)
+        return _sign(said.partition(")")[2]) in (None, _sign(relation))
     return _sign(said) is not None and _sign(said) == _sign(relation)
 
 
