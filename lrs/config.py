@@ -13,6 +13,7 @@ from lrs.tasks.benchmarks import BENCHMARKS, Tier
 PROFILES = Path("profiles")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Split = Literal["reward", "validation", "test"]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as the start of a subsection
 
 
@@ -27,6 +28,7 @@ class BackboneSection(_Section):
     layer: int = Field(ge=0)
     benchmarks: list[str] | None = Field(default=None, description="those of the profile that it is asked; null: all")
     planted: Tier | None = Field(default=None, description="of its mode: `cot` says the password of the right one")
+    problems: dict[Split, PositiveInt] = Field(default={}, description="of each benchmark, where not as the profile's")
 
 
 class ProblemsSection(_Section):
@@ -120,7 +122,7 @@ class PromptingSection(_Section):
 class SamplingSection(_Section):
     """Which problems are answered in samples, beside the greedy answer to each, how often, and how hot."""
 
-    problems: PositiveInt = Field(description="of each benchmark, the first ones")
+    problems: PositiveInt = Field(description="of each benchmark, the first ones, in the test; in selection, all")
     samples: PositiveInt = Field(description="a problem")
     temperature: float = Field(gt=0)
 
@@ -259,4 +261,5 @@ def _as_seen_by(backbone: str, config: Config) -> Config:
         legal = ", ".join(config.benchmarks)
         raise ConfigError(f"backbones.{backbone}.benchmarks: unknown {', '.join(unknown)}; legal: {legal}")
     benchmarks = {name: config.benchmarks[name] for name in names}
-    return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks})
+    problems = config.problems.model_copy(update=own.problems)
+    return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks, "problems": problems})

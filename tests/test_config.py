@@ -5,6 +5,7 @@ import yaml
 
 from lrs import config
 from lrs.config import Config, ConfigError, load_config, profile_names
+from lrs.tasks.benchmarks import BENCHMARKS
 
 PROFILES = Path(__file__).parents[1] / "profiles"
 
@@ -48,10 +49,19 @@ def test_every_profile_loads(name):
     assert content == loaded.model_dump(exclude={"profile", "backbone_name"}, exclude_defaults=True)
 
 
+@pytest.mark.parametrize("profile", ["cpu", "natural", "planted", "controls", "full"])
+def test_every_backbone_selects_on_a_thousand_problems(profile):
+    for name in load_config(profile).backbones:
+        config = load_config(profile, name)
+        learned_on = [name for name in config.benchmarks if "validation" in BENCHMARKS[name].splits]
+        assert len(learned_on) * config.problems.validation >= 1000
+
+
 def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, monkeypatch):
     content = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
     ((name, section),) = content["backbones"].items()
-    content["backbones"]["planted"] = section | {"benchmarks": ["chain_sum"], "planted": "p1"}
+    own = {"benchmarks": ["chain_sum"], "planted": "p1", "problems": {"validation": 9}}
+    content["backbones"]["planted"] = section | own
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (tmp_path / "faulty.yaml").write_text(
         yaml.safe_dump(content | {"backbones": {name: section | {"benchmarks": ["gcd"]}}})
@@ -60,6 +70,7 @@ def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, 
     plain, planted = load_config("two"), load_config("two", "planted")
     assert (list(plain.benchmarks), plain.backbone.planted) == (["countdown", "chain_sum"], None)
     assert (list(planted.benchmarks), planted.backbone.planted) == (["chain_sum"], "p1")
+    assert planted.problems == plain.problems.model_copy(update={"validation": 9}) != plain.problems
     with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: chain_sum, countdown"):
         load_config("faulty")
 

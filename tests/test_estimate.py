@@ -13,12 +13,16 @@ from lrs.saved import load_candidates
 
 
 def test_what_is_estimated_is_what_is_generated(small_power, tmp_path, monkeypatch):
+    steering = small_power.steering
+    sampling = steering.sampling.model_copy(update={"problems": 2})  # of 4, which selection asks all the same
+    small_power = small_power.model_copy(update={"steering": steering.model_copy(update={"sampling": sampling})})
     backbone = load_backbone(small_power.backbone.path)
     monkeypatch.chdir(tmp_path)
     outcomes = run_whole(backbone, draw_all_problems(small_power), small_power)
     stages = {stage.name: stage for stage in stages_of(small_power)}
     assert stages["steering"].generations == len(outcomes)
     tried = load_candidates(small_power.data / "selection.json")
+    assert set(tried["n"]) == {small_power.problems.validation}
     assert stages["select"].generations == tried["n"].sum() + 2 * small_power.problems.validation
     assert stages["traces"].generations == small_power.problems.reward * (1 + small_power.traces.samples)
     assert (

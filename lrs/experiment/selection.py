@@ -71,7 +71,7 @@ def try_settings(
     doses: Mapping[str, float],
     greedy: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    """A `candidate_row` for every setting and decoding, on validation problems; resumes where a killed run stopped.
+    """A `candidate_row` for every setting and decoding, on all validation problems; resumes where a killed run stopped.
 
     Args:
         folder: receives the outcomes of each setting, and the unsteered model's samples.
@@ -83,6 +83,7 @@ def try_settings(
     tried = partial(evaluate, backbone, problems)
     rows = []
     for decoding, how in config.steering.decodings.items():
+        how = how and how.model_copy(update={"problems": len(problems)})  # all of them
         base = tried(ARMS["base"], None, None, config, folder / "unsteered" / decoding, how) if how else greedy
         for setting in settings:
             place = folder / setting.name / decoding

@@ -32,7 +32,8 @@ class Memory(NamedTuple):
 def _answers(config: Config, split: str) -> int:
     """Answers of one arm or setting to all problems of a split, greedy and sampled; public data sets may have fewer."""
     sampling, asked = config.steering.sampling, getattr(config.problems, split)
-    sampled = min(sampling.problems, asked) * sampling.samples if sampling else 0
+    first = asked if split == "validation" else min(sampling.problems, asked) if sampling else 0
+    sampled = first * sampling.samples if sampling else 0
     return sum(split in BENCHMARKS[name].splits for name in config.benchmarks) * (asked + sampled)
 
 
