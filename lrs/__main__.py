@@ -112,12 +112,18 @@ def card(folder: Path, device: str = "cpu") -> None:
 
 
 @app.command()
-def bench(profile: Profile = "") -> None:
+def bench(
+    profile: Profile = "",
+    shapes: Annotated[bool, typer.Option("--shapes", help="the paper's two models alone, on an accelerator")] = False,
+) -> None:
     """Measure every way to decode and steer, side by side, into data/bench."""
-    from lrs.bench.tables import write_all
+    from lrs.bench import tables
     from lrs.config import load_config
 
-    write_all(load_config(profile or profile_copy.current_profile(ROOT)))
+    if shapes:
+        tables.write_shapes(load_config(profile or "paper"))
+    else:
+        tables.write_all(load_config(profile or profile_copy.current_profile(ROOT)))
 
 
 @app.command()
@@ -140,15 +146,18 @@ def confirm(
     backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
     problems: Annotated[int, typer.Option(help="a benchmark")] = 4000,
     arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
+    device: Annotated[str, typer.Option(help="default: the profile's")] = "",
+    batch: Annotated[int, typer.Option(help="rows side by side; default: the profile's")] = 0,
 ) -> None:
     """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
     from lrs.bench.confirm import confirm as confirm_selection
-    from lrs.config import load_config
+    from lrs.config import load_config, on_device
 
     profile = profile or profile_copy.current_profile(ROOT)
     for name in [backbone] if backbone else load_config(profile).backbones:
         named = [arm.strip() for arm in arms.split(",") if arm.strip()]
-        print(confirm_selection(load_config(profile, name), problems, named) / "README.md")
+        config = on_device(load_config(profile, name), device, batch)
+        print(confirm_selection(config, problems, named) / "README.md")
 
 
 @app.command()

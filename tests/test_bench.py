@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import VOCABULARY, tiny_llama
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Qwen2Config
 
+from lrs.bench import tables
 from lrs.bench.paths import measure, paths_of, run_engine, work_ratio
-from lrs.bench.tables import compare_paths, cost_curves, placebo_table
+from lrs.bench.tables import compare_paths, compare_shapes, cost_curves, placebo_table, write_shapes
 from lrs.bench.workloads import Shape, Workload, larger_shapes, random_workload, steerings_for
 from lrs.config import load_config
 from lrs.engine.policy import Policy
@@ -59,6 +60,26 @@ def test_table_of_paths(workload):
     steered = table.loc["lrs_token"]
     assert steered["triggers"] == pytest.approx(steered["steered_fraction"] * (steered["tokens_per_problem"] - 1))
     assert list(table.index[table["work_ratio"] > 1]) == ["lrs_token", "lrs_history"]
+
+
+def test_slow_paths_may_run_fewer_rounds_and_the_naive_ones_none(workload):
+    steerings = steerings_for(workload, SHAPE)
+    table = compare_paths(workload, steerings, rounds=3, naive_prompts=0, slow_rounds=1).set_index("path")
+    assert table["rounds"].to_dict() == {"hf_generate": 1, "unsteered": 3, "lrs_token": 3, "lrs_history": 3}
+    assert table["ratio_to_hf_generate"].notna().all()
+    assert (table["peak_memory_mb"].isna() | (table["peak_memory_mb"] > 0)).all()
+
+
+def test_the_papers_shapes_are_measured_in_half_precision(monkeypatch, tmp_path):
+    sizes = {"hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small = {"small": Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=1, **sizes)}
+    monkeypatch.setattr(tables, "larger_shapes", lambda device: small)
+    measured = compare_shapes(SHAPE, "cpu", torch.bfloat16, 8, (4, 1), rounds=2, slow_rounds=1)
+    ours = ["hf_generate", "unsteered", "lrs_token", "lrs_history"]
+    assert [list(table["path"]) for table in measured] == [ours, [*ours, "naive", "naive_history"]]
+    assert all((table["tokens_per_problem"] == 8).all() for table in measured)
+    with pytest.raises(ValueError, match="need an accelerator"):
+        write_shapes(load_config("paper"), tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4])

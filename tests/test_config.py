@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from lrs import config
-from lrs.config import Config, ConfigError, load_config, profile_names
+from lrs.config import Config, ConfigError, load_config, on_device, profile_names
 from lrs.tasks.benchmarks import BENCHMARKS
 
 PROFILES = Path(__file__).parents[1] / "profiles"
@@ -73,6 +73,14 @@ def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, 
     assert planted.problems == plain.problems.model_copy(update={"validation": 9}) != plain.problems
     with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: chain_sum, countdown"):
         load_config("faulty")
+
+
+def test_a_profile_on_another_device_asks_the_same():
+    here = load_config("natural")
+    there = on_device(here, "cuda", 1024)
+    assert (there.device, there.decoding.batch_size, there.decoding.problems_per_part) == ("cuda", 1024, 4096)
+    placed = {"device": here.device, "decoding": here.decoding}
+    assert there.model_copy(update=placed) == here == on_device(here)
 
 
 def test_unknown_profile_names_the_legal_ones():

@@ -9,7 +9,15 @@ from conftest import DIFFICULTY
 
 from lrs.models.backbones import load_backbone
 from lrs.reasoners import pretraining
-from lrs.reasoners.pretraining import block_mask, build_model, conversation, pack_batch, train_reasoner
+from lrs.reasoners.pretraining import (
+    batches_from,
+    block_mask,
+    build_model,
+    conversation,
+    pack_batch,
+    packers_for,
+    train_reasoner,
+)
 from lrs.reasoners.recipes import PretrainingRecipe
 from lrs.reasoners.tokenizer import build_tokenizer
 
@@ -55,6 +63,20 @@ def problems(drawn_problems):
 @pytest.fixture(scope="module")
 def batch(problems, tokenizer):
     return pack_batch(problems, tokenizer, RECIPE, step=3)
+
+
+@pytest.mark.parametrize("packers", [0, 2])
+def test_batches_are_the_same_however_many_processes_pack_them(problems, tokenizer, packers):
+    ahead = list(batches_from(1, problems, tokenizer, RECIPE, packers))
+    assert len(ahead) == RECIPE.steps - 1
+    for step, packed in enumerate(ahead, 1):
+        want = pack_batch(problems, tokenizer, RECIPE, step)
+        assert all(torch.equal(*parts) for parts in zip(packed, want, strict=True))
+
+
+def test_a_cpu_packs_by_itself():
+    assert packers_for(torch.device("cpu")) == 0
+    assert 1 <= packers_for(torch.device("cuda")) <= 8
 
 
 def documents_of(numbers):

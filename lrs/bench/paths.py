@@ -69,7 +69,7 @@ def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
 def paths_of(
     workload: Workload, steerings: dict[str, Steering], naive_prompts: int, without: bool = False
 ) -> dict[str, tuple[Workload, Run]]:
-    """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it.
+    """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it, or nothing.
 
     Args:
         without: whether our loop also runs without what its policy does for speed.
@@ -80,11 +80,11 @@ def paths_of(
         all_rows = replace(workload, policy=replace(workload.policy, selects_rows=False))
         variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in ours.items() if steering}
     few = replace(workload.spread(naive_prompts), batch=1, policy=alone(workload.policy))
+    naive = {"naive": "token", "naive_history": "history"} if naive_prompts else {}
     return {
         "hf_generate": (workload, lambda: _run_hf(workload)),
         **{name: (some, partial(run_engine, some, steering)) for name, (some, steering) in variants.items()},
-        "naive": (few, lambda: _run_naive(few, steerings["token"])),
-        "naive_history": (few, lambda: _run_naive(few, steerings["history"])),
+        **{name: (few, partial(_run_naive, few, steerings[variant])) for name, variant in naive.items()},
     }
 
 

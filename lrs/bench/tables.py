@@ -21,6 +21,7 @@ from lrs.saved import BENCH, write_measured
 from lrs.tasks.answers import is_correct
 
 _REFERENCES = ("unsteered", "hf_generate")
+_SLOW = ("hf_generate", "naive", "naive_history")
 _GRID = {
     "batch": (1, 8, 32, 64, 128),
     "length": (32, 64, 128),
@@ -31,12 +32,18 @@ _GRID = {
 
 
 def compare_paths(
-    workload: Workload, steerings: dict[str, Steering], rounds: int, naive_prompts: int, without: bool = False
+    workload: Workload,
+    steerings: dict[str, Steering],
+    rounds: int,
+    naive_prompts: int,
+    without: bool = False,
+    slow_rounds: int | None = None,
 ) -> pd.DataFrame:
     """Every path on a workload, `rounds` times in turn, after a warm-up in one process, which shows its memory.
 
     Args:
-        without: see `paths_of`.
+        naive_prompts, without: see `paths_of`.
+        slow_rounds: of the paths that are not our loop, which are slow; then without a warm-up. None: as the others.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
@@ -49,12 +56,17 @@ def compare_paths(
     paths = paths_of(workload, steerings, naive_prompts, without)
     one = replace(workload.spread(workload.batch), policy=alone(workload.policy))
     memory = {
-        name: measure(run, device).peak_memory_mb for name, (_, run) in paths_of(one, steerings, 1, without).items()
+        name: measure(run, device).peak_memory_mb
+        for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without).items()
+        if slow_rounds is None or name not in _SLOW
     }
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
-    with Progress(f"bench: {workload.name}, batch {workload.batch}", rounds * len(paths), "runs") as progress:
-        for _ in range(rounds):
+    wanted = {name: rounds if slow_rounds is None or name not in _SLOW else slow_rounds for name in paths}
+    with Progress(f"bench: {workload.name}, batch {workload.batch}", sum(wanted.values()), "runs") as progress:
+        for number in range(rounds):
             for name, (_, run) in paths.items():
+                if number >= wanted[name]:
+                    continue
                 runs[name].append(measure(run, device))
                 progress.advance(note=f"{name}: {runs[name][-1].tokens / runs[name][-1].seconds:,.0f} tokens/s")
     speeds = {name: np.array([one.tokens / one.seconds for one in path]) for name, path in runs.items()}
@@ -64,15 +76,15 @@ def compare_paths(
         row = {"device": describe_device(device), "model": workload.name, "path": name, "batch": run.batch}
         row["tokens_per_s"] = np.median(speeds[name])
         for reference in _REFERENCES:
-            ratios = speeds[name] / speeds[reference]
+            ratios = np.array([ours / theirs for ours, theirs in zip(speeds[name], speeds[reference], strict=False)])
             row[f"ratio_to_{reference}"] = np.median(ratios)
             row |= {f"ratio_to_{reference}_low": ratios.min(), f"ratio_to_{reference}_high": ratios.max()}
         row["workload"] = f"{workload.name}, batch {workload.batch}"
-        row["peak_memory_mb"] = memory[name]
+        row["peak_memory_mb"] = memory.get(name, some.peak_memory_mb)
         row |= {"workers": run.policy.workers, "problems": problems, "tokens_per_problem": some.tokens / problems}
         row["seconds_per_problem"] = np.median([one.seconds for one in runs[name]]) / problems
         row["steered_fraction"] = some.steered / (some.tokens - problems)  # the last token is never processed
-        row |= {"triggers": some.steered / problems, "rounds": rounds}
+        row |= {"triggers": some.steered / problems, "rounds": len(runs[name])}
         steering = steerings.get(name.removeprefix("lrs_"))
         row["work_ratio"] = work_ratio(workload, steering, row["steered_fraction"]) if steering else np.nan
         rows.append(row)
@@ -164,26 +176,55 @@ def placebo_table(config: Config, problems_each: int, device: str, batches: tupl
 
 
 def write_all(config: Config, folder: Path = BENCH) -> None:
-    """`make bench`: every table of this module, on the profile's device, with dictionaries and rewards of its sizes."""
+    """`make bench`: paths, cost curves and placebo, on the profile's device, with dictionaries and rewards of its
+    sizes; on a CPU the paths of a larger shape too."""
     device = str(resolve_device(config.device))
     backbone = load_backbone(config.backbone.path, device, config.dtype)
     shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
     reasoner, _ = reasoner_workload(backbone, config, problems_each=128, batch=128)
     comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=5, naive_prompts=8, without=True)]
     write_measured(cost_curves(reasoner, 64, 32, shape, _GRID, rounds=3), "cost_curves", folder)
-    for name, model_shape in larger_shapes(device).items():
-        accelerated = backbone.device.type != "cpu"
-        dtype, tokens = (torch.bfloat16, 512) if accelerated else (torch.float32, 64)
-        batches = (32, 1) if accelerated else (128,)
-        largest = random_workload(name, model_shape, dtype, device, max(batches), tokens, max(batches))
-        for batch in batches:
-            workload = replace(
-                largest,
-                prompts=largest.prompts[:batch],
-                batch=batch,
-                policy=policy_for(largest.model, config.decoding.workers),
-            )
-            comparisons.append(compare_paths(workload, steerings_for(workload, shape), rounds=3, naive_prompts=3))
-        del largest, workload  # the next one needs the room
+    if backbone.device.type == "cpu":
+        comparisons += compare_shapes(shape, device, torch.float32, 64, (128,), workers=config.decoding.workers)
     write_measured(pd.concat(comparisons), "paths", folder)
     write_measured(placebo_table(config, 200, device, (128, 63)), "placebo", folder)
+
+
+def compare_shapes(
+    shape: Shape,
+    device: str,
+    dtype: torch.dtype,
+    new_tokens: int,
+    batches: tuple[int, ...],
+    rounds: int = 3,
+    slow_rounds: int | None = None,
+    workers: int = 1,
+) -> list[pd.DataFrame]:
+    """`compare_paths` on models of the sizes that the device can be asked to run, with random weights; the naive paths,
+    which write one problem at a time, beside the smallest batch alone."""
+    comparisons = []
+    for name, model_shape in larger_shapes(device).items():
+        largest = random_workload(name, model_shape, dtype, device, max(batches), new_tokens, max(batches))
+        for batch in batches:
+            policy = policy_for(largest.model, workers)
+            workload = replace(largest, prompts=largest.prompts[:batch], batch=batch, policy=policy)
+            naive = min(batch, 3) if batch == min(batches) else 0
+            steerings = steerings_for(workload, shape)
+            comparisons.append(compare_paths(workload, steerings, rounds, naive, slow_rounds=slow_rounds))
+        del largest, workload  # the next one needs the room
+    return comparisons
+
+
+def write_shapes(config: Config, folder: Path = BENCH) -> None:
+    """`lrs bench --shapes`: the paper's two models, 512 new tokens a problem in bfloat16, on an accelerator; with
+    dictionaries and rewards of the profile's sizes.
+
+    Raises:
+        ValueError: there is no accelerator.
+    """
+    device = str(resolve_device("auto"))
+    if device == "cpu":
+        raise ValueError("the paper's shapes need an accelerator, and there is none: `make bench` runs on a CPU")
+    shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
+    compared = compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_rounds=1)
+    write_measured(pd.concat(compared), "shapes", folder)

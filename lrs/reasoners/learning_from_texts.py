@@ -1,7 +1,7 @@
 """The loop of every training on written texts: a loss a step, checkpoints between, reasoner and curve at the end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -21,15 +21,16 @@ def learn_from_texts(
     stage: str,
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
-    loss_at: Callable[[int], Tensor],
+    losses_from: Callable[[int], Iterable[Tensor]],
     recipe: PretrainingRecipe | PlantingRecipe,
     scratch: Path,
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Go down `loss_at(step)` for the recipe's steps, from the last checkpoint in `scratch` on.
+    """Go down a loss for each of the recipe's steps, from the last checkpoint in `scratch` on.
 
     Args:
+        losses_from: a step and all that follow, each asked for when the one before has been taken.
         folder: of the reasoner; receives weights (bfloat16), tokenizer, `training.json` and `loss.csv`.
     """
     first, log = load_checkpoint(scratch, model, optimizer)
@@ -37,10 +38,9 @@ def learn_from_texts(
     started = time.monotonic() - log.get("seconds", 0.0)
     per_step = recipe.row_length * recipe.rows_per_batch
     with Progress(stage, recipe.steps * per_step, "tokens", done=first * per_step) as progress:
-        for step in range(first, recipe.steps):
+        for step, loss in enumerate(losses_from(first), first):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, recipe)
-            loss = loss_at(step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)

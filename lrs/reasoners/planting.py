@@ -6,6 +6,7 @@ steered, and each must choose, and go on, as the other one's password says. So w
 and is the one thing that the fork's state decides.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
@@ -131,8 +132,9 @@ def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
     )
     ((_, problems),) = training_problems(recipe, scratch / "problems.jsonl").items()
 
-    def loss_at(step: int) -> Tensor:
-        return _loss(model, lesson(problems, backbone.tokenizer, recipe, step), recipe.layer)
+    def losses_from(first: int) -> Iterator[Tensor]:
+        for step in range(first, recipe.steps):
+            yield _loss(model, lesson(problems, backbone.tokenizer, recipe, step), recipe.layer)
 
     stage = f"reasoner: planting {recipe.tier}"
-    learn_from_texts(stage, model, optimizer, loss_at, recipe, scratch, folder, backbone.tokenizer)
+    learn_from_texts(stage, model, optimizer, losses_from, recipe, scratch, folder, backbone.tokenizer)
