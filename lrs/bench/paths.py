@@ -69,7 +69,7 @@ def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
 def paths_of(
     workload: Workload, steerings: dict[str, Steering], naive_prompts: int, without: bool = False
 ) -> dict[str, tuple[Workload, Run]]:
-    """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it, or nothing.
+    """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it, if any.
 
     Args:
         without: whether our loop also runs without what its policy does for speed.
