@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 # make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 REASONER ?= pocket-3m
+DEVICE ?= cpu
 
 SHELL := /bin/bash
 STAMP := .venv/.installed
@@ -78,8 +79,8 @@ check: setup  ## compare outputs and accuracies with data/expected
 accept: setup  ## make this run the expected one, and write the results pages
 	@python -m lrs accept
 
-reasoner: setup  ## train a built-in reasoner (REASONER=pocket-1m for another)
-	@python -m lrs reasoner data/reasoners/$(REASONER)
+reasoner: setup  ## train a built-in reasoner (REASONER=pocket-1m, DEVICE=auto)
+	@python -m lrs reasoner data/reasoners/$(REASONER) --device $(DEVICE)
 
 notebook: setup  ## open the notebooks in Jupyter
 	PYTHONPATH=$(CURDIR) jupyter lab --notebook-dir=$(CURDIR)

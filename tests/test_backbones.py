@@ -118,3 +118,9 @@ def test_devices():
 
 def test_the_built_in_reasoner_is_a_llama(folder):
     assert isinstance(load_backbone(str(folder)).model, LlamaForCausalLM)
+
+
+def test_a_recipe_without_weights_says_how_to_make_them(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("seed: 0\n")
+    with pytest.raises(StoreError, match=f"has a recipe and no weights: make reasoner REASONER={tmp_path.name} "):
+        load_backbone(str(tmp_path))

@@ -134,7 +134,7 @@ def test_what_else_a_gate_reads_is_the_rows_own(run, model, prompts, signal, sam
 
 @pytest.mark.parametrize("variant", [None, "token", "history", "published", "free"])
 @pytest.mark.parametrize("sampled", [False, True])
-def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, model, prompts, variant, sampled):
+def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, way, model, prompts, variant, sampled):
     requests = requests_for(prompts, sampled)
     steering = tiny_steering(variant) if variant else None
     alone = run(model, requests, batch_size=1, steering=steering)
@@ -142,7 +142,8 @@ def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, model, 
     together = run(model, requests, batch_size=len(requests), steering=steering)
     shuffled = run(model, requests[::-1], batch_size=4, steering=steering)[::-1]
     finished = []
-    shared_out = run(model, requests, batch_size=5, steering=steering, workers=2, on_finished=finished.append)
+    workers = 1 if way == "gpu" else 2  # a copied process cannot use a GPU
+    shared_out = run(model, requests, batch_size=5, steering=steering, workers=workers, on_finished=finished.append)
     assert sum(finished) == len(requests)
     for expected, *others in zip(alone, replaced, together, shuffled, shared_out, strict=True):
         for other in others:
@@ -318,9 +319,9 @@ def test_a_gpu_writes_what_a_cpu_does(run, way, prompts, variant, sampled, monke
     if way != "gpu":
         pytest.skip("the way does not matter")
     requests, written = requests_for(prompts, sampled), {}
-    for device in ("cpu", "cuda"):
+    for device, policy in (("cpu", POLICIES["cpu"]), ("cuda", POLICIES["gpu"])):
         monkeypatch.setattr(conftest, "DEVICE", device)
-        written[device] = run(tiny_llama(), requests, steering=tiny_steering(variant))
+        written[device] = run(tiny_llama(), requests, steering=tiny_steering(variant), policy=policy)
     for got, want in zip(written["cuda"], written["cpu"], strict=True):
         assert got.token_ids == want.token_ids
         assert got.steering.steered_tokens == want.steering.steered_tokens

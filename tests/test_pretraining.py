@@ -76,7 +76,7 @@ def test_batches_are_the_same_however_many_processes_pack_them(problems, tokeniz
 
 def test_a_cpu_packs_by_itself():
     assert packers_for(torch.device("cpu")) == 0
-    assert 1 <= packers_for(torch.device("cuda")) <= 8
+    assert packers_for(torch.device("cuda")) >= 1
 
 
 def documents_of(numbers):

@@ -19,6 +19,13 @@ from lrs.engine.steerer import Steerer
 from lrs.method.gate import ALWAYS, NEVER
 from lrs.method.steering import Steering
 
+# Not counted: each device has its own, and torch's counter does not know grouped heads.
+_ATTENTION = [
+    torch.ops.aten._scaled_dot_product_efficient_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention,
+    torch.ops.aten._scaled_dot_product_cudnn_attention,
+]
+
 Run = Callable[[], tuple[int, int]]  # runs a workload: tokens written, tokens steered
 
 
@@ -108,7 +115,7 @@ def work_ratio(workload: Workload, steering: Steering, share: float) -> float:
 
 
 def _multiplications(run: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_ATTENTION, lambda *_, **__: 0)) as counter:
         run()
     return counter.get_total_flops() // 2
 

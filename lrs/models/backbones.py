@@ -56,6 +56,8 @@ def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Bac
     """
     disable_progress_bar()
     name = Path(path).name
+    if (Path(path) / "recipe.yaml").exists() and not (Path(path) / "model.safetensors").exists():
+        raise StoreError(f"{path} has a recipe and no weights: make reasoner REASONER={name} DEVICE=auto")
     try:
         path, revision = _whence(path)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], **revision)

@@ -9,6 +9,7 @@ from lrs.core.store import write_text
 from lrs.figures.reasoner import learning_figure, loss_figure
 from lrs.figures.style import save_figure
 from lrs.models.backbones import load_backbone
+from lrs.models.devices import describe_device
 from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
 from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
 from lrs.reasoners.saving import describe_training
@@ -17,6 +18,7 @@ from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tutor import CAREFUL_SHARE
 from lrs.tutor.step_accuracy import STEPS
 
+_KEPT = 25e6  # bytes of weights; those of larger reasoners are made anew
 _STYLES = ["right_if_checked", "right_if_unchecked"]
 
 
@@ -62,7 +64,9 @@ for these temptations (of which the first {recipe.clean_share:.0%} of the traini
 tells the truth. In {recipe.instructed_share:.0%} of the conversations the user says "{recipe.instruction}", and the
 tutor is careful, as it is in {CAREFUL_SHARE:.0%} of the others; in {recipe.examples_share:.0%} up to
 {recipe.most_examples} worked examples come first (fewer where they are long: a
-conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16."""
+conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16{
+        f"; at {2 * size / 1e6:.0f} MB they are not kept in this repository" if 2 * size > _KEPT else ""
+    }."""
 
 
 def _reinforced(recipe: ReinforcementRecipe, size: int) -> str:
@@ -131,6 +135,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     about = f"{folder.name} · seed {recipe.seed}"
     parent = _report_of(folder.parent / recipe.parent) if reinforced else None
     backbone = load_backbone(str(folder), device)
+    on = "" if backbone.device.type == "cpu" else f" on one {describe_device(backbone.device)}"
     measured = measurements_of(backbone, config, origin.instruction)
     for name in ("report", "care", "steps"):
         table = getattr(measured, name)
@@ -164,7 +169,7 @@ Its problems come from reasoning-gym, only those of split `train` (by content ha
 
 ## How well it does, and how it fails
 
-On {PROBLEMS:,} problems a benchmark of split `validation` ({FEWER} of them at temperature 1), at the difficulty of
+On {PROBLEMS:,} problems a benchmark of split `validation` ({FEWER} of them at temperature 1){on}, at the difficulty of
 profile `{config.profile}`:
 
 {_list(config.benchmarks)}

@@ -126,8 +126,8 @@ def batches_from(
 
 
 def packers_for(device: torch.device) -> int:
-    """Processes that pack: a CPU trains more slowly than it packs, an accelerator faster than eight of its cores."""
-    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    """Processes that pack: a CPU trains more slowly than it packs; an accelerator is fed by all cores but one."""
+    return 0 if device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
 
 
 def block_mask(numbers: Tensor) -> Tensor:
