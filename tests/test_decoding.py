@@ -310,6 +310,36 @@ def test_refuses_what_it_cannot_decode(run, model):
         run(MistralForCausalLM(config).double().eval(), [Request([3, 4])])
 
 
+@pytest.mark.parametrize("variant", [None, "history"])
+def test_out_of_memory_halves_the_batch_and_goes_on(run, model, prompts, variant, capsys):
+    requests, steering = requests_for(prompts, sampled=True), tiny_steering(variant) if variant else None
+    expected = run(model, requests, batch_size=1, steering=steering)
+    asked, finished = [], []
+
+    def room_for_two(_, given, named):
+        rows = named["input_ids"].shape[0]
+        asked.append(rows)
+        if rows > 2 and len(asked) > 3:  # some have been written by then
+            raise torch.OutOfMemoryError("no room")
+
+    small = tiny_llama()  # what a model was found to hold is remembered
+    small.register_forward_pre_hook(room_for_two, with_kwargs=True)
+    told = {"steering": steering, "on_finished": finished.append}
+    written = run(small, requests, batch_size=6, **told)
+    assert [generation.token_ids for generation in written] == [generation.token_ids for generation in expected]
+    assert sum(finished) == len(requests)  # none is written twice
+    heard = capsys.readouterr().err.splitlines()
+    assert heard == [
+        "out of memory with 6 rows side by side; going on with 3",
+        "out of memory with 3 rows side by side; going on with 1",
+    ]
+    run(small, requests, batch_size=6, **told)
+    assert capsys.readouterr().err == ""
+    small.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
+    with pytest.raises(torch.OutOfMemoryError, match="none at all"):
+        run(small, requests, batch_size=6)
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("variant", ["token", "history"])

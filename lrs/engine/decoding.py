@@ -3,11 +3,13 @@
 Nothing in the token loop waits for the device: finished rows are looked for once every few tokens only.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from inspect import signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -21,6 +23,8 @@ from lrs.engine.requests import Generation, Request
 from lrs.engine.steerer import hooked
 from lrs.engine.workers import Report, in_processes
 from lrs.method.steering import Steering
+
+_MOST_ROWS: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()  # that memory was found to hold
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # ids, attention mask, position ids: logits of the last token
 
@@ -40,7 +44,8 @@ def generate(
     """Continue every prompt until an end token or `max_new_tokens`.
 
     The rows of a batch work side by side; a finished row takes the next waiting prompt, those of like length
-    together. Prompts are never steered; each generated token that is processed is gated exactly once.
+    together. Prompts are never steered; each generated token that is processed is gated exactly once. Where memory is too
+    small for so many rows, what is not written yet goes on in half as many, then and from then on.
 
     Args:
         batch_size: the most rows side by side, those of all workers together.
@@ -60,8 +65,17 @@ def generate(
     by_length = sorted(range(len(requests)), key=lambda number: len(requests[number].prompt))
     workers = min(policy.workers, batch_size, len(requests))
     loop = partial(_loop, model, requests, max_new_tokens, end_ids, steering, policy)
+    written: dict[int, Generation] = {}
     if workers < 2:
-        written = loop((by_length, batch_size), on_finished)
+        while waiting := [number for number in by_length if number not in written]:
+            rows = min(batch_size, len(waiting), _MOST_ROWS.get(model, batch_size))
+            try:
+                loop((waiting, rows), on_finished, written)
+            except torch.OutOfMemoryError:
+                if rows == 1:
+                    raise
+                _MOST_ROWS[model] = rows // 2
+                print(f"out of memory with {rows} rows side by side; going on with {rows // 2}", file=sys.stderr)
     else:  # each takes prompts of every length
         shares = [(by_length[i::workers], len(range(i, batch_size, workers))) for i in range(workers)]
         written = {number: g for share in in_processes(loop, shares, on_finished) for number, g in share.items()}
@@ -77,16 +91,17 @@ def _loop(
     policy: Policy,
     share: tuple[Sequence[int], int],
     on_finished: Report,
+    written: dict[int, Generation] | None = None,
 ) -> dict[int, Generation]:
     """Continue a share, the numbers of some requests and the most rows for them, the last one first.
 
     Returns:
-        Generations by the numbers of their requests.
+        `written`, or a dictionary of its own, with generations by the numbers of their requests.
     """
+    written = {} if written is None else written
     waiting = [(number, requests[number]) for number in share[0]]
     count = min(share[1], len(waiting))
     batch = Batch(model, count, [request for _, request in waiting], max_new_tokens, end_ids, steering, policy)
-    written: dict[int, Generation] = {}
     with hooked(model, steering.layer, batch.steerer) if steering else nullcontext():
         forward = partial(_forward, model, batch.cache, _options(model))
         recordable = not batch.steerer or batch.steerer.reward.recordable
@@ -104,7 +119,7 @@ def _loop(
                 step(batch.shape)
             # 4. Collect what has ended.
             finished = batch.collect()
-            written |= finished
+            written.update(finished)
             on_finished(len(finished))
     return written
 
