@@ -44,8 +44,8 @@ def generate(
     """Continue every prompt until an end token or `max_new_tokens`.
 
     The rows of a batch work side by side; a finished row takes the next waiting prompt, those of like length
-    together. Prompts are never steered; each generated token that is processed is gated exactly once. Where memory is too
-    small for so many rows, what is not written yet goes on in half as many, then and from then on.
+    together. Prompts are never steered; each generated token that is processed is gated exactly once. Where memory
+    is too small for so many rows, what is not written yet goes on in half as many, then and from then on.
 
     Args:
         batch_size: the most rows side by side, those of all workers together.
