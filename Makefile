@@ -25,7 +25,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural paper summary check accept bench power confirm rivals transfer doctor status reasoner notebook docs test test-slow lint clean-build
+.PHONY: help setup repro smoke full planted controls natural paper summary check accept bench power confirm rivals transfer doctor status reasoner notebook docs test test-slow test-kills lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -93,6 +93,9 @@ test: setup  ## fast tests
 
 test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
 	@$(PYTEST) -m slow
+
+test-kills: setup  ## the smoke profile, killed twenty times at random moments
+	@LRS_KILLS=20 $(PYTEST) -m slow tests/test_smoke.py
 
 lint: setup  ## style of modules, tests and notebooks
 	@ruff check .

@@ -1,24 +1,34 @@
 """The smoke profile, twice, from fresh clones of HEAD: the same bytes, and nothing left to do."""
 
 import hashlib
+import os
+import random
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lrs.pipeline.profile_copy import run_dvc, select_profile
+from lrs.pipeline.profile_copy import dvc_call, run_dvc, select_profile
 
 ROOT = Path(__file__).parents[1]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def clone_and_run(target: Path) -> Path:
+KILLS = int(os.environ.get("LRS_KILLS", "2"))  # `make test-kills` takes twenty
+
+
+def clone(target: Path) -> Path:
     subprocess.run(["git", "clone", "-q", str(ROOT), str(target)], check=True)
     (target / "dvc.lock").unlink(missing_ok=True)  # the default profile's
     select_profile(target, "smoke")
-    assert run_dvc(target, "repro") == 0
+    return target
+
+
+def clone_and_run(target: Path) -> Path:
+    assert run_dvc(clone(target), "repro") == 0
     return target
 
 
@@ -77,3 +87,24 @@ def test_a_byte_changed_in_each_kind_of_result_is_made_again(clones: list[Path],
         path for path in changed if f"{path.relative_to(root)} is not as it was written and is made again" not in told
     ] == []
     assert digests(root) == before
+
+
+def run_for(seconds: float, root: Path) -> int | None:
+    """Run the stages, and kill them by SIGKILL after some seconds; the exit code, if they ended before."""
+    running = subprocess.Popen(**dvc_call(root, "repro"), start_new_session=True)
+    try:
+        return running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        return None
+
+
+@pytest.mark.timeout(3600)
+def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp_path: Path):
+    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done."""
+    killed, moments = clone(tmp_path / "killed"), random.Random(0)
+    ended = [run_for(moments.uniform(2, 30), killed) for _ in range(KILLS)]
+    assert None in ended  # at least one was in time
+    assert run_dvc(killed, "repro") == 0
+    assert digests(killed) == digests(clones[0])

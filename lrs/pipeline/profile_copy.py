@@ -119,12 +119,17 @@ def make_ready(root: Path) -> None:
         config.write(file)
 
 
-def run_dvc(root: Path, *arguments: str) -> int:
-    """`dvc <arguments>` in `root` with this interpreter's `python` first on the path; returns its exit code."""
+def dvc_call(root: Path, *arguments: str) -> dict[str, Any]:
+    """What starts `dvc <arguments>` in `root`, with this interpreter's `python` first on the path, as a process."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(root), "DVC_NO_ANALYTICS": "1", "PYTHONHASHSEED": "0"}
     environment[STANDS] = str(Path.cwd())
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False).returncode
+    return {"args": [sys.executable, "-m", "dvc", *arguments], "cwd": root, "env": environment}
+
+
+def run_dvc(root: Path, *arguments: str) -> int:
+    """Run `dvc <arguments>` in `root`; its exit code."""
+    return subprocess.run(**dvc_call(root, *arguments), check=False).returncode
 
 
 def _parameters(root: Path) -> dict[str, Any]:
