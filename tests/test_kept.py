@@ -1,5 +1,6 @@
 """What stages keep: made once, resumed when killed, and made again when stale or damaged."""
 
+import errno
 import json
 
 import pytest
@@ -45,6 +46,27 @@ def test_killed_stage_resumes_and_ends_as_an_uninterrupted_one(tmp_path):
     again = Maker()
     assert make(tmp_path / "killed", again).to_list() == expected.to_list()
     assert again.calls == []
+
+
+def test_a_full_disk_costs_one_part(tmp_path, monkeypatch):
+    """A file cannot grow any more in its middle, which is what a full disk does to it."""
+    expected, written = make(tmp_path / "whole", Maker()), []
+
+    def until_full(path, rows):
+        write_rows(path, rows)
+        written.append(path.name)
+        if len(written) == 2:
+            path.write_bytes(path.read_bytes()[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lrs.core.kept.write_rows", until_full)
+        with pytest.raises(OSError, match="No space left on device"):
+            make(tmp_path / "full", Maker())
+    resumed = Maker()
+    assert make(tmp_path / "full", resumed).to_list() == expected.to_list()
+    assert resumed.calls == [[4, 5, 6, 7], [8, 9]]
+    assert bytes_of(tmp_path / "full") == bytes_of(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("change", [{"plan": {"model": "b"}}, {"plan": {"model": "a", "seed": 1}}, {"jobs": range(9)}])

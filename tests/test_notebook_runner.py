@@ -145,6 +145,13 @@ def test_a_failed_notebook_is_found_from_where_the_user_stands(tmp_path: Path, m
         execute(tmp_path, "1 / 0", profile="smoke")
 
 
+def test_a_notebook_edited_while_it_runs_ends_as_it_began(tmp_path: Path):
+    edit = "from pathlib import Path\nfor path in Path().glob('*/**/x.ipynb'):\n    path.write_text('edited')"
+    executed = json.loads(execute(tmp_path, edit, "print('as it began')", profile="cpu").read_text())
+    assert executed["cells"][-1]["outputs"][0]["text"] == ["as it began\n"]
+    assert (tmp_path / "notebooks/x.ipynb").read_text() == "edited"  # which is the next run's
+
+
 def test_unknown_parameter_is_an_error(tmp_path: Path):
     with pytest.raises(NotebookError, match=r"unknown parameter profil; legal: profile$"):
         execute(tmp_path, "1", profil="smoke")

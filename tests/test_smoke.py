@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,20 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp
     assert None in ended  # at least one was in time
     assert run_dvc(killed, "repro") == 0
     assert digests(killed) == digests(clones[0])
+
+
+def test_of_two_runs_at_once_the_second_is_refused(clones: list[Path], tmp_path: Path):
+    twice = clone(tmp_path / "twice")
+    first = subprocess.Popen(**dvc_call(twice, "repro"), start_new_session=True)
+    try:
+        while not (twice / "build/notebooks").exists():  # its first stage runs, or has run
+            assert first.poll() is None
+            time.sleep(0.2)
+        second = subprocess.run(**dvc_call(twice, "repro"), capture_output=True, text=True, check=False)
+        assert second.returncode != 0
+        assert "Unable to acquire lock" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert first.wait() == 0
+    finally:
+        first.kill()
+    assert digests(twice) == digests(clones[0])
