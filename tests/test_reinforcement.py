@@ -11,12 +11,12 @@ from conftest import DIFFICULTY, tiny_llama
 from safetensors.torch import load_file
 from test_pretraining import RECIPE, files_of
 
-from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
+from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss, update
 from lrs.models.backbones import load_backbone
 from lrs.reasoners import reinforcement
 from lrs.reasoners.pretraining import build_model
 from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe
-from lrs.reasoners.reinforcement import attempt, questions_of, reinforce_reasoner, update
+from lrs.reasoners.reinforcement import attempt, questions_of, reinforce_reasoner
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BEHAVIORS
 

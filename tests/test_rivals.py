@@ -1,5 +1,7 @@
 """Rivals: votes and rankings by hand, and pairing with one attempt."""
 
+from copy import deepcopy
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -94,6 +96,7 @@ def test_a_method_that_lacks_problems_is_refused():
 def test_a_profile_that_was_run_is_measured(small_power, tmp_path, monkeypatch):
     reasoner = load_backbone(small_power.backbone.path)
     monkeypatch.setattr("lrs.bench.rivals.load_backbone", lambda *arguments: reasoner)
+    monkeypatch.setattr("lrs.bench.adapter.load_backbone", lambda *arguments: deepcopy(reasoner))
     monkeypatch.chdir(tmp_path)
     problems = problems_at(0.5, 0.5, small_power)
     save_problems(problems, small_power.data / "problems")
@@ -105,6 +108,7 @@ def test_a_profile_that_was_run_is_measured(small_power, tmp_path, monkeypatch):
     assert {"one", "vote", "ranked by token", "any", "base, greedy", "cot, sampled", "lrs_causal, greedy"} <= set(
         table.index
     )
+    assert {"adapter, greedy", "adapter, sampled", "repaired, greedy"} <= set(table.index)
     assert {f"base at {t:g}, sampled" for t in TEMPERATURES} <= set(table.index)
     kept = pd.read_csv(tmp_path / "data/rivals" / f"{small_power.profile}-{small_power.backbone_name}.csv")
     assert kept["accuracy"].tolist() == pytest.approx(table["accuracy"].tolist(), abs=1e-5)

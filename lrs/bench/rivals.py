@@ -7,7 +7,8 @@ any       right if any attempt is: what a perfect choice would reach
 repaired  the greedy answer, its first wrong step repaired by an oracle (lrs/bench/repair.py)
 
 Beside them stand the unsteered model at other temperatures, since a push that only makes it surer looks like a gain in
-samples; the same model reinforced, if it lies beside it; and the arms of the profile.
+samples; the same model with adapters that are trained as the causal rewards are (lrs/bench/adapter.py); the same model
+reinforced, if it lies beside it; and the arms of the profile.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lrs.bench.adapter import train_adapter
 from lrs.bench.repair import repair, repair_table
 from lrs.core.statistics import mcnemar_exact, wilson_interval
 from lrs.experiment.evaluation import Artifacts, evaluate
@@ -118,19 +120,21 @@ def single(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def others(backbone: Backbone, problems: Sequence[Problem], config: Config, place: Path) -> pd.DataFrame:
-    """The unsteered model at other temperatures, and the reinforced one, as rows of `choices`."""
+    """The unsteered model at other temperatures, the reinforced one and one with adapters, as rows of `choices`."""
     sampling = config.steering.sampling
     base, found = partial(evaluate, arm=ARMS["base"], setting=None, artifacts=None, config=config), []
     for temperature in TEMPERATURES:
         how = sampling.model_copy(update={"temperature": temperature, "samples": 1})
         outcomes = base(backbone, problems, folder=place / f"temperature-{temperature:g}", sampling=how)
         found.append(single(outcomes.assign(arm=f"base at {temperature:g}")))
-    reinforced = Path(f"{config.backbone.path}-rl")
-    if reinforced.exists():
-        other = load_backbone(str(reinforced), config.device, config.dtype)
+    learned = load_problems(config.data / "problems", split="reward")
+    edited = {"adapter": train_adapter(learned, config, place / "adapter")}
+    if Path(f"{config.backbone.path}-rl").exists():
+        edited["reinforced"] = load_backbone(f"{config.backbone.path}-rl", config.device, config.dtype)
+    for name, other in edited.items():
         for decoding, how in {"greedy": None, "sampled": sampling.model_copy(update={"samples": 1})}.items():
-            outcomes = base(other, problems, folder=place / "reinforced" / decoding, sampling=how)
-            found.append(single(outcomes.assign(arm="reinforced")))
+            outcomes = base(other, problems, folder=place / name / decoding, sampling=how)
+            found.append(single(outcomes.assign(arm=name)))
     return pd.concat(found)
 
 

@@ -146,6 +146,25 @@ def problems_of(pools: dict[str, list[Problem]], section: CausalSection, seed: i
     return [problem for pool in pools.values() for problem in rng.sample(pool, min(each, len(pool)))]
 
 
+def attempts_at(
+    backbone: Backbone,
+    pools: dict[str, list[Problem]],
+    config: Config,
+    iteration: int,
+    steering: Steering | None = None,
+) -> tuple[pd.DataFrame, Float[Tensor, "problems attempts"], list[tuple[list[int], list[int]]]]:
+    """The attempts of one iteration, sampled, a problem's in a row: their outcomes, whether each is right, and the
+    tokens of prompt and answer."""
+    section = config.causal
+    asked = problems_of(pools, section, config.seed, iteration)
+    seeds = range(iteration * section.attempts + 1, (iteration + 1) * section.attempts + 1)
+    written = write_generations(backbone, jobs_for(asked, seeds), config, steering, section.temperature)
+    attempts = pd.DataFrame([outcome_row(job, generation, backbone) for job, generation in written])
+    right = torch.tensor(attempts["correct"].to_numpy(), dtype=torch.float32).view(-1, section.attempts)
+    ids = [(prompt_ids(job[0], backbone.tokenizer), generation.token_ids) for job, generation in written]
+    return attempts, right, ids
+
+
 def train_causal(
     steering: Steering, backbone: Backbone, problems: Sequence[Problem], config: Config, scratch: Path, stage: str
 ) -> pd.DataFrame:
@@ -160,15 +179,10 @@ def train_causal(
     curve = log.get("curve", [])
     with Progress(stage, section.iterations, "iterations", done=first) as progress:
         for iteration in range(first, section.iterations):
-            asked = problems_of(pools, section, config.seed, iteration)
-            seeds = range(iteration * section.attempts + 1, (iteration + 1) * section.attempts + 1)
             reward.requires_grad_(False)
-            written = write_generations(backbone, jobs_for(asked, seeds), config, steering, section.temperature)
+            attempts, right, ids = attempts_at(backbone, pools, config, iteration, steering)
             reward.requires_grad_(True)
-            attempts = pd.DataFrame([outcome_row(job, generation, backbone) for job, generation in written])
-            right = torch.tensor(attempts["correct"].to_numpy(), dtype=reward.dtype).view(-1, section.attempts)
-            ids = [(prompt_ids(job[0], backbone.tokenizer), generation.token_ids) for job, generation in written]
-            joint = causal_step(backbone.model, steering, optimizer, ids, right, section)
+            joint = causal_step(backbone.model, steering, optimizer, ids, right.to(reward.dtype), section)
             counts = attempts["benchmark"].value_counts()
             means = means_of_attempts(iteration, attempts)
             curve += [row | {"n": int(counts[row["benchmark"]]), "joint_loss": joint} for row in means]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
@@ -50,3 +50,28 @@ def attempt_batches(
         tokens = [torch.tensor(ids[number][0] + ids[number][1]) for number in chosen]
         written = [torch.arange(len(row)) >= len(ids[number][0]) for number, row in zip(chosen, tokens, strict=True)]
         yield pad_sequence(tokens, batch_first=True), pad_sequence(written, batch_first=True), chosen
+
+
+def update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ids: Sequence[tuple[list[int], list[int]]],
+    advantage: Tensor,
+    rows_per_batch: int,
+    temperature: float = 1.0,
+) -> None:
+    """One step up the policy gradient of the model's own weights, averaged over all tokens that were written.
+
+    Args:
+        ids: of each attempt, the tokens of prompt and answer.
+        advantage: (attempts,).
+        temperature: at which they were sampled.
+    """
+    count = sum(len(answer) for _, answer in ids)
+    optimizer.zero_grad(set_to_none=True)
+    for tokens, written, chosen in attempt_batches(ids, advantage, rows_per_batch):
+        tokens, written, weight = (part.to(model.device) for part in (tokens, written, advantage[chosen]))
+        logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
+        (policy_loss(logits / temperature, tokens, written, weight) / count).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()

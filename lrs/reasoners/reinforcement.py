@@ -11,8 +11,6 @@ from random import Random
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
@@ -20,7 +18,7 @@ from lrs.core.progress import Progress
 from lrs.engine.decoding import Request, generate
 from lrs.experiment.traces import jobs_for, means_of_attempts, outcome_row
 from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
-from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
+from lrs.learning.policy_gradient import advantages, update
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe, training_problems
 from lrs.reasoners.saving import save_reasoner
@@ -55,29 +53,6 @@ def attempt(
     rows = [outcome_row(job, generation, backbone) for job, generation in zip(jobs, generations, strict=True)]
     ids = [(request.prompt, generation.token_ids) for request, generation in zip(requests, generations, strict=True)]
     return pd.DataFrame(rows), ids
-
-
-def update(
-    model: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
-    ids: Sequence[tuple[list[int], list[int]]],
-    advantage: Tensor,
-    rows_per_batch: int,
-) -> None:
-    """One step up the policy gradient, averaged over all tokens that were written.
-
-    Args:
-        ids: of each attempt, the tokens of prompt and answer.
-        advantage: (attempts,).
-    """
-    count = sum(len(answer) for _, answer in ids)
-    optimizer.zero_grad(set_to_none=True)
-    for tokens, written, chosen in attempt_batches(ids, advantage, rows_per_batch):
-        tokens, written, weight = (part.to(model.device) for part in (tokens, written, advantage[chosen]))
-        logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
-        (policy_loss(logits, tokens, written, weight) / count).backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
 
 
 def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:

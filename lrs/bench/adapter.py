@@ -1,0 +1,64 @@
+"""A rival that edits the weights: low-rank adapters in all linear layers, trained by the policy gradient that trains
+the causal rewards: the same problems, attempts, temperature, iterations and learning rate.
+
+What it gains is what the same experience is worth where not one layer's residual stream is pushed but the whole network
+gives way a little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from lrs.core.closure import code_of
+from lrs.core.digests import fingerprint
+from lrs.core.progress import Progress
+from lrs.experiment.causal import attempts_at, normalised
+from lrs.experiment.traces import means_of_attempts
+from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
+from lrs.learning.policy_gradient import update
+from lrs.models.backbones import Backbone, load_backbone
+from lrs.tasks.problems import Problem, by_benchmark
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+RANK = 8
+
+
+def with_adapter(backbone: Backbone, seed: int) -> Backbone:
+    """The backbone with adapters of rank `RANK` (Hu et al., 2021; by peft) in all linear layers but the head, which do
+    nothing yet; they alone are trained. The model is changed in place."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    torch.manual_seed(seed)
+    layers = LoraConfig(r=RANK, lora_alpha=RANK, target_modules="all-linear")
+    return replace(backbone, model=inject_adapter_in_model(layers, backbone.model))
+
+
+def train_adapter(problems: Sequence[Problem], config: Config, scratch: Path) -> Backbone:
+    """The profile's backbone, adapted to the problems for rewards; a killed training resumes from `scratch`."""
+    section, pools = config.causal, by_benchmark(problems)
+    backbone = with_adapter(load_backbone(config.backbone.path, config.device, config.dtype), config.seed)
+    trained = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=section.learning_rate)
+    asked = [[problem.id for problem in pool] for pool in pools.values()]
+    made_from = [asked, section.model_dump(), config.decoding.max_new_tokens, config.seed, backbone.identity, RANK]
+    scratch = scratch / fingerprint([*made_from, code_of(__name__)])
+    first, log = load_checkpoint(scratch, backbone.model, optimizer)
+    curve = log.get("curve", [])
+    with Progress(f"{config.backbone_name}: adapter", section.iterations, "iterations", done=first) as progress:
+        for iteration in range(first, section.iterations):
+            attempts, right, ids = attempts_at(backbone, pools, config, iteration)
+            told = normalised(right).flatten(), section.rows_per_batch, section.temperature
+            update(backbone.model, optimizer, ids, *told)
+            curve += means_of_attempts(iteration, attempts)
+            progress.advance(1, f"{right.mean():.1%} right")
+            if (iteration + 1) % section.checkpoint_every == 0 or iteration + 1 == section.iterations:
+                save_checkpoint(scratch, iteration + 1, backbone.model, optimizer, {"curve": curve})
+    backbone.model.requires_grad_(False)
+    return replace(backbone, identity=scratch.name)
