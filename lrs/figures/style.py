@@ -67,7 +67,7 @@ ARM_COLORS = {
     "caa": "#CCBB44",
     "cast": "#EEDD88",
     "reinforced": "#AA3377",
-    "adapter": "#882255",
+    "adapter": "#6699CC",
     "repaired": "#CC3311",
     "patch": "#555555",
 }
@@ -109,6 +109,7 @@ ARM_LABELS = {
     "raw": "LRS, raw residual",
     "caa": "mean difference, raw (CAA)",
     "cast": "conditional CAA (CAST)",
+    "adapter": "adapters (LoRA)",
     "repaired": "first wrong step repaired",
     "patch": "patch at the fork",
 }
