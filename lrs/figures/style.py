@@ -67,7 +67,7 @@ ARM_COLORS = {
     "caa": "#CCBB44",
     "cast": "#EEDD88",
     "reinforced": "#AA3377",
-    "adapter": "#6699CC",
+    "adapter": "#AA0066",
     "repaired": "#CC3311",
     "patch": "#555555",
 }
