@@ -19,6 +19,7 @@ from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import auroc, calibration_bins
 from lrs.figures import bench, latents, reasoner, results, reward, sae, select, style, traces
 from lrs.figures.budget import budget_figure
+from lrs.figures.mediation import mediation_figure
 from lrs.figures.style import (
     ARM_COLORS,
     BEHAVIOR_COLORS,
@@ -32,6 +33,7 @@ from lrs.figures.style import (
 )
 from lrs.report.budget import STAGES
 from lrs.report.comparison import behavior_shares, compare_arms
+from lrs.report.mediation import mediation_table
 from lrs.report.paper import read_paper_table
 from lrs.report.sentences import SMOKE_MARK
 from lrs.tasks.behaviors import BEHAVIORS
@@ -196,6 +198,12 @@ def budget_rows():
     return frame.assign(backbone="toy", decoding="greedy", low=gains - 0.03, high=gains + 0.03)
 
 
+@cache
+def mediation_rows(seeds):
+    statistics = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
+    return mediation_table(outcomes_frame(seeds), statistics)
+
+
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
     "loss": lambda **how: reasoner.loss_figure(
@@ -238,6 +246,8 @@ FIGURES = {
     "words": lambda **how: latents.words_figure(word_rows(), **how),
     "reward_paths": lambda **how: latents.reward_paths_figure(path_rows(), **how),
     "budget": lambda **how: budget_figure(budget_rows(), **how),
+    "mediation": lambda **how: mediation_figure(mediation_rows((0, 1)), **how),
+    "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),
 }
 LOOKED_AT = Path(__file__).with_name("drawn.json")  # digests of what each of these drew when it was last looked at
 

@@ -1,5 +1,6 @@
 """The page of latents holds what it was given, escaped, and needs no network; the figures draw their tables."""
 
+import html
 import json
 import re
 import shutil
@@ -76,15 +77,76 @@ def test_a_page_of_its_own_names_all_latents_and_asks_nobody():
     assert dashboard_html([], "none").startswith("<!doctype html>")
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") or shutil.which("google-chrome")), reason="no Chromium here")
-def test_a_browser_shows_it(tmp_path):
+# Appended to the page: does what a reader would, and leaves what is then shown, in its order, in the title.
+DRIVER = """<script>
+const told = {}, find = document.querySelector('#find'), sort = document.querySelector('#sort');
+const note = name => told[name] = [...document.querySelectorAll('.card')]
+    .filter(card => getComputedStyle(card).display !== 'none').map(card => card.dataset.latent);
+const type = text => {find.value = text; find.dispatchEvent(new Event('input', {bubbles: true}))};
+const choose = by => {sort.value = by; sort.dispatchEvent(new Event('change', {bubbles: true}))};
+note('opened');
+choose('density'); note('dense first');
+choose('shapley'); note('by share');
+type('LATENT 7'); note('one');
+type('carry'); note('a word of a context'); choose('density'); note('found, then sorted');
+type('nowhere'); note('none');
+type(''); note('all again');
+told.strange = document.querySelectorAll('img, link, iframe, .card script').length;
+addEventListener('load', () => setTimeout(() => document.title = JSON.stringify({...told, asked}), 100));
+</script></html>"""
+# Put before all else: nothing may be loaded from anywhere, and whatever the page asks for is written down.
+NOTHING_LOADED = """<meta charset="utf-8"><script>
+const asked = [];
+document.addEventListener('securitypolicyviolation', event => asked.push(event.blockedURI));
+</script><meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'">"""
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    *("--virtual-time-budget=5000", "--dump-dom"),
+)
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (apt-get install chromium)")
+def test_a_browser_searches_and_sorts_the_page_and_asks_nobody(tmp_path):
+    words = {3: ["carry", "one"], 7: ["<img src=x onerror=alert(1)>", "</script>"], 11: ["one", "CARRY"]}
+    cards = [
+        {
+            "latent": latent,
+            "facts": {"density": density, "shapley": share},
+            "promotes": ["<eos>"],
+            "demotes": ["&"],
+            "contexts": [{"words": words[latent], "values": [1.0] * len(words[latent]), "at": 0}],
+        }
+        for latent, density, share in ((3, 0.1, -0.5), (7, 0.3, 0.0), (11, 0.2, 2.5))
+    ]
+    page = dashboard_html(cards, "Latents")
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//|@import|url\(", page)
     path = tmp_path / "latents.html"
-    path.write_text(dashboard_html(CARDS, "Latents"), encoding="utf-8")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}"]
-    shown = subprocess.run([browser, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert "latent 7" in shown.stdout
-    assert "<option>shapley</option>" in shown.stdout
+    watched = page.replace('<meta charset="utf-8">', NOTHING_LOADED).replace("</html>", DRIVER)
+    path.write_text(watched, encoding="utf-8")
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    shown = subprocess.run(
+        [BROWSER, *FLAGS, profile, path.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    told = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown.stdout, re.DOTALL)[1]))
+    assert told == {
+        "opened": ["3", "7", "11"],
+        "dense first": ["7", "11", "3"],
+        "by share": ["11", "7", "3"],
+        "one": ["7"],
+        "a word of a context": ["11", "3"],
+        "found, then sorted": ["11", "3"],
+        "none": [],
+        "all again": ["7", "11", "3"],
+        "asked": [],
+        "strange": 0,
+    }
+    assert shown.stdout.count('<section class="card"') == len(cards)
+    assert "<option>density</option><option>shapley</option>" in shown.stdout
 
 
 def test_cards_show_each_latents_strongest_contexts():

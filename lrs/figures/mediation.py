@@ -1,0 +1,58 @@
+"""Figure of 09_paper: how much of each arm's gain goes through each behavior."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lrs.figures.parts import (
+    categories,
+    decoding_handles,
+    decodings_in,
+    dodge,
+    draw_intervals,
+    legend_above,
+    panels,
+    percent_axis,
+)
+from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, GREY, LIGHT, PAGE, arm_label, count_range, styled
+from lrs.report.mediation import ALL_FOUR
+from lrs.tasks.behaviors import BEHAVIORS
+
+_EDGE = 0.05  # of what is drawn, on either side
+
+
+@styled
+def mediation_figure(table: pd.DataFrame) -> Figure:
+    """A panel a behavior and one for all four, a row an arm: the gain in points (tick), and what of it goes through the
+    behavior (dot, with its interval), greedy above sampled; the broad grey line is where that dot could lie, were base
+    wrong or right wherever it has no match. Such a line may leave the panel: it would squeeze all else.
+
+    Args:
+        table: of one backbone, what `lrs.report.mediation.mediation_table` returns.
+    """
+    arms, decodings = list(table["arm"].unique()), decodings_in(table["decoding"])
+    figure, axes = panels(1, len(BEHAVIORS) + 1, PAGE, 1.1 + 0.24 * len(arms), sharey=True, sharex=True)
+    for behavior, axis in zip((*BEHAVIORS, ALL_FOUR), axes[0], strict=True):
+        color, part = BEHAVIOR_COLORS.get(behavior, BLACK), table[table["behavior"] == behavior]
+        axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
+        for index, decoding in enumerate(decodings):
+            rows = part[part["decoding"] == decoding].set_index("arm").reindex(arms)
+            places = [place + dodge(index, len(decodings)) for place in range(len(arms))]
+            axis.hlines(places, rows["indirect_least"], rows["indirect_most"], color=LIGHT, linewidth=3, zorder=1)
+            axis.plot(rows["total"], places, "|", color=GREY, markersize=7, markeredgewidth=1.2, zorder=2)
+            bounds = rows["indirect_low"], rows["indirect_high"]
+            draw_intervals(axis, rows["indirect"], places, *bounds, color, decoding == "greedy", size=3)
+        axis.set_title(BEHAVIOR_LABELS.get(behavior, "all four").replace(" ", "\n"))
+        axis.locator_params(axis="x", nbins=4)
+        percent_axis(axis, "")
+    ends = table[["total", "indirect_low", "indirect_high"]]
+    low, high = min(0.0, ends.min(axis=None)), max(0.0, ends.max(axis=None))
+    axes[0, 0].set_xlim(low - _EDGE * (high - low) - 0.001, high + _EDGE * (high - low) + 0.001)
+    categories(axes, [arm_label(arm) for arm in arms])
+    figure.supxlabel("points of accuracy beyond base", fontsize="medium")
+    tick = Line2D([], [], marker="|", linestyle="", markersize=7, color=GREY, label="gain of the arm")
+    line = Line2D([], [], color=LIGHT, linewidth=3, label="bounds without match")
+    dot = Line2D([], [], marker="o", markersize=3, linewidth=1.1, color=BLACK, label="through the behavior")
+    legend_above(figure, [tick, dot, line, *decoding_handles(decodings)])
+    figure.counted = count_range(table["n"], "problems")
+    return figure

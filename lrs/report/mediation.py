@@ -1,0 +1,174 @@
+"""How much of an arm's gain goes through each behavior: its answers against base's, matched for that behavior.
+
+Within a benchmark, base's answers are weighted until they show a behavior as often as the arm's do. What base is then
+right more often than before is the indirect effect; what the arm is right more often still is the direct one. They add
+up to the arm's gain.
+
+It assumes that nothing else, within a benchmark, makes both for the behavior and for a right answer. Difficulty does:
+where base goes back because a problem is hard, the indirect effect comes out too low, and where it checks what it is
+sure of, too high. So it is an accounting, and no proof.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lrs.config import StatisticsSection
+from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
+from lrs.report.sentences import percent, points
+from lrs.tasks.behaviors import BEHAVIORS
+
+ALL_FOUR = "all_four"  # which of the four an answer shows, whatever their number
+MEDIATION_COLUMNS = [
+    *("backbone", "decoding", "arm", "behavior", "n", "total", "total_low", "total_high"),
+    *("indirect", "indirect_low", "indirect_high", "direct", "direct_low", "direct_high"),
+    *("unmatched", "indirect_least", "indirect_most", "answers"),
+]
+_MOST = 2  # times and more are one stratum
+_DIGITS = 12  # behind which there is the rounding of sums alone: where nothing goes through, zero
+_KEYS = ["benchmark", "problem_id", "seed"]
+
+
+class _Benchmark(NamedTuple):
+    """The problems of a benchmark; each weighs 1, its seeds alike.
+
+    Attributes:
+        arm, base: (problems, strata) share of a problem's answers that lies in each stratum.
+        right: (problems, strata) share that lies there and is right, of base's.
+        arm_right: (problems,) share that is right, of the arm's.
+    """
+
+    arm: np.ndarray
+    base: np.ndarray
+    right: np.ndarray
+    arm_right: np.ndarray
+
+
+def mediation_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """The gain of every arm over base, and its parts that go through each behavior and past it.
+
+    Strata are how often an answer shows a behavior (not at all, once, more often); for `ALL_FOUR`, which of the four it
+    shows. An arm's answer in a stratum that base does not show on that benchmark has no match. For these, base is taken
+    to be right as often as on the whole benchmark, so that their gain counts as direct.
+
+    Args:
+        outcomes: one row a backbone x problem x arm x seed, with one count column a behavior.
+        seed: of the bootstrap over problems, within their benchmarks; both arms' answers to a problem stay together.
+
+    Returns:
+        columns `MEDIATION_COLUMNS`: n (problems); `total` = `indirect` + `direct` (fractions), each with its interval;
+        `unmatched`: share of the arm's answers that have no match; `indirect_least` and `indirect_most`: what the
+        indirect effect would be, were base wrong, or right, wherever there is no match; `answers`: how many of base's
+        the match rests on, as an effective sample size: a match of few answers is worth little, whatever its interval.
+
+    Raises:
+        ValueError: base is missing, or the arms do not cover the same (problem, seed) set.
+    """
+    rows = []
+    for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
+        right = pair_arms(group, "base")
+        problems = by_problem_means(right)
+        times = _resampled(problems.index.get_level_values("benchmark"), statistics.bootstrap_resamples, seed)
+        shown = {arm: _strata(part.set_index(_KEYS).loc[right.index]) for arm, part in group.groupby("arm", sort=False)}
+        for arm in right.columns.drop("base"):
+            gain = problems[arm] - problems["base"]
+            low, high = bootstrap_by_problem(gain, statistics, seed)
+            total = {"n": len(gain), "total": gain.mean(), "total_low": low, "total_high": high}
+            for behavior in shown[arm]:
+                name = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
+                matched = list(_benchmarks(right[arm], right["base"], shown[arm][behavior], shown["base"][behavior]))
+                rows.append(name | total | _through(matched, times, statistics.confidence_level))
+    return pd.DataFrame(rows).reindex(columns=MEDIATION_COLUMNS)
+
+
+def _resampled(benchmarks: pd.Index, resamples: int, seed: int) -> list[np.ndarray]:
+    """How often each problem is drawn, (resamples, problems) a benchmark, in their order; the same for all arms."""
+    rng = np.random.default_rng(seed)
+    counts = pd.Series(benchmarks).value_counts().sort_index()
+    return [rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float) for n in counts]
+
+
+def _strata(answers: pd.DataFrame) -> pd.DataFrame:
+    """The stratum of each answer, as a number: a column a behavior, and `ALL_FOUR`."""
+    counts = answers[list(BEHAVIORS)]
+    pattern = (counts > 0).astype(int) @ (2 ** np.arange(len(BEHAVIORS)))
+    return counts.clip(upper=_MOST).assign(**{ALL_FOUR: pattern})
+
+
+def _benchmarks(right: pd.Series, base: pd.Series, strata: pd.Series, of_base: pd.Series) -> Iterator[_Benchmark]:
+    """The benchmarks, sorted, from series over (benchmark, problem, seed): 0/1 whether right, and strata."""
+    levels = np.union1d(strata, of_base)
+    lies, base_lies = (given.to_numpy()[:, None] == levels for given in (strata, of_base))
+    parts = lies, base_lies, base_lies * base.to_numpy()[:, None], right.to_numpy()[:, None]
+    by_problem = [by_problem_means(pd.DataFrame(part.astype(float), index=right.index)) for part in parts]
+    for benchmark in sorted(by_problem[0].index.unique("benchmark")):
+        *shares, arm_right = (part.loc[benchmark].to_numpy() for part in by_problem)
+        yield _Benchmark(*shares, arm_right[:, 0])
+
+
+def _through(benchmarks: list[_Benchmark], times: list[np.ndarray], level: float) -> dict[str, float]:
+    """The indirect and the direct effect with their intervals, and what the match rests on."""
+    ones = [np.ones((1, len(benchmark.arm_right))) for benchmark in benchmarks]
+    drawn, point = (_effects(benchmarks, counts) for counts in (times, ones))
+    found = {}
+    for name in ("indirect", "direct"):
+        low, high = np.quantile(drawn[name], [(1 - level) / 2, (1 + level) / 2])
+        found |= {name: point[name].item(), f"{name}_low": float(low), f"{name}_high": float(high)}
+    bounds = {f"indirect_{end}": found["indirect"] + point[end].item() for end in ("least", "most")}
+    return found | {"unmatched": point["unmatched"].item()} | bounds | {"answers": _answers(benchmarks)}
+
+
+def _effects(benchmarks: list[_Benchmark], times: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Means over all problems, (resamples,) each.
+
+    In a benchmark with shares p(k) of the arm's answers in stratum k, and base right in q(k) of its own there and in q
+    of all, the matched base is right in the sum over k of p(k) q(k), with q in place of q(k) where base has no answer.
+    """
+    sums = dict.fromkeys(("indirect", "direct", "unmatched", "least", "most"), 0.0)
+    for benchmark, count in zip(benchmarks, times, strict=True):
+        arm, base, right, arm_right = (count @ part for part in benchmark)
+        there = base > 0
+        rates = np.divide(right, base, out=np.zeros_like(right), where=there)
+        unmatched = np.where(there, 0.0, arm).sum(1)
+        own = right.sum(1) / base.sum(1)
+        matched = (arm * rates).sum(1) + unmatched * own
+        sums["indirect"] += matched - right.sum(1)
+        sums["direct"] += arm_right - matched
+        sums["unmatched"] += unmatched
+        sums["least"] -= unmatched * own
+        sums["most"] += unmatched * (1 - own)
+    problems = sum(len(benchmark.arm_right) for benchmark in benchmarks)
+    return {name: np.round(total / problems, _DIGITS) + 0.0 for name, total in sums.items()}
+
+
+def _answers(benchmarks: list[_Benchmark]) -> float:
+    """Effective sample size of the weighted base: (sum of weights)^2 / sum of their squares, over its problems."""
+    weights = []
+    for benchmark in benchmarks:
+        arm, base = benchmark.arm.sum(0), benchmark.base.sum(0)
+        ratio = np.divide(arm, base, out=np.zeros_like(arm), where=base > 0)
+        weights.append(benchmark.base @ ratio + arm[base == 0].sum() / len(benchmark.base))
+    every = np.concatenate(weights)
+    return float(every.sum() ** 2 / (every**2).sum())
+
+
+def mediation_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:
+    """Of some arms, how much of the gain goes through all four behaviors together, and through which of them most; with
+    the share of answers that have no match, where there are any."""
+    told = []
+    for (backbone, decoding, arm), part in table.groupby(["backbone", "decoding", "arm"], sort=False):
+        if arm not in arms:
+            continue
+        rows = part.set_index("behavior")
+        together, apart = rows.loc[ALL_FOUR], rows.loc[list(BEHAVIORS), "indirect"]
+        interval = f"[{points(together['indirect_low'])}, {points(together['indirect_high'])}]"
+        most = f", most through {apart.idxmax().replace('_', ' ')} ({points(apart.max())})"
+        alone = f"; {percent(together['unmatched'])} of its answers show what base's never do"
+        told.append(
+            f"`{arm}` on `{backbone}`, {decoding}: of {points(together['total'])} points "
+            f"{points(together['indirect'])} {interval} go through the four behaviors"
+            f"{most * bool(apart.max() > 0)}{alone * bool(together['unmatched'] > 0)}"
+        )
+    return f"{'. '.join(told)}." if told else "None of the arms in question was run."
