@@ -161,6 +161,20 @@ def confirm(
 
 
 @app.command()
+def sweep(
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: the first of the profile")] = "",
+    problems: Annotated[int, typer.Option(help="validation problems a benchmark")] = 100,
+) -> None:
+    """Try steps, thresholds, layers and latents of a profile that was run, on validation: data/sweep. Resumes."""
+    from lrs.bench.sweep import measure_sweep
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    measure_sweep(load_config(profile, backbone or None), problems)
+
+
+@app.command()
 def rivals(profile: Profile = "") -> None:
     """Let the backbones of a profile that was run attempt its test problems eight times, and choose: data/rivals."""
     from lrs.bench.rivals import measure_rivals

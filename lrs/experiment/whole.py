@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -17,6 +18,7 @@ from lrs.experiment.traces import collect_traces
 from lrs.learning.bases import fit_basis
 from lrs.learning.reward_training import fit_reward
 from lrs.method.arms import ARMS, bases_for, rewards_for, signals_for
+from lrs.method.setting import Setting
 from lrs.models.activations import replay_later
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
@@ -26,6 +28,34 @@ from lrs.tasks.splits import assert_unseen
 
 if TYPE_CHECKING:
     from lrs.config import Config
+
+
+def fit_all(backbone: Backbone, problems: Sequence[Problem], config: Config) -> Artifacts:
+    """Traces of the problems for rewards, and every dictionary and reward that the profile's arms need."""
+    data, rewards = config.data, rewards_for(config.steering.arms, shown=())
+    traces = collect_traces(backbone, problems, config, data / "traces", config.traces.samples)
+    replay = replay_later(backbone, config.backbone.layer, traces, problems, config.decoding.batch_size)
+    for basis in bases_for(rewards):
+        fit_basis(basis, backbone, traces, replay, config)
+    for name, kind in rewards.items():
+        if kind.learns == "push":
+            fit_causal(kind, backbone, problems, config, data / "reward" / name)
+        else:
+            fit_reward(kind, config, data / "reward" / name)
+    return Artifacts(backbone, config, rewards)
+
+
+def try_all(
+    backbone: Backbone, problems: Sequence[Problem], config: Config, artifacts: Artifacts, folder: Path
+) -> tuple[list[Setting], pd.DataFrame]:
+    """Every setting of the profile's grid on validation problems; and its `candidate_row`s, the chosen ones marked."""
+    base = collect_traces(backbone, problems, config, folder / "base", samples=0, stage="validation: base")
+    others = signals_for(config.steering.arms)
+    signals = keep_signals(backbone, base, problems, artifacts, config, folder / "signals", others)
+    settings = candidates(config.select, config.steering.arms, signals)
+    doses = keep_doses(backbone, settings, base, problems, artifacts, config, folder / "doses")
+    rows = try_settings(backbone, problems, settings, artifacts, config, folder, doses, base.to_pandas())
+    return settings, choose_settings(pd.DataFrame(rows), config.select.dose_cap)
 
 
 def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -> pd.DataFrame:
@@ -43,24 +73,8 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
     """
     reward, validation, test = ([p for p in problems if p.split == s] for s in ("reward", "validation", "test"))
     assert_unseen(test, {problem.id for problem in (*reward, *validation)})
-    data, rewards = config.data, rewards_for(config.steering.arms, shown=())
-    traces = collect_traces(backbone, reward, config, data / "traces", config.traces.samples)
-    replay = replay_later(backbone, config.backbone.layer, traces, reward, config.decoding.batch_size)
-    for basis in bases_for(rewards):
-        fit_basis(basis, backbone, traces, replay, config)
-    for name, kind in rewards.items():
-        if kind.learns == "push":
-            fit_causal(kind, backbone, reward, config, data / "reward" / name)
-        else:
-            fit_reward(kind, config, data / "reward" / name)
-    artifacts, folder = Artifacts(backbone, config, rewards), data / "validation"
-    base = collect_traces(backbone, validation, config, folder / "base", samples=0, stage="validation: base")
-    others = signals_for(config.steering.arms)
-    signals = keep_signals(backbone, base, validation, artifacts, config, folder / "signals", others)
-    settings = candidates(config.select, config.steering.arms, signals)
-    doses = keep_doses(backbone, settings, base, validation, artifacts, config, folder / "doses")
-    rows = try_settings(backbone, validation, settings, artifacts, config, folder, doses, base.to_pandas())
-    table = choose_settings(pd.DataFrame(rows), config.select.dose_cap)
+    data, artifacts = config.data, fit_all(backbone, reward, config)
+    settings, table = try_all(backbone, validation, config, artifacts, data / "validation")
     freeze(table, settings, backbone.identity, artifacts.digests, config, data / "selection.json")
     selection = load_selection(data / "selection.json", backbone.identity, artifacts.digests)
     describe_run(config, describe_device(backbone.device), data / "outcomes")

@@ -1,0 +1,93 @@
+"""Sweeps: what the settings do that a profile fixes or searches coarsely, one or two at a time, on validation problems.
+
+step        ascent steps K by step size, with the rewards that the profile kept
+threshold   where the gate's two clauses lie, as quantiles of what base shows
+layer       the layer that is read and steered; all is fitted anew
+latents     of the autoencoder; all is fitted anew
+
+Nothing here is chosen, and no test problem is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.whole import fit_all, try_all
+from lrs.method.arms import rewards_for
+from lrs.models.backbones import Backbone, load_backbone
+from lrs.saved import SWEEP, write_measured
+from lrs.tasks.problems import Problem, by_benchmark, load_problems
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+ARMS = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the same but for its reward
+STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
+QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
+LATENTS = (32, 64, 128, 256)
+
+
+class Variant(NamedTuple):
+    """A profile with something changed; `fits`: whether dictionaries and rewards are others then."""
+
+    quantity: str
+    value: float
+    config: Config
+    fits: bool
+
+
+def variants(config: Config, layers: int) -> Iterator[Variant]:
+    """All of a sweep; of `step` and `threshold` one with a grid of its own.
+
+    Args:
+        layers: that the backbone has.
+    """
+    named = [arm for arm in ARMS if arm in config.steering.arms]
+    own = config.model_copy(update={"steering": config.steering.model_copy(update={"arms": named})})
+    select, section = own.select, own.backbone
+    grids = {
+        "step": {"num_steps": list(STEPS), "step_size": list(SIZES)},
+        "threshold": {"reward_quantile": list(QUANTILES[0]), "confidence_quantile": list(QUANTILES[1])},
+    }
+    for quantity, grid in grids.items():
+        yield Variant(quantity, float("nan"), own.model_copy(update={"select": select.model_copy(update=grid)}), False)
+    for layer in range(layers):
+        yield _elsewhere("layer", layer, own, {"backbones": section.model_copy(update={"layer": layer})})
+    for d_sae in LATENTS:
+        sae = own.sae.model_copy(update={"d_sae": d_sae, "k": min(own.sae.k, d_sae)})
+        yield _elsewhere("latents", d_sae, own, {"sae": sae, "backbones": section})
+
+
+def _elsewhere(quantity: str, value: int, config: Config, changed: dict[str, object]) -> Variant:
+    """A variant that is fitted in a folder of its own, under `data/sweep`."""
+    name = f"{config.profile}-{config.backbone_name}-{quantity}-{value}"
+    place = {"profile": SWEEP.name, "backbone_name": name, "backbones": {name: changed["backbones"]}}
+    return Variant(quantity, value, config.model_copy(update=changed | place), True)
+
+
+def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
+    """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
+    benchmark, and write `<profile>-<backbone>.csv`: `candidate_row`s with quantity and value. Resumes."""
+    backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+    learned, by_name = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
+    asked = [problem for of_one in by_benchmark(by_name).values() for problem in of_one[:problems_each]]
+    swept = variants(config, backbone.model.config.num_hidden_layers)
+    table = pd.concat([_tried(variant, backbone, learned, asked) for variant in swept], ignore_index=True)
+    write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
+    return table
+
+
+def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem]) -> pd.DataFrame:
+    config = variant.config
+    if variant.fits:
+        artifacts = fit_all(backbone, learned, config)
+    else:
+        artifacts = Artifacts(backbone, config, rewards_for(config.steering.arms, shown=()))
+    name = f"{config.profile}-{config.backbone_name}-{variant.quantity}"
+    folder = (config.data if variant.fits else SWEEP / name) / "validation"
+    _, table = try_all(backbone, asked, config, artifacts, folder)
+    return table.assign(quantity=variant.quantity, value=variant.value, backbone=backbone.name)
