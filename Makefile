@@ -94,9 +94,10 @@ test: setup  ## fast tests
 test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
 	@$(PYTEST) -m slow
 
-lint: setup  ## style of modules, tests and notebooks
+lint: setup  ## style of modules, tests and notebooks; types of modules
 	@ruff check .
 	@ruff format --check .
+	@mypy
 
 clean-build:  ## remove copies of profiles, scratch space and the site (not a reasoner's checkpoints)
 	rm -rf build/profiles build/scratch build/failed build/docs build/site
