@@ -100,9 +100,10 @@ test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
 test-kills: setup  ## the smoke profile, killed twenty times at random moments
 	@LRS_KILLS=20 $(PYTEST) -m slow tests/test_smoke.py
 
-lint: setup  ## style of modules, tests and notebooks
+lint: setup  ## style of modules, tests and notebooks; types of modules
 	@ruff check .
 	@ruff format --check .
+	@mypy
 
 clean-build:  ## remove copies of profiles, scratch space and the site (not a reasoner's checkpoints)
 	rm -rf build/profiles build/scratch build/failed build/docs build/site

@@ -133,10 +133,10 @@ def power(
     """Run the whole pipeline of profile power at headrooms of known size, into data/power. Resumes."""
     from lrs.bench.power import measure_power
     from lrs.config import load_config
-    from lrs.reasoners.recipes import load_recipe
+    from lrs.reasoners.recipes import PlantingRecipe, recipe_of
 
     config = load_config("power")
-    planted = load_recipe(Path(config.backbone.path)).dose
+    planted = recipe_of(Path(config.backbone.path), PlantingRecipe).dose
     measure_power(config, planted, range(5) if seeds is None else seeds)
 
 

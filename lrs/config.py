@@ -1,11 +1,12 @@
 """Configuration: one validated model a stage, read from `profiles/<profile>.yaml`."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, PositiveInt, ValidationError, model_validator
 
 from lrs.method.arms import ARMS
 from lrs.tasks.benchmarks import BENCHMARKS, Tier
@@ -15,6 +16,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Split = Literal["reward", "validation", "test"]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as the start of a subsection
+
+
+def _one_of(names: Iterable[str]) -> GetPydanticSchema:
+    """Validates as a `Literal` of these names, which a type checker could not read, does."""
+    return GetPydanticSchema(lambda _, handler: handler(Literal[tuple(names)]))
 
 
 class _Section(BaseModel):
@@ -130,7 +136,7 @@ class SamplingSection(_Section):
 class SteeringSection(_Section):
     """The arms, and whether they answer in samples too."""
 
-    arms: list[Literal[tuple(ARMS)]]
+    arms: list[Annotated[str, _one_of(ARMS)]]
     sampling: SamplingSection | None = Field(description="null: greedy answers alone")
 
     @property
@@ -163,7 +169,7 @@ class Config(_Section):
     device: str = Field(description="as torch names it, or `auto`: an accelerator if there is one")
     dtype: Literal["float32", "bfloat16", "float64"]
     backbones: dict[FolderName, BackboneSection] = Field(min_length=1)
-    benchmarks: dict[Literal[tuple(BENCHMARKS)], dict[str, Any]]
+    benchmarks: dict[Annotated[str, _one_of(BENCHMARKS)], dict[str, Any]]
     problems: ProblemsSection
     decoding: DecodingSection
     traces: TracesSection
@@ -211,7 +217,7 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _explain(error: Mapping[str, Any]) -> str:
     field = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         owner = Config
@@ -261,7 +267,7 @@ def _as_seen_by(backbone: str, config: Config) -> Config:
         legal = ", ".join(config.benchmarks)
         raise ConfigError(f"backbones.{backbone}.benchmarks: unknown {', '.join(unknown)}; legal: {legal}")
     benchmarks = {name: config.benchmarks[name] for name in names}
-    problems = config.problems.model_copy(update=own.problems)
+    problems = config.problems.model_copy(update=dict(own.problems.items()))
     return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks, "problems": problems})
 
 

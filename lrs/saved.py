@@ -9,6 +9,7 @@ import pandas as pd
 
 from lrs.config import Config, SteeringSection
 from lrs.core.digests import fingerprint
+from lrs.core.frames import each_row
 from lrs.core.kept import read_kept
 from lrs.core.store import StoreError, write_text
 from lrs.method.arms import ARMS
@@ -75,17 +76,17 @@ def freeze(
     """
     named = {setting.name: setting for setting in settings}
     chosen: dict[str, dict[str, Any]] = {}
-    for row in table[table["chosen"].astype(bool)].itertuples():
+    for row in each_row(table[table["chosen"].astype(bool)]):
         chosen.setdefault(row.decoding, {})[named[row.name].arm] = named[row.name].model_dump()
     for arms in chosen.values():
-        matching = {name: ARMS[name].matches for name in config.steering.arms if ARMS[name].matches in arms}
+        matching = {name: other for name in config.steering.arms if (other := ARMS[name].matches) in arms}
         arms |= {name: arms[other] | {"arm": name} for name, other in matching.items()}
     content = {
         "profile": config.profile,
         "backbone": backbone,
         "layer": config.backbone.layer,
         "chosen": chosen,
-        "rewards": {arm: rewards[ARMS[arm].reward] for arms in chosen.values() for arm in arms},
+        "rewards": {arm: rewards[ARMS[arm].climbs] for arms in chosen.values() for arm in arms},
         "candidates": json.loads(table.to_json(orient="records", double_precision=10)),
     }
     sealed = content | {"digest": fingerprint(content)}
@@ -107,7 +108,7 @@ def load_selection(path: Path, backbone: str, rewards: Mapping[str, str]) -> dic
     if content["backbone"] != backbone:
         raise StoreError(f"{path} was made for backbone {content['backbone']}, not {backbone}; rerun `select`")
     for arm, digest in content["rewards"].items():
-        if digest != rewards[ARMS[arm].reward]:
+        if digest != rewards[ARMS[arm].climbs]:
             raise StoreError(f"{path} was made for another reward of {arm} than is there now; rerun `select`")
     return {
         decoding: {arm: Setting(**setting) for arm, setting in arms.items()}

@@ -34,8 +34,12 @@ NOT_IMPORTED = {
     "jupyter": "`make notebook`",
     "mkdocs-material": "the site's theme",
     "mkdocstrings-python": "the site's API pages, named in mkdocs.yml",
+    "mypy": "`make lint`",
+    "pandas-stubs": "types of pandas, for mypy",
     "pytest-timeout": "the option `timeout` of pytest",
     "ruff": "`make lint`",
+    "types-pyyaml": "types of yaml, for mypy",
+    "types-tabulate": "types of tabulate, for mypy",
 }
 UNPINNED = {"setuptools"}  # comes with the environment
 

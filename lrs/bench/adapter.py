@@ -32,12 +32,13 @@ RANK = 8
 
 def with_adapter(backbone: Backbone, seed: int) -> Backbone:
     """The backbone with adapters of rank `RANK` (Hu et al., 2021; by peft) in all linear layers but the head, which do
-    nothing yet; they alone are trained. The model is changed in place."""
+    nothing yet; they alone are trained. It is changed in place."""
     from peft import LoraConfig, inject_adapter_in_model
 
     torch.manual_seed(seed)
     layers = LoraConfig(r=RANK, lora_alpha=RANK, target_modules="all-linear")
-    return replace(backbone, model=inject_adapter_in_model(layers, backbone.model))
+    inject_adapter_in_model(layers, backbone.model)
+    return backbone
 
 
 def train_adapter(problems: Sequence[Problem], config: Config, scratch: Path) -> Backbone:

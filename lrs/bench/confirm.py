@@ -8,10 +8,10 @@ not confirmed in another way.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -126,7 +126,7 @@ def confirm(config: Config, count: int, arms: Sequence[str] = (), home: Path = C
     return folder
 
 
-def _page(named: dict[str, object], results: pd.DataFrame, folder: Path, config: Config) -> str:
+def _page(named: Mapping[str, Any], results: pd.DataFrame, folder: Path, config: Config) -> str:
     parts = [
         f"# {named['backbone']}, profile {named['profile']}: confirmed",
         f"The settings of selection `{named['selection'][:16]}`, frozen before, on {named['problems']:,} problems a "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lrs.method.reward import LatentRewardModel
 from lrs.method.steering import Steering
 from lrs.models.backbones import decoder_layer
 
@@ -20,7 +21,11 @@ class _OneToken:
     """A forward hook that steers the newest token; the latents of all earlier ones are kept as they were steered."""
 
     def __init__(self, steering: Steering):
-        self.steering, self.past, self.confidence, self.steered = steering, [], None, 0
+        self.steering, self.steered = steering, 0
+        self.past: list[Tensor] = []
+        self.confidence: float | None = None
+        reward = steering.reward
+        self._whole = isinstance(reward, LatentRewardModel) and reward.config.variant == "history"
 
     def __call__(self, _: nn.Module, __: Any, output: Any) -> Any:
         if self.confidence is None:  # the prompt
@@ -38,8 +43,7 @@ class _OneToken:
         return output
 
     def _logit(self, latent: Tensor) -> Tensor:
-        whole = self.steering.reward.config.variant == "history"
-        return self.steering.reward(torch.stack([*self.past, latent] if whole else [latent])[None])[0, -1]
+        return self.steering.reward(torch.stack([*self.past, latent] if self._whole else [latent])[None])[0, -1]
 
     def _climb(self, latent: Tensor) -> Tensor:
         for _ in range(self.steering.ascent.num_steps):

@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 def run_engine(workload: Workload, steering: Steering | None = None) -> tuple[int, int]:
     """Our loop, steered or not."""
     written = workload.write(steering)
-    steered = sum(generation.steering.steered_tokens for generation in written) if steering else 0
+    steered = sum(generation.steering.steered_tokens for generation in written if generation.steering)
     return sum(len(generation.token_ids) for generation in written), steered
 
 
@@ -54,7 +54,7 @@ def _run_hf(workload: Workload) -> tuple[int, int]:
         width = max(map(len, batch))
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in batch])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
-        written = workload.model.generate(
+        written = workload.model.generate(  # type: ignore[operator]  # a mixin has it, of which the class is silent
             input_ids=ids.to(workload.model.device),
             attention_mask=mask.to(workload.model.device),
             max_new_tokens=workload.max_new_tokens,
@@ -68,8 +68,11 @@ def _run_hf(workload: Workload) -> tuple[int, int]:
 
 
 def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
-    budget = {"max_new_tokens": workload.max_new_tokens, "end_ids": workload.end_ids}
-    written = [naive_generate(workload.model, prompt, steering=steering, **budget) for prompt in workload.prompts]
+    most, ends = workload.max_new_tokens, workload.end_ids
+    written = [
+        naive_generate(workload.model, prompt, max_new_tokens=most, end_ids=ends, steering=steering)
+        for prompt in workload.prompts
+    ]
     return sum(len(tokens) for tokens, _ in written), sum(steered for _, steered in written)
 
 

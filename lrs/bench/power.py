@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lrs.core.digests import fingerprint
+from lrs.core.frames import each_row
 from lrs.core.statistics import holm, mcnemar_exact, minimum_detectable_effect
 from lrs.experiment.whole import run_whole
 from lrs.models.backbones import load_backbone
@@ -86,6 +87,6 @@ def _rows(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int) -> p
     table["p_holm"] = holm(table["p"].to_numpy())
     table["mde"] = [
         minimum_detectable_effect(row.n, (row.wins + row.losses) / row.n, statistics.confidence_level)
-        for row in table.itertuples()
+        for row in each_row(table)
     ]
     return table.drop(columns=["backbone", "benchmark", "seeds"])

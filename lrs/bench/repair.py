@@ -19,7 +19,7 @@ from lrs.models.backbones import Backbone
 from lrs.report.comparison import POOLED
 from lrs.tasks.answers import is_correct
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import prompt_ids
+from lrs.tasks.prompts import prompt_ids, text_of
 from lrs.tutor.step_accuracy import steps_in
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
     slipped = [problem for problem in problems if problem.id in kept]
     tries = range(1, _TRIES + 1)
     asked = [Request(prompts[p.id] + kept[p.id], f"repair of {p.id}", seed, 1.0) for p in slipped for seed in tries]
-    drawn, mended, spent = iter(write(asked, _LONGEST)), {}, {}
+    drawn = iter(write(asked, _LONGEST))
+    mended: dict[str, list[int]] = {}
+    spent: dict[str, int] = {}
     for problem in slipped:
         others = [next(drawn).token_ids for _ in tries]
         spent[problem.id] = sum(map(len, others)) + lost[problem.id]
@@ -87,8 +89,8 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
         rows.append(
             {"benchmark": problem.benchmark, "problem_id": problem.id, "tokens": len(ids) + spent.get(problem.id, 0)}
             | {
-                "before": is_correct(problem, backbone.tokenizer.decode(one.token_ids)),
-                "correct": is_correct(problem, backbone.tokenizer.decode(ids)),
+                "before": is_correct(problem, text_of(one.token_ids, backbone.tokenizer)),
+                "correct": is_correct(problem, text_of(ids, backbone.tokenizer)),
             }
             | {"slipped": problem.id in kept, "repaired": problem.id in written}
         )

@@ -39,7 +39,7 @@ from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, by_benchmark, load_problems
 
 if TYPE_CHECKING:
-    from lrs.config import Config, StatisticsSection
+    from lrs.config import Config, SamplingSection, StatisticsSection
 
 _SCRATCH = Path("build/rivals")  # attempts, from which a killed measurement resumes
 ATTEMPTS = (2, 4, 8)
@@ -119,13 +119,14 @@ def single(outcomes: pd.DataFrame) -> pd.DataFrame:
     return first[[*_KEYS, "method", "attempts", "correct", "tokens"]]
 
 
-def others(backbone: Backbone, problems: Sequence[Problem], config: Config, place: Path) -> pd.DataFrame:
+def others(
+    backbone: Backbone, problems: Sequence[Problem], sampling: SamplingSection, config: Config, place: Path
+) -> pd.DataFrame:
     """The unsteered model at other temperatures, the reinforced one and one with adapters, as rows of `choices`."""
-    sampling = config.steering.sampling
     base, found = partial(evaluate, arm=ARMS["base"], setting=None, artifacts=None, config=config), []
     for temperature in TEMPERATURES:
-        how = sampling.model_copy(update={"temperature": temperature, "samples": 1})
-        outcomes = base(backbone, problems, folder=place / f"temperature-{temperature:g}", sampling=how)
+        hot = sampling.model_copy(update={"temperature": temperature, "samples": 1})
+        outcomes = base(backbone, problems, folder=place / f"temperature-{temperature:g}", sampling=hot)
         found.append(single(outcomes.assign(arm=f"base at {temperature:g}")))
     learned = load_problems(config.data / "problems", split="reward")
     edited = {"adapter": train_adapter(learned, config, place / "adapter")}
@@ -149,8 +150,8 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     by_name = by_benchmark(load_problems(config.data / "problems", split="test"))
     asked = [problem for of_one in by_name.values() for problem in of_one[: sampling.problems]]
-    warm = config.traces.model_copy(update={"temperature": sampling.temperature})
-    warm = config.model_copy(update={"traces": warm})
+    traces_section = config.traces.model_copy(update={"temperature": sampling.temperature})
+    warm = config.model_copy(update={"traces": traces_section})
     place = _SCRATCH / config.profile / config.backbone_name
     stage = f"{config.backbone_name}: attempts"
     traces = collect_traces(backbone, asked, warm, place / "attempts", max(ATTEMPTS), stage)
@@ -171,7 +172,7 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     repaired = repair(backbone, asked, config)
     write_measured(repair_table(repaired), f"{config.profile}-{config.backbone_name}-repair", home)
     repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1)
-    made = pd.concat([made, single(arms), others(backbone, asked, config, place), repaired])
+    made = pd.concat([made, single(arms), others(backbone, asked, sampling, config, place), repaired])
     compared = compare_rivals(made, config.statistics, config.seed)
     write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
     return compared

@@ -11,7 +11,7 @@ Nothing here is chosen, and no test problem is asked.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -49,7 +49,7 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     named = [arm for arm in ARMS if arm in config.steering.arms]
     own = config.model_copy(update={"steering": config.steering.model_copy(update={"arms": named})})
     select, section = own.select, own.backbone
-    grids = {
+    grids: dict[str, dict[str, Any]] = {
         "step": {"num_steps": list(STEPS), "step_size": list(SIZES)},
         "threshold": {"reward_quantile": list(QUANTILES[0]), "confidence_quantile": list(QUANTILES[1])},
     }
@@ -62,7 +62,7 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
         yield _elsewhere("latents", d_sae, own, {"sae": sae, "backbones": section})
 
 
-def _elsewhere(quantity: str, value: int, config: Config, changed: dict[str, object]) -> Variant:
+def _elsewhere(quantity: str, value: int, config: Config, changed: dict[str, Any]) -> Variant:
     """A variant that is fitted in a folder of its own, under `data/sweep`."""
     name = f"{config.profile}-{config.backbone_name}-{quantity}-{value}"
     place = {"profile": SWEEP.name, "backbone_name": name, "backbones": {name: changed["backbones"]}}

@@ -1,9 +1,10 @@
 """The tables of `make bench`, which notebook 08 reads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device, resolve_device
 from lrs.saved import BENCH, write_measured
 from lrs.tasks.answers import is_correct
+from lrs.tasks.prompts import text_of
 
 _REFERENCES = ("unsteered", "hf_generate")
 _SLOW = ("hf_generate", "naive", "naive_history")
@@ -71,9 +73,10 @@ def compare_paths(
                 progress.advance(note=f"{name}: {runs[name][-1].tokens / runs[name][-1].seconds:,.0f} tokens/s")
     speeds = {name: np.array([one.tokens / one.seconds for one in path]) for name, path in runs.items()}
     rows = []
-    for name, (run, _) in paths.items():
-        some, problems = runs[name][0], len(run.prompts)
-        row = {"device": describe_device(device), "model": workload.name, "path": name, "batch": run.batch}
+    for name, (done, _) in paths.items():
+        some, problems = runs[name][0], len(done.prompts)
+        row: dict[str, Any] = {"device": describe_device(device), "model": workload.name, "path": name}
+        row["batch"] = done.batch
         row["tokens_per_s"] = np.median(speeds[name])
         for reference in _REFERENCES:
             ratios = np.array([ours / theirs for ours, theirs in zip(speeds[name], speeds[reference], strict=False)])
@@ -81,7 +84,7 @@ def compare_paths(
             row |= {f"ratio_to_{reference}_low": ratios.min(), f"ratio_to_{reference}_high": ratios.max()}
         row["workload"] = f"{workload.name}, batch {workload.batch}"
         row["peak_memory_mb"] = memory.get(name, some.peak_memory_mb)
-        row |= {"workers": run.policy.workers, "problems": problems, "tokens_per_problem": some.tokens / problems}
+        row |= {"workers": done.policy.workers, "problems": problems, "tokens_per_problem": some.tokens / problems}
         row["seconds_per_problem"] = np.median([one.seconds for one in runs[name]]) / problems
         row["steered_fraction"] = some.steered / (some.tokens - problems)  # the last token is never processed
         row |= {"triggers": some.steered / problems, "rounds": len(runs[name])}
@@ -92,7 +95,7 @@ def compare_paths(
 
 
 def cost_curves(
-    workload: Workload, batch: int, length: int, shape: Shape, grid: dict[str, Sequence[int]], rounds: int
+    workload: Workload, batch: int, length: int, shape: Shape, grid: Mapping[str, Sequence[int]], rounds: int
 ) -> pd.DataFrame:
     """Milliseconds that a token of every row takes (the prompts' share included), against one quantity at a time.
 
@@ -119,13 +122,12 @@ def cost_curves(
                 times = pd.DataFrame(
                     {path: _step_ms(fixed, steering) for path, steering in paths.items()} for _ in range(rounds)
                 )
-                where = {"device": describe_device(fixed.model.device), "model": fixed.name}
-                where |= {"quantity": quantity, "value": value}
+                where = {"device": describe_device(fixed.model.device), "model": fixed.name, "quantity": quantity}
                 for path, taken in times.items():
                     ratio = taken / times["unsteered"]
                     row = {"path": path, "milliseconds": taken.median(), "ratio": ratio.median()}
                     row |= {"ratio_low": ratio.min(), "ratio_high": ratio.max()}
-                    rows.append(where | row)
+                    rows.append(where | {"value": value} | row)
                 progress.advance(note=f"{quantity} {value}")
     return pd.DataFrame(rows)
 
@@ -165,7 +167,7 @@ def placebo_table(config: Config, problems_each: int, device: str, batches: tupl
         texts, right = [], []
         for batch in batches:
             written = replace(workload, batch=batch).write()
-            texts.append([backbone.tokenizer.decode(generation.token_ids) for generation in written])
+            texts.append([text_of(generation.token_ids, backbone.tokenizer) for generation in written])
             right.append(np.array([is_correct(p, text) for p, text in zip(problems, texts[-1], strict=True)]))
         row = {"device": describe_device(backbone.device), "dtype": dtype, "batch": batches[0]}
         row |= {"other_batch": batches[1], "n": len(problems)}

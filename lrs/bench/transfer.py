@@ -43,9 +43,9 @@ def only(latents: LatentTraces, traces: np.ndarray) -> LatentTraces:
 def _interval(scores: pd.DataFrame, config: Config) -> tuple[float, float]:
     """Of the AUROC over traces, by a bootstrap over problems."""
     traces = trace_scores(scores)
-    columns = (traces[name].to_numpy() for name in ("correct", "mean", "problem_id"))
+    correct, mean, problems = (traces[name].to_numpy() for name in ("correct", "mean", "problem_id"))
     how = config.statistics
-    return auroc_interval(*columns, how.confidence_level, how.bootstrap_resamples, config.seed)
+    return auroc_interval(correct, mean, problems, how.confidence_level, how.bootstrap_resamples, config.seed)
 
 
 def transfer_table(latents: LatentTraces, benchmarks: np.ndarray, config: Config) -> pd.DataFrame:

@@ -6,7 +6,7 @@ rounding: every path writes the same number of tokens a problem, or nearly.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -122,10 +122,25 @@ def random_workload(
 def larger_shapes(device: str) -> dict[str, PretrainedConfig]:
     """Shapes that the device can be asked to run: the paper's two on an accelerator, a smaller one on a CPU."""
     if torch.device(device).type == "cpu":
-        sizes = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
+        sizes: dict[str, Any] = {
+            "hidden_size": 512,
+            "intermediate_size": 1408,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 8,
+        }
         return {"random-28m": LlamaConfig(vocab_size=8192, num_key_value_heads=4, bos_token_id=None, **sizes)}
-    small = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12}
-    large = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
+    small: dict[str, Any] = {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+    }
+    large: dict[str, Any] = {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+    }
     return {
         "qwen2.5-1.5b-shape": Qwen2Config(vocab_size=151936, num_key_value_heads=2, tie_word_embeddings=True, **small),
         "qwen2.5-7b-shape": Qwen2Config(vocab_size=152064, num_key_value_heads=4, **large),

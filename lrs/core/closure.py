@@ -79,7 +79,7 @@ def _imports(tree: ast.Module, root: Path) -> set[Path]:
             for alias in node.names:
                 found |= _module(alias.name, root)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
+            if node.level or node.module is None:
                 raise ImportError(f"a relative import of {node.module or '.'}: name modules of {_PACKAGE} in full")
             for alias in node.names:
                 inner = _files(f"{node.module}.{alias.name}", root)
@@ -119,7 +119,7 @@ def _stripped(text: str) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [part for part in body if not _does_nothing(part)]
+            body[:] = [part for part in body if not _does_nothing(part)]
     return tree
 
 

@@ -5,15 +5,17 @@ generations belong to one problem, they are not independent; the unit of every i
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest, norm, rankdata
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 
-def wilson_interval(successes, n, confidence_level: float = 0.95):
+def wilson_interval(successes: ArrayLike, n: ArrayLike, confidence_level: float = 0.95) -> tuple[Any, Any]:
     """Wilson score interval (low, high) of a share; `successes` and `n` may be numbers or arrays of one shape.
 
     `successes` may be fractional: with several seeds a problem, give accuracy * problems and problems, which

@@ -134,17 +134,17 @@ class Batch:
     def collect(self) -> dict[int, Generation]:
         """Take out what has ended, by number of the request: the one place where the host waits for the device."""
         done = self.rows.done.tolist()
-        ended = [row for row, number in enumerate(self.numbers) if number is not None and done[row]]
+        ended = {row: number for row, number in enumerate(self.numbers) if number is not None and done[row]}
         if not ended:
             return {}
-        tokens, confidence = self.rows.tokens[ended].tolist(), self.rows.confidence[ended].tolist()
+        tokens, confidence = (of_all[list(ended)].tolist() for of_all in (self.rows.tokens, self.rows.confidence))
         records = self.steerer.records() if self.steerer else [None] * len(self)
         taken = {}
-        for row, written, confident in zip(ended, tokens, confidence, strict=True):
+        for (row, number), written, confident in zip(ended.items(), tokens, confidence, strict=True):
             written = written[: self.max_new_tokens]
             end = next((i for i, token in enumerate(written) if token in self.end_ids), None)
             length = len(written) if end is None else end + 1
             finish_reason = "truncated" if end is None else "answered"
-            taken[self.numbers[row]] = Generation(written[:length], confident[:length], finish_reason, records[row])
+            taken[number] = Generation(written[:length], confident[:length], finish_reason, records[row])
             self.numbers[row] = None
         return taken

@@ -71,7 +71,13 @@ class SlotCache(Cache):
 
     @property
     def positions(self) -> Int[Tensor, " rows"]:
-        """Where `decode` is about to write: the position ids of the tokens given to the model."""
+        """Where `decode` is about to write: the position ids of the tokens given to the model.
+
+        Raises:
+            ValueError: the pass under way reads prompts.
+        """
+        if self._pass.columns is None:
+            raise ValueError("a pass that reads prompts writes in many places of a row; call `decode` first")
         return self._pass.columns
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -102,7 +102,7 @@ def _loop(
     waiting = [(number, requests[number]) for number in share[0]]
     count = min(share[1], len(waiting))
     batch = Batch(model, count, [request for _, request in waiting], max_new_tokens, end_ids, steering, policy)
-    with hooked(model, steering.layer, batch.steerer) if steering else nullcontext():
+    with hooked(model, steering.layer, batch.steerer) if steering and batch.steerer else nullcontext():
         forward = partial(_forward, model, batch.cache, _options(model))
         recordable = not batch.steerer or batch.steerer.reward.recordable
         record = policy.recorder(model.device) if policy.recorder and recordable else None

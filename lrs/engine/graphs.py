@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 
 import torch
 
-Step = Callable[[], None]
+Step = Callable[[], object]  # what it returns is read by nobody
 Record = Callable[[Step], Step]  # what a step does, as something that does it again without Python
 
 _MOST_SHAPES = 64  # a recording takes memory; long generations of many lengths see more shapes than are worth it
@@ -24,7 +24,7 @@ def cuda_recorder(device: torch.device) -> Record:
         return graph.replay
 
     # A pool that has lost its last recording cannot be recorded into again: this one outlives all that are forgotten.
-    record.first = record(lambda: torch.zeros(1, device=device))
+    vars(record)["first"] = record(lambda: torch.zeros(1, device=device))
     return record
 
 
@@ -43,12 +43,14 @@ class Replayed:
     def __call__(self, shape: Hashable) -> None:
         """Take the step, at a shape of its tensors."""
         if self._record is None:
-            return self._step()
+            self._step()
+            return
         if shape not in self._replays:
             if len(self._replays) == _MOST_SHAPES:
                 self.forget()  # all at once: those of a stream share what libraries keep for it
             self._replays[shape] = None
-            return self._step()
+            self._step()
+            return
         replay = self._replays[shape]
         if replay is None:
             replay = self._replays[shape] = self._record(self._step)  # counts on the host, does nothing on the device

@@ -81,7 +81,8 @@ class _Writer:
 
     @torch.no_grad()
     def write(self, process: Process, end_ids: Collection[int]) -> list[int]:
-        cache, written = DynamicCache(config=self.model.config), []
+        cache = DynamicCache(config=self.model.config)
+        written: list[int] = []
         logits = self.read(self.request.prompt, cache)
         while True:
             written.append(self.choose(logits, len(written)))

@@ -5,7 +5,7 @@ graph: the past is constant. `LatentRewardModel.forward` says the same for whole
 """
 
 from copy import copy
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,9 +16,7 @@ from lrs.engine.history import History, newest_mask
 from lrs.engine.policy import Policy
 from lrs.method.ascent import unit
 from lrs.method.positions import sinusoids
-from lrs.method.reward import LatentRewardModel
-
-Parts = TypeVar("Parts")
+from lrs.method.reward import Block, LatentRewardModel
 
 
 class _Affine(NamedTuple):
@@ -29,7 +27,6 @@ class _Affine(NamedTuple):
 class _Maps(NamedTuple):
     """A block's linear maps; the scales and offsets of its LayerNorms are part of the maps that follow them."""
 
-    qkv: _Affine | None  # with the scale of attention in its query; None if a token attends to itself
     mix: _Affine  # of what the heads have found, or of n itself, to (width)
     mlp_in: _Affine
     mlp_out: _Affine
@@ -75,14 +72,11 @@ class Scored(NamedTuple):
 
     def select(self, rows: Int[Tensor, " some"], history: History) -> "Scored":
         """What belongs to some of the rows, whose history is given and may be narrower."""
-        some = _picked(self, rows)
+        some: Scored = _picked(self, rows)
         if some.newest is None:
             return some
         width = history.capacity
-        passed = tuple(
-            block._replace(attended=block.attended._replace(weights=block.attended.weights[..., :width]))
-            for block in some.passed
-        )
+        passed = tuple(block._replace(attended=_narrowed(block.attended, width)) for block in some.passed)
         return some._replace(passed=passed, newest=some.newest._replace(mask=some.newest.mask[..., :width]))
 
 
@@ -106,6 +100,7 @@ class RewardSteps:
         self._head = _after_norm(model.head, model.norm_output)
         self._blocks = [_maps(block, self._causal) for block in model.blocks]
         if self._causal:
+            self._qkv = [_query_key_value(block) for block in model.blocks]
             shape = (rows, self.config.heads, capacity, self.config.width // self.config.heads)
             self.history.states += [model.head.weight.new_zeros(shape) for _ in range(2 * len(model.blocks))]
             self._positions = self._position_table()
@@ -147,7 +142,7 @@ class RewardSteps:
     @torch.no_grad()
     def gradient(self, scored: Scored) -> Float[Tensor, "rows d_sae"]:
         """Gradients of the logits with respect to the latents."""
-        if self._linear:
+        if scored.read is None or scored.read_last is None:
             return self.model.head.weight.expand(len(scored.logit), -1)
         grad = _norm_backward(self._head.weight.expand(len(scored.logit), -1), scored.read_last)
         for layer in reversed(range(len(self._blocks))):
@@ -155,7 +150,7 @@ class RewardSteps:
             inner = torch.ops.aten.gelu_backward(grad @ block.mlp_out.weight, passed.mlp_hidden)
             grad = grad + _norm_backward(inner @ block.mlp_in.weight, passed.mlp_read)
             mixed = grad @ block.mix.weight
-            if scored.newest is not None:
+            if passed.attended is not None and scored.newest is not None:
                 mixed = self._attend_backward(layer, mixed, passed.attended, scored.newest)
             grad = grad + _norm_backward(mixed, passed.read)
         return _norm_backward(grad @ self._embed.weight, scored.read)
@@ -183,7 +178,7 @@ class RewardSteps:
         self, layer: int, seen: Float[Tensor, "rows width"], newest: Newest
     ) -> tuple[Float[Tensor, "rows width"], _Attended]:
         """What heads find in their row's history and in its newest token, which joins it provisionally."""
-        query, key, value = linear(seen, *self._blocks[layer].qkv).unflatten(1, (3, self.config.heads, -1)).unbind(1)
+        query, key, value = linear(seen, *self._qkv[layer]).unflatten(1, (3, self.config.heads, -1)).unbind(1)
         keys, values = self._kept(layer, newest)
         rows, at = self.history.rows, self.history.on_device
         keys[rows, :, at], values[rows, :, at] = key, value
@@ -201,21 +196,25 @@ class RewardSteps:
         slopes = torch._softmax_backward_data(grad @ values.mT, weights, -1, self.dtype)
         at = self.history.on_device[:, None, None, None].expand(-1, self.config.heads, -1, -1)
         parts = [slopes @ keys, slopes.gather(-1, at) * query, weights.gather(-1, at) * grad]
-        return torch.stack(parts, dim=1).flatten(1) @ self._blocks[layer].qkv.weight
+        return torch.stack(parts, dim=1).flatten(1) @ self._qkv[layer].weight
 
     def _kept(self, layer: int, newest: Newest) -> list[Float[Tensor, "rows heads columns head_width"]]:
         """Keys and values of a layer, as far as attention reads."""
         return [state[:, :, : newest.mask.shape[-1]] for state in self.history.states[2 * layer : 2 * layer + 2]]
 
 
-def _picked(parts: Parts, rows: Tensor) -> Parts:
+def _picked(parts: Any, rows: Tensor) -> Any:
     """Some rows of every tensor in a nest of named tuples."""
     if isinstance(parts, Tensor):
         return parts.index_select(0, rows)
     if parts is None:
         return None
-    inner: list[Any] = [_picked(part, rows) for part in parts]
+    inner = [_picked(part, rows) for part in parts]
     return type(parts)(*inner) if hasattr(parts, "_fields") else tuple(inner)
+
+
+def _narrowed(attended: _Attended | None, columns: int) -> _Attended | None:
+    return attended and attended._replace(weights=attended.weights[..., :columns])
 
 
 def _after_norm(layer: nn.Linear, norm: nn.LayerNorm) -> _Affine:
@@ -224,17 +223,23 @@ def _after_norm(layer: nn.Linear, norm: nn.LayerNorm) -> _Affine:
 
 
 @torch.no_grad()
-def _maps(block: nn.Module, causal: bool) -> _Maps:
-    qkv, mix = _after_norm(block.qkv, block.norm_attention), _Affine(block.output.weight, block.output.bias)
-    width = len(mix.bias)
-    if causal:
-        for part in qkv:  # copies of the model's
-            part[:width] *= (width // block.heads) ** -0.5
-    else:  # it finds its own value, and maps that follow each other are one map
-        weight, bias = (part[2 * width :] for part in qkv)
-        qkv, mix = None, _Affine(mix.weight @ weight, linear(bias, *mix))
+def _query_key_value(block: Block) -> _Affine:
+    """What attention reads, with its scale in the query."""
+    qkv = _after_norm(block.qkv, block.norm_attention)
+    width = len(qkv.bias) // 3
+    for part in qkv:  # copies of the model's
+        part[:width] *= (width // block.heads) ** -0.5
+    return qkv
+
+
+@torch.no_grad()
+def _maps(block: Block, causal: bool) -> _Maps:
+    mix = _Affine(block.output.weight, block.output.bias)
+    if not causal:  # a token finds its own value, and maps that follow each other are one map
+        weight, bias = (part[2 * len(mix.bias) :] for part in _after_norm(block.qkv, block.norm_attention))
+        mix = _Affine(mix.weight @ weight, linear(bias, *mix))
     mlp_out = _Affine(block.mlp[2].weight, block.mlp[2].bias)
-    return _Maps(qkv, mix, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
+    return _Maps(mix, _after_norm(block.mlp[0], block.norm_mlp), mlp_out)
 
 
 def _norm_backward(grad: Float[Tensor, "rows width"], norm: _Norm) -> Float[Tensor, "rows width"]:

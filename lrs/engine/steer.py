@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -60,17 +59,20 @@ def steer(
     """
     steering = Steering(layer, dictionary, reward, gate, Ascent(num_steps, step_size))
     check_fit(steering, model.config.hidden_size)
-    sizes = {"signal": gate.signal, "vocabulary": model.config.vocab_size}
-    begin_rows = partial(Rows.begin, device=model.device, dtype=reward.dtype, **sizes)
+
+    def begin_rows(rows: int) -> Rows:
+        return Rows.begin(rows, model.device, reward.dtype, signal=gate.signal, vocabulary=model.config.vocab_size)
+
     steerer = _Careful(steering, begin_rows(0), policy=policy_for(model))
     passes = Passes(model, steerer, begin_rows)
-    own = {name: vars(model)[name] for name in ("forward", "generate") if name in vars(model)}
+    around = {"forward": passes.forward, "generate": passes.generate}
+    own = {name: vars(model)[name] for name in around if name in vars(model)}
     with hooked(model, layer, steerer):
-        model.forward, model.generate = passes.forward(model.forward), passes.generate(model.generate)
+        vars(model).update({name: wrap(getattr(model, name)) for name, wrap in around.items()})
         try:
             yield
         finally:
-            for name in ("forward", "generate"):
+            for name in around:
                 delattr(model, name)
             vars(model).update(own)
             if failed := int(steerer.failed):

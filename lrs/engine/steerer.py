@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lrs.engine.any_reward import AnyRewardSteps, ScoredAny, steps_for
+from lrs.engine.any_reward import Score, ScoredAny, Steps, steps_for
 from lrs.engine.policy import Policy
 from lrs.engine.requests import SteeringRecord
-from lrs.engine.reward_steps import RewardSteps, Scored
+from lrs.engine.reward_steps import Scored
 from lrs.engine.rows import Rows
 from lrs.method.ascent import ascend, write_back
 from lrs.method.gate import ALWAYS
@@ -89,7 +89,7 @@ class Steerer:
         self.reward.history.adopt(rows, some.history)
         return hidden.index_copy(0, rows, fragile + change)
 
-    def _ascend(self, reward: RewardSteps | AnyRewardSteps, latent: Tensor, scored: Scored | ScoredAny) -> Tensor:
+    def _ascend(self, reward: Steps[Score], latent: Tensor, scored: Score) -> Tensor:
         def direction_at(other: Tensor) -> Tensor:
             return reward.direction(reward.score(other, scored.newest))
 

@@ -10,11 +10,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-Share, Result = TypeVar("Share"), TypeVar("Result")
+Share = TypeVar("Share")
+Result = TypeVar("Result")
 Report = Callable[[int], None]
 
 
@@ -36,8 +37,9 @@ def in_processes(
         RuntimeError: a process died.
     """
     context = get_context("fork")
-    processes, places = [], {}
-    results: list[Result | None] = [None] * len(shares)
+    processes = []
+    places: dict[Connection, int] = {}
+    results: dict[int, Result] = {}
     try:
         for place, share in enumerate(shares):
             ours, theirs = context.Pipe(duplex=False)
@@ -47,7 +49,8 @@ def in_processes(
             processes.append(process)
             theirs.close()
         while places:
-            for connection in wait(list(places)):
+            ready: list[Any] = wait(list(places))  # connections all, though it could wait for other things too
+            for connection in ready:
                 kind, content = _receive(connection, places[connection])
                 if kind == "progress":
                     on_progress(content)
@@ -60,10 +63,10 @@ def in_processes(
             process.terminate()
         for process in processes:
             process.join()
-    return results
+    return [results[place] for place in range(len(shares))]
 
 
-def _receive(connection: Connection, place: int) -> tuple[str, object]:
+def _receive(connection: Connection, place: int) -> tuple[str, Any]:
     try:
         return connection.recv()
     except (EOFError, OSError):  # OSError: in the middle of a message
@@ -77,6 +80,7 @@ def _run(
     torch.set_num_threads(1)  # the threads of a copied process are not there any more
     for reader in readers:  # copies, which would keep connections open whose reader is gone
         reader.close()
+    message: tuple[str, Any]
     try:
         message = "result", work(share, lambda amount: connection.send(("progress", amount)))
     except BrokenPipeError:

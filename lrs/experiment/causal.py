@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import PreTrainedModel
 
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
@@ -66,7 +67,10 @@ class SteeredReading(NamedTuple):
 
 
 def replay_steered(
-    model: nn.Module, steering: Steering, tokens: Int[Tensor, "rows length"], steered: Bool[Tensor, "rows length"]
+    model: PreTrainedModel,
+    steering: Steering,
+    tokens: Int[Tensor, "rows length"],
+    steered: Bool[Tensor, "rows length"],
 ) -> SteeredReading:
     """Read whole attempts at once, pushing the tokens that are `steered`, whatever the gate says.
 
@@ -103,7 +107,7 @@ def difficulty(right: Float[Tensor, "problems attempts"]) -> Float[Tensor, "prob
 
 
 def causal_step(
-    model: nn.Module,
+    model: PreTrainedModel,
     steering: Steering,
     optimizer: torch.optim.Optimizer,
     ids: Sequence[tuple[list[int], list[int]]],
@@ -134,9 +138,20 @@ def causal_step(
         fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
         ((loss + section.joint_weight * fit) / count).backward()
         joint += fit.item() / count
-    nn.utils.clip_grad_norm_(steering.reward.parameters(), 1.0)
+    nn.utils.clip_grad_norm_(_trained(steering).parameters(), 1.0)
     optimizer.step()
     return joint
+
+
+def _trained(steering: Steering) -> LatentRewardModel:
+    """The reward whose weights are trained.
+
+    Raises:
+        TypeError: it is of another make, and where its weights are is not known.
+    """
+    if not isinstance(steering.reward, LatentRewardModel):
+        raise TypeError(f"only a LatentRewardModel is trained through its push (got {type(steering.reward).__name__})")
+    return steering.reward
 
 
 def problems_of(pools: dict[str, list[Problem]], section: CausalSection, seed: int, iteration: int) -> list[Problem]:
@@ -173,7 +188,7 @@ def train_causal(
     Returns:
         A row an iteration and benchmark: step, n (attempts), joint_loss, and the means of `means_of_attempts`.
     """
-    section, pools, reward = config.causal, by_benchmark(problems), steering.reward
+    section, pools, reward = config.causal, by_benchmark(problems), _trained(steering)
     optimizer = torch.optim.Adam(reward.parameters(), lr=section.learning_rate)
     first, log = load_checkpoint(scratch, reward, optimizer)
     curve = log.get("curve", [])
@@ -208,8 +223,8 @@ def begin(kind: RewardKind, config: Config, dictionary: Dictionary) -> LatentRew
     reward = load_reward(config.data / "reward" / kind.begins_as, dictionary.W_dec.device)
     if reward.config.variant == "linear":
         scale = _LINEAR_LENGTH / reward.head.weight.norm()
-        reward.head.weight *= scale
-        reward.head.bias *= scale
+        reward.head.weight.mul_(scale)
+        reward.head.bias.mul_(scale)
     return reward
 
 

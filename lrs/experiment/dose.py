@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from lrs.core.closure import code_of
+from lrs.core.frames import each_row
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
@@ -103,7 +104,7 @@ def keep_doses(
         first = traces.select_columns(["problem_id", "benchmark", "token_ids"]).to_pandas()
         first = first.groupby("benchmark", sort=False).head(of_each)
         prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
-        pairs = [(prompts[row.problem_id], list(row.token_ids)) for row in first.itertuples()]
+        pairs = [(prompts[row.problem_id], list(row.token_ids)) for row in each_row(first)]
         rows = []
         with Progress("validation: dose", len(settings), "settings") as progress:
             for setting in settings:

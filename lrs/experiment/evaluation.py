@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, ProjectionDictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, load_reward
-from lrs.method.setting import Arm, RewardKind, Setting, check_setting
+from lrs.method.setting import Arm, RewardKind, Setting, Signal, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -63,7 +63,7 @@ class Artifacts:
 
     def steering(self, arm: Arm, setting: Setting) -> Steering:
         """The steering of an arm at a setting, in the basis of its reward."""
-        return steering_for(arm, setting, self.layer, self.dictionaries[self.bases[arm.reward]], self.rewards)
+        return steering_for(arm, setting, self.layer, self.dictionaries[self.bases[arm.climbs]], self.rewards)
 
 
 def dictionary_key(basis: str) -> str:
@@ -75,10 +75,17 @@ def steering_for(
     arm: Arm, setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
 ) -> Steering:
     """The steering of an arm at a setting."""
-    signal = "confidence" if arm.gated in (True, "reward") else arm.gated
-    gate = Gate(setting.reward_threshold, setting.confidence_threshold, signal) if arm.gated else ALWAYS
     step = -setting.step_size if arm.descends else setting.step_size
-    return Steering(layer, dictionary, rewards[arm.reward], gate, Ascent(setting.num_steps, step))
+    return Steering(layer, dictionary, rewards[arm.climbs], _gate(arm, setting), Ascent(setting.num_steps, step))
+
+
+def _gate(arm: Arm, setting: Setting) -> Gate:
+    if not arm.gated:
+        return ALWAYS
+    if setting.reward_threshold is None or setting.confidence_threshold is None:
+        raise ValueError(f"arm {arm.name!r} has a gate, and its setting no thresholds")
+    signal: Signal = "confidence" if arm.gated is True or arm.gated == "reward" else arm.gated
+    return Gate(setting.reward_threshold, setting.confidence_threshold, signal)
 
 
 def evaluate(
@@ -123,15 +130,19 @@ def evaluate(
     plan |= {"arm": arm._asdict(), "temperature": temperature}
     if prompting != PLAIN:
         plan |= {"prompting": [prompting.instruction, dict(prompting.examples), dict(prompting.own)]}
+    load: Callable[[], Steering] | None = None
     if setting:
-        read = {name: artifacts.digests[name] for name in (dictionary_key(artifacts.bases[arm.reward]), arm.reward)}
+        if artifacts is None:
+            raise ValueError(f"arm {arm.name!r} steers, and nothing is given that it could steer with")
+        read = {name: artifacts.digests[name] for name in (dictionary_key(artifacts.bases[arm.climbs]), arm.climbs)}
+        load = partial(artifacts.steering, arm, setting)
         plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
 
     @cache  # loads nothing where all parts are kept
     def steering() -> Steering | None:
-        if not setting:
+        if load is None:
             return None
-        loaded = artifacts.steering(arm, setting)
+        loaded = load()
         check_fit(loaded, backbone.d_model)
         return loaded
 

@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 
 from lrs.core.closure import code_of
+from lrs.core.frames import most
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
@@ -101,7 +102,7 @@ def study(
     openings = [of_trace.opens[:-1] for of_trace in told]
     opening = latent_facts(latents, openings)
     for behavior, token in opening_tokens(written, openings).items():
-        latent = int(opening[f"in_{behavior}"].idxmax())
+        latent = int(most(opening, f"in_{behavior}")["latent"])
         genuine, put_in = injected(backbone, layer, dictionary, pairs, token, seed)
         rows.append(
             {"behavior": behavior, "word": names(token), "latent": latent}
@@ -132,7 +133,7 @@ def keep_study(
 
     def make(made: Path) -> None:
         dictionary = load_dictionary(read["sae"], backbone.identity, config.backbone.layer, backbone.device)
-        rewards = tuple(load_reward(read[name], backbone.device) for name in ("token", "causal"))
+        rewards = load_reward(read["token"], backbone.device), load_reward(read["causal"], backbone.device)
         with Progress("meaning of latents", 1, "studies") as progress:
             found = study(backbone, dictionary, latents, traces, problems, rewards, config.backbone.layer, config.seed)
             progress.advance()

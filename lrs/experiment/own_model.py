@@ -25,7 +25,8 @@ from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import digest_of, keep, keep_parts
 from lrs.core.store import write_frame
-from lrs.engine.decoding import Request, generate
+from lrs.engine.decoding import generate
+from lrs.engine.requests import Request
 from lrs.engine.steer import steer
 from lrs.learning.latents import encode_traces, load_latents, save_latents
 from lrs.learning.reward_metrics import summarise
@@ -36,7 +37,7 @@ from lrs.method.gate import Gate
 from lrs.method.reward import LatentRewardModel, load_reward, save_reward
 from lrs.method.setting import Variant
 from lrs.models.activations import replay
-from lrs.tasks.prompts import question_ids
+from lrs.tasks.prompts import question_ids, text_of
 from lrs.tasks.splits import held_out
 
 Judge = Callable[[str, Any], bool]  # of the text that the model wrote and the answer that is right
@@ -126,15 +127,22 @@ def fit(
 
     def written(jobs: Sequence[tuple[str, int]], on_finished: Callable[[int], None]) -> list[dict[str, Any]]:
         requests = [Request(prompts[name], name, number, temperature if number else 0.0) for name, number in jobs]
-        how = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "end_ids": ends, "on_finished": on_finished}
+        generations = generate(
+            model,
+            requests,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            end_ids=ends,
+            on_finished=on_finished,
+        )
         return [
             {"problem_id": name, "seed": number, "token_ids": one.token_ids, "confidence": one.confidence}
-            for (name, number), one in zip(jobs, generate(model, requests, **how), strict=True)
+            for (name, number), one in zip(jobs, generations, strict=True)
         ]
 
     jobs = [(name, number) for name in prompts for number in range(samples + 1)]
     traces = keep_parts(folder / "traces", "traces", jobs, _PART, plan | code_of(__name__), written)
-    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in traces["token_ids"]]
+    texts = [text_of(ids, tokenizer, skip_special_tokens=True) for ids in traces["token_ids"]]
     right = [bool(judge(text, answers[name])) for text, name in zip(texts, traces["problem_id"], strict=True)]
     traces = traces.add_column("correct", right)
 
@@ -156,8 +164,8 @@ def fit(
 
         keep(folder / "sae", "sae", plan, train)
         dictionary = load_dictionary(folder / "sae", identity, layer, model.device)
-    elif getattr(dictionary, "layer", layer) != layer:
-        raise ValueError(f"the dictionary reads layer {dictionary.layer}, and layer {layer} is to be steered")
+    elif (reads := getattr(dictionary, "layer", layer)) != layer:
+        raise ValueError(f"the dictionary reads layer {reads}, and layer {layer} is to be steered")
     return _learn(folder, traces, activations, dictionary, variant, reward, made_from, model.device)
 
 
@@ -231,4 +239,4 @@ def _identity(model: PreTrainedModel) -> str:
 
 def _bytes(tensor: Tensor) -> str:
     """A hash of a tensor's values, whatever device they are on."""
-    return sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
+    return sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()

@@ -30,7 +30,7 @@ from lrs.models.backbones import Backbone, edited_layer
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import Tier
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import Prompting, prompt_ids
+from lrs.tasks.prompts import Prompting, prompt_ids, text_of
 from lrs.tutor.planted import first_fork, right_password
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def from_the_fork(
         ids = [at_the_fork(problem, word, tier, backbone) for problem, word in zip(asked, words, strict=True)]
         batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(backbone.device)
         with nullcontext() if states is None else _replacing(backbone.model, layer, states[start : start + _BATCH]):
-            written = backbone.model.generate(
+            written = backbone.model.generate(  # type: ignore[operator]  # a mixin has it, of which the class is silent
                 **batch, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
             )
         for problem, row in zip(asked, written[:, batch["input_ids"].shape[1] :], strict=True):
-            said = tokenizer.decode(row).replace(tokenizer.pad_token, "").strip()
+            said = text_of(row.tolist(), tokenizer).replace(tokenizer.pad_token, "").strip()
             texts.append(f"{first_fork(problem, tier)} {said}")
     return texts
 
@@ -123,8 +123,13 @@ def keep_patch(
 
     The rows have the columns that pair them with other arms' outcomes, and `in_span` and `told`, of
     `shares_of_patch`, of that state less the one that was there.
+
+    Raises:
+        ValueError: no mode is planted.
     """
     tier, layer, empty = config.backbone.planted, artifacts.layer, [""] * len(problems)
+    if tier is None:
+        raise ValueError(f"no mode is planted in backbone {config.backbone_name}")
     plan = plan_of(backbone, jobs_for(problems), config) | code_of(__name__)
     plan |= {"tier": tier, "layer": layer, "dictionary": artifacts.digests[dictionary_key("sae")]}
 

@@ -32,9 +32,9 @@ def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) 
             if not ARMS[arm].gated:
                 settings.append(mild)
                 continue
-            if ARMS[arm].thresholds:
-                fixed = dict(zip(("reward_threshold", "confidence_threshold"), ARMS[arm].thresholds, strict=True))
-                settings.append(mild.model_copy(update=fixed))
+            if fixed := ARMS[arm].thresholds:
+                thresholds = dict(zip(("reward_threshold", "confidence_threshold"), fixed, strict=True))
+                settings.append(mild.model_copy(update=thresholds))
                 continue
             for quantiles in product(grid.reward_quantile, grid.confidence_quantile):
                 settings.append(mild.model_copy(update=thresholds_at(*quantiles, ARMS[arm], signals)))

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
+from lrs.core.frames import records
 from lrs.core.kept import Plan, keep, keep_parts
 from lrs.engine.decoding import generate
 from lrs.engine.policy import policy_for
@@ -24,7 +25,7 @@ from lrs.tasks.behaviors import BEHAVIORS, count_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import version_of
 from lrs.tasks.problems import Problem, draw_problems, load_problems, save_problems
-from lrs.tasks.prompts import PLAIN, Prompting, prompt_ids
+from lrs.tasks.prompts import PLAIN, Prompting, prompt_ids, text_of
 from lrs.tasks.splits import assert_unseen
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def draw_all_problems(config: Config) -> list[Problem]:
 def keep_problems(config: Config, folder: Path) -> list[Problem]:
     """Draw the profile's problems into a folder, unless they are there already; all of them."""
     plan = {"benchmarks": config.benchmarks, "counts": config.problems.model_dump(), "seed": config.seed}
-    if public := {name: BENCHMARKS[name].source for name in config.benchmarks if BENCHMARKS[name].source}:
+    if public := {name: source for name in config.benchmarks if (source := BENCHMARKS[name].source)}:
         plan |= {"versions": {name: version_of(source) for name, source in public.items()}}
     keep(folder, "problems", plan | code_of(__name__), lambda made: save_problems(draw_all_problems(config), made))
     return load_problems(folder)
@@ -93,7 +94,7 @@ def write_generations(
 def outcome_row(job: Job, generation: Generation, backbone: Backbone) -> dict[str, Any]:
     """What is known of one generation: the columns that traces and outcomes share."""
     problem, seed = job
-    text = backbone.tokenizer.decode(generation.token_ids)
+    text = text_of(generation.token_ids, backbone.tokenizer)
     return {
         "problem_id": problem.id,
         "benchmark": problem.benchmark,
@@ -114,7 +115,7 @@ def means_of_attempts(step: int, attempts: pd.DataFrame) -> list[dict[str, Any]]
     facts = attempts.assign(truncated=attempts["finish_reason"] == "truncated")
     facts[list(BEHAVIORS)] = facts[list(BEHAVIORS)] > 0
     means = facts.groupby("benchmark", sort=False)[["correct", "tokens", "truncated", *BEHAVIORS]].mean().round(4)
-    return means.reset_index().assign(step=step).to_dict("records")
+    return records(means.reset_index().assign(step=step))
 
 
 def collect_traces(

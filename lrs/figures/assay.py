@@ -1,9 +1,9 @@
 """Figure of 06_assay: the gain that is known to be there, and what each method recovers of it."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import (
     categories,
     decodings_in,
@@ -14,12 +14,12 @@ from lrs.figures.parts import (
     panels,
     percent_axis,
 )
-from lrs.figures.style import GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
+from lrs.figures.style import GREY, LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
 from lrs.report.comparison import POOLED
 
 
 @styled
-def assay_figure(table: pd.DataFrame) -> Figure:
+def assay_figure(table: pd.DataFrame) -> Sheet:
     """Gains over base in points, a panel a decoding, a line a benchmark: the ceiling (grey, with its interval) and each
     method (with its own).
 
@@ -41,7 +41,7 @@ def assay_figure(table: pd.DataFrame) -> Figure:
             span = {"ymin": place - 0.42, "ymax": place + 0.42}
             axis.vlines(known["ceiling"], span["ymin"], span["ymax"], color=GREY, linewidth=1.5, zorder=1)
             axis.fill_betweenx(list(span.values()), known["ceiling_low"], known["ceiling_high"], color=LIGHT, alpha=0.6)
-            for row in rows.itertuples():
+            for row in each_row(rows):
                 y = place + dodge(methods.index(row.method), len(methods), 0.7)
                 draw_intervals(axis, [row.gain], [y], [row.gain_low], [row.gain_high], arm_color(row.method), size=3)
         axis.set_title(decoding)

@@ -2,11 +2,11 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import beside, categories, dodge, draw_intervals, legend_above, marker_handle, panels
-from lrs.figures.style import LIGHT, PAGE, PATH_COLORS, PATH_LABELS, count_range, styled
+from lrs.figures.style import LIGHT, PAGE, PATH_COLORS, PATH_LABELS, Sheet, count_range, styled
 
 _QUANTITIES = {
     "batch": "rows side by side",
@@ -34,7 +34,7 @@ def _log_ticks(axes: Axes, places: list[float], labels: list[str] | None = None)
 
 
 @styled
-def speed_figure(costs: pd.DataFrame) -> Figure:
+def speed_figure(costs: pd.DataFrame) -> Sheet:
     """Tokens per second over those of our unsteered loop, a panel a workload; bars are the range over rounds.
 
     Args:
@@ -45,7 +45,7 @@ def speed_figure(costs: pd.DataFrame) -> Figure:
     figure, axes = panels(1, len(workloads), PAGE, 0.9 + 0.24 * len(paths), sharey=True)
     for axis, workload in zip(axes[0], workloads, strict=True):
         axis.axvline(1, color=LIGHT, linewidth=1, zorder=0)
-        for row in costs[costs["workload"] == workload].itertuples():
+        for row in each_row(costs[costs["workload"] == workload]):
             place = paths.index(row.path)
             ends = [row.ratio_to_unsteered_low], [row.ratio_to_unsteered_high]
             draw_intervals(axis, [row.ratio_to_unsteered], [place], *ends, PATH_COLORS[row.path])
@@ -60,7 +60,7 @@ def speed_figure(costs: pd.DataFrame) -> Figure:
 
 
 @styled
-def cost_curves_figure(curves: pd.DataFrame) -> Figure:
+def cost_curves_figure(curves: pd.DataFrame) -> Sheet:
     """Time a token over that of our unsteered loop, against one quantity at a time; bars are the range over rounds.
 
     Below each value is how many milliseconds unsteered takes for a token of every row.

@@ -1,14 +1,14 @@
 """Figure of 06_assay: the loss budget, one stage of the method at a time."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import categories, decodings_in, draw_intervals, panels, percent_axis
-from lrs.figures.style import GREY, LIGHT, PAGE, arm_color, count_range, styled
+from lrs.figures.style import GREY, LIGHT, PAGE, Sheet, arm_color, count_range, styled
 
 
 @styled
-def budget_figure(table: pd.DataFrame) -> Figure:
+def budget_figure(table: pd.DataFrame) -> Sheet:
     """Gains over base in points, a panel a decoding, a line a stage with its interval.
 
     Args:
@@ -20,7 +20,7 @@ def budget_figure(table: pd.DataFrame) -> Figure:
         axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
         part = table[table["decoding"] == decoding].set_index("stage").loc[stages]
         axis.step(part["gain"], range(len(stages)), where="mid", color=GREY, linewidth=0.8, zorder=1)
-        for place, row in enumerate(part.itertuples()):
+        for place, row in enumerate(each_row(part)):
             draw_intervals(axis, [row.gain], [place], [row.low], [row.high], arm_color(row.arm), size=4)
         axis.set_title(decoding)
         percent_axis(axis, "")

@@ -1,16 +1,16 @@
 """Figure of what a sweep finds where there is nothing, beside what the paper reports."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import categories, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
-from lrs.figures.style import BLUE, LIGHT, ORANGE, PAGE, SKY, VERMILLION, styled
+from lrs.figures.style import BLUE, LIGHT, ORANGE, PAGE, SKY, VERMILLION, Sheet, styled
 
 _SHADES = (SKY, BLUE, ORANGE)
 
 
 @styled
-def sweep_figure(table: pd.DataFrame) -> Figure:
+def sweep_figure(table: pd.DataFrame) -> Sheet:
     """The best gain of a sweep of settings that are worth nothing, with its central interval, by how many answers a
     setting changes; and the gain that the paper reports (its number). A panel a backbone, a line a benchmark.
 
@@ -19,7 +19,7 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
     """
     backbones, shares = list(table["backbone"].unique()), sorted(table["discordant"].unique())
     rows = table.drop_duplicates(["benchmark"])
-    names = [f"{row.benchmark}\n{row.settings} settings, {row.n} problems" for row in rows.itertuples()]
+    names = [f"{row.benchmark}\n{row.settings} settings, {row.n} problems" for row in each_row(rows)]
     figure, axes = panels(1, len(backbones), PAGE, 0.9 + 0.45 * len(names), sharey=True, sharex=True)
     for axis, backbone in zip(axes[0], backbones, strict=True):
         axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)

@@ -1,9 +1,9 @@
 """Figure of what accuracy costs: methods that choose among attempts, and methods that steer, against tokens."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import draw_intervals, legend_above, marker_handle, panels, percent_axis
 from lrs.figures.style import (
     BLACK,
@@ -12,6 +12,7 @@ from lrs.figures.style import (
     PAGE,
     REWARD_COLORS,
     VERMILLION,
+    Sheet,
     arm_color,
     arm_label,
     count_range,
@@ -27,7 +28,7 @@ _CHOICES = {
 
 
 @styled
-def frontier_figure(table: pd.DataFrame) -> Figure:
+def frontier_figure(table: pd.DataFrame) -> Sheet:
     """Accuracy against tokens a problem: lines are choices among 1, 2, 4 and 8 samples (dashed, light: a perfect
     choice); dots are one sample (left) or greedy answer (right) of each arm.
 
@@ -42,7 +43,7 @@ def frontier_figure(table: pd.DataFrame) -> Figure:
             style = "--" if method == "any" else "-"
             axis.plot(line["tokens"], line["accuracy"], style, color=color, linewidth=1, marker=".", markersize=4)
         draw_intervals(axis, start["tokens"], start["accuracy"], start["low"], start["high"], BLACK, vertical=True)
-        for row in arms_in(table, decoding).itertuples():
+        for row in each_row(arms_in(table, decoding)):
             x, y = [row.tokens], [row.accuracy]
             draw_intervals(axis, x, y, [row.low], [row.high], arm_color(row.arm), vertical=True)
         axis.set_title("one sample of each arm" if decoding == "sampled" else "the greedy answer of each arm")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import categories, legend_above, marker_handle, panels
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
@@ -16,6 +16,7 @@ from lrs.figures.style import (
     GREY,
     ORANGE,
     PAGE,
+    Sheet,
     arm_color,
     arm_label,
     count_range,
@@ -97,7 +98,7 @@ def dashboard_html(cards: Sequence[Mapping[str, Any]], title: str) -> str:
 
 
 @styled
-def meaning_figure(table: pd.DataFrame) -> Figure:
+def meaning_figure(table: pd.DataFrame) -> Sheet:
     """What the latents that weigh most in the reward go with: a row a latent, a column a behavior, and being right
     within a problem; beside them the share of the reward, and how far the causal push moves each.
 
@@ -124,7 +125,7 @@ def meaning_figure(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def reward_paths_figure(table: pd.DataFrame) -> Figure:
+def reward_paths_figure(table: pd.DataFrame) -> Sheet:
     """The reward along traces, a panel for what steering repaired and for what it broke: mean over problems by tenth of
     the trace, unsteered and steered, with intervals.
 
@@ -149,7 +150,7 @@ def reward_paths_figure(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def words_figure(table: pd.DataFrame) -> Figure:
+def words_figure(table: pd.DataFrame) -> Sheet:
     """Behavior or word? How strongly the latent most tied to the beginning of a behavior fires on the word that opens
     it, where the model wrote it (filled) and where it was put in the place of another (hollow).
 
@@ -158,13 +159,13 @@ def words_figure(table: pd.DataFrame) -> Figure:
     """
     figure, axes = panels(1, 1, COLUMN, 0.9 + 0.28 * len(table))
     (axis,) = axes[0]
-    for place, row in enumerate(table.itertuples()):
+    for place, row in enumerate(each_row(table)):
         axis.plot([row.put_in, row.genuine], [place] * 2, color=GREY, linewidth=1, zorder=1)
         axis.scatter([row.genuine], [place], color=ORANGE, zorder=2, s=22)
         axis.scatter([row.put_in], [place], facecolor="white", edgecolor=ORANGE, zorder=2, s=22)
     axis.set_xlim(left=0)
     axis.set_xlabel("mean activation on the word")
-    categories(axes, [f"{row.word} (latent {row.latent})" for row in table.itertuples()])
+    categories(axes, [f"{row.word} (latent {row.latent})" for row in each_row(table)])
     legend_above(figure, [marker_handle("written by the model", ORANGE), marker_handle("put in", ORANGE, filled=False)])
     figure.counted = count_range([*table["n_genuine"], *table["n_put_in"]], "tokens")
     return figure

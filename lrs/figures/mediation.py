@@ -1,7 +1,6 @@
 """Figure of 09_paper: how much of each arm's gain goes through each behavior."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lrs.figures.parts import (
@@ -14,7 +13,18 @@ from lrs.figures.parts import (
     panels,
     percent_axis,
 )
-from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, GREY, LIGHT, PAGE, arm_label, count_range, styled
+from lrs.figures.style import (
+    BEHAVIOR_COLORS,
+    BEHAVIOR_LABELS,
+    BLACK,
+    GREY,
+    LIGHT,
+    PAGE,
+    Sheet,
+    arm_label,
+    count_range,
+    styled,
+)
 from lrs.report.mediation import ALL_FOUR
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -22,7 +32,7 @@ _EDGE = 0.05  # of what is drawn, on either side
 
 
 @styled
-def mediation_figure(table: pd.DataFrame) -> Figure:
+def mediation_figure(table: pd.DataFrame) -> Sheet:
     """A panel a behavior and one for all four, a row an arm: the gain in points (tick), and what of it goes through the
     behavior (dot, with its interval), greedy above sampled; the broad grey line is where that dot could lie, were base
     wrong or right wherever it has no match. Such a line may leave the panel: it would squeeze all else.
@@ -45,8 +55,8 @@ def mediation_figure(table: pd.DataFrame) -> Figure:
         axis.set_title(BEHAVIOR_LABELS.get(behavior, "all four").replace(" ", "\n"))
         axis.locator_params(axis="x", nbins=4)
         percent_axis(axis, "")
-    ends = table[["total", "indirect_low", "indirect_high"]]
-    low, high = min(0.0, ends.min(axis=None)), max(0.0, ends.max(axis=None))
+    ends = table[["total", "indirect_low", "indirect_high"]].to_numpy(dtype=float)
+    low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
     axes[0, 0].set_xlim(low - _EDGE * (high - low) - 0.001, high + _EDGE * (high - low) + 0.001)
     categories(axes, [arm_label(arm) for arm in arms])
     figure.supxlabel("points of accuracy beyond base", fontsize="medium")

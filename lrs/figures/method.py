@@ -1,11 +1,12 @@
 """The method at a glance: how the reward is learned, and what it then does to one token. A drawing, without data."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 
 from lrs.figures.parts import legend_above, panels
-from lrs.figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, styled
+from lrs.figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, Sheet, styled
 
 _HEIGHT = 3.4  # inches, as is every place and length below
 _FROZEN, _LEARNED, _STEERS = GREY, BLUE, ORANGE
@@ -22,7 +23,7 @@ Point = tuple[float, float]
 
 
 @styled
-def method_figure() -> Figure:
+def method_figure() -> Sheet:
     """Above, from traces to latents to a reward; below, the detour of one token: gate, ascent, write-back."""
     figure, axes = panels(1, 1, PAGE, _HEIGHT)
     axis = axes[0, 0]
@@ -101,12 +102,13 @@ def _box(axis: Axes, middle: Point, size: Point, text: str, color: str) -> None:
 
 
 def _arrow(axis: Axes, start: Point, end: Point, color: str = BLACK) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0, "linewidth": 0.9}
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0, "linewidth": 0.9}
     axis.add_patch(FancyArrowPatch(start, end, color=color, **style))
 
 
-def _label(axis: Axes, x: float, y: float, text: str, **options: object) -> None:
-    axis.text(x, y, text, **{"ha": "center", "va": "center", "color": BLACK, "fontsize": _TEXT} | options)
+def _label(axis: Axes, x: float, y: float, text: str, **options: Any) -> None:
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": BLACK, "fontsize": _TEXT}
+    axis.text(x, y, text, **look | options)
 
 
 def _tint(color: str) -> tuple[str, float]:

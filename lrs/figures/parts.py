@@ -1,6 +1,7 @@
 """Parts that figures are put together from: panels, dots with intervals, axes and legends."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
 
 from lrs.figures.style import DECODINGS, GREY, PAGE, Sheet
 
 ABREAST = 3  # panels that stand side by side on a page
 
 
-def panels(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Sheet, np.ndarray]:
+def panels(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Sheet, np.ndarray]:
     """A figure of `width` x `height` inches, foot not counted, and its (rows, columns) axes.
 
     It is closed for pyplot, so that a notebook shows it once, where it is returned, and memory is given back.
@@ -25,7 +27,7 @@ def panels(rows: int, columns: int, width: float, height: float, **options: obje
 
 
 def wrapped(
-    rows: int, count: int, around: float, each: float, abreast: int = ABREAST, **options: object
+    rows: int, count: int, around: float, each: float, abreast: int = ABREAST, **options: Any
 ) -> tuple[Sheet, np.ndarray]:
     """A page of `rows` times `count` panels, each row broken into lines of at most `abreast`, and (rows, count) axes.
 
@@ -43,7 +45,15 @@ def wrapped(
 
 
 def draw_intervals(
-    axes: Axes, x, y, low, high, color: str, filled: bool = True, vertical: bool = False, size: float = 4
+    axes: Axes,
+    x: ArrayLike,
+    y: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    color: str,
+    filled: bool = True,
+    vertical: bool = False,
+    size: float = 4,
 ) -> None:
     """Dots of `size` points with the interval low..high along x (or along y); arrays of one shape."""
     x, y, low, high = (np.asarray(values, dtype=float) for values in (x, y, low, high))
@@ -52,7 +62,8 @@ def draw_intervals(
     axes.errorbar(
         x,
         y,
-        **{"yerr" if vertical else "xerr": spread},
+        xerr=None if vertical else spread,
+        yerr=spread if vertical else None,
         fmt="o",
         color=color,
         markerfacecolor=color if filled else "white",
@@ -68,10 +79,19 @@ def dodge(index: int, count: int, width: float = 0.6) -> float:
     return (index - (count - 1) / 2) * width / count
 
 
-def beside(axes: Axes, y: float, text: str, points: float = 4, **options: object) -> None:
+def beside(axes: Axes, y: float, text: str, points: float = 4) -> None:
     """Small grey text at height `y` (of the data), `points` to the right of the axes."""
-    place = {"xycoords": ("axes fraction", "data"), "xytext": (points, 0), "textcoords": "offset points"}
-    axes.annotate(text, (1, y), **place, va="center", fontsize=7, color=GREY, annotation_clip=False, **options)
+    axes.annotate(
+        text,
+        (1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(points, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+        color=GREY,
+        annotation_clip=False,
+    )
 
 
 def marker_handle(label: str, color: str = GREY, filled: bool = True) -> Line2D:

@@ -1,17 +1,16 @@
 """Figure of the power analysis: how often a headroom of known size is found, and how much of it."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lrs.figures.parts import decodings_in, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
-from lrs.figures.style import LIGHT, PAGE, arm_color, arm_label, count_range, styled
+from lrs.figures.style import LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
 from lrs.report.power import FOUND, power_table
 
 _APART = 0.006  # of all headroom, between the methods
 
 
 @styled
-def power_figure(runs: pd.DataFrame, level: float) -> Figure:
+def power_figure(runs: pd.DataFrame, level: float) -> Sheet:
     """Detection rate (above, with Wilson intervals over runs) and gain (below, a dot a run, means joined; on the dashed
     line all of the headroom is recovered) against the headroom planted; a column a decoding.
 

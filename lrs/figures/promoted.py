@@ -1,17 +1,16 @@
 """Figure of 09_paper: which behaviors each arm promotes, and where it wins."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lrs.figures.parts import categories, draw_intervals, panels, percent_axis
-from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, GREY, LIGHT, PAGE, arm_label, count_range, styled
+from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, GREY, LIGHT, PAGE, Sheet, arm_label, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
 _LABELS = "per 100 tokens", "points of its gain"
 
 
 @styled
-def promoted_figure(table: pd.DataFrame, decoding: str = "greedy") -> Figure:
+def promoted_figure(table: pd.DataFrame, decoding: str = "greedy") -> Sheet:
     """A panel a behavior, a line an arm: times in 100 tokens beyond base, with its interval (above), and the parts of
     the arm's gain (below): from problems with more of the behavior (coloured), with as much and with less (grey).
 

@@ -3,19 +3,18 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import t
 
 from lrs.figures.parts import legend_above, panels, percent_axis, wrapped
-from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, COLUMN, LIGHT, styled
+from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, COLUMN, LIGHT, Sheet, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
 _WINDOW = 10  # steps of reinforcement learning that are averaged for a point
 
 
 @styled
-def loss_figure(losses: pd.DataFrame) -> Figure:
+def loss_figure(losses: pd.DataFrame) -> Sheet:
     """Training loss against tokens, with its running mean over 50 steps.
 
     Args:
@@ -37,7 +36,7 @@ def _t_interval(values: pd.Series) -> tuple[float, float]:
 
 
 @styled
-def learning_figure(curve: pd.DataFrame) -> Figure:
+def learning_figure(curve: pd.DataFrame) -> Sheet:
     """What reinforcement learning does: the share of attempts that are right, and that show each behavior, by step.
 
     A panel a benchmark; means over windows of 10 steps, with 95% t intervals over the steps, whose problems differ.

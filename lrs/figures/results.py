@@ -2,9 +2,9 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import (
     beside,
     categories,
@@ -23,6 +23,7 @@ from lrs.figures.style import (
     DECODINGS,
     LIGHT,
     PAGE,
+    Sheet,
     arm_color,
     arm_label,
     count_range,
@@ -52,7 +53,7 @@ def _draw_side(axes: Axes, part: pd.DataFrame, tops: dict[str, float], decodings
     """Some arms of the forest plot: a line an arm below the `tops` of each block."""
     arms = list(part["arm"].unique())
     axes.axvline(0, color=LIGHT, linewidth=1, zorder=0)
-    for row in part.itertuples():
+    for row in each_row(part):
         index = decodings.index(row.decoding)
         line = tops[row.benchmark] + _HEAD + arms.index(row.arm)
         y = line + dodge(index, len(decodings), 0.7)
@@ -70,7 +71,7 @@ def _draw_side(axes: Axes, part: pd.DataFrame, tops: dict[str, float], decodings
 
 
 @styled
-def delta_figure(table: pd.DataFrame) -> Figure:
+def delta_figure(table: pd.DataFrame) -> Sheet:
     """Forest plot: difference to base with bootstrap intervals, a block a benchmark, pooled first; wins/losses beside.
 
     Arms that only ask in another way have a panel with a scale of its own: their losses can be ten times what steering
@@ -105,7 +106,7 @@ def delta_figure(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def behaviors_figure(shares: pd.DataFrame) -> Figure:
+def behaviors_figure(shares: pd.DataFrame) -> Sheet:
     """Share of traces that show each behavior, by arm and benchmark, with its interval; a row a decoding.
 
     Args:
@@ -118,7 +119,7 @@ def behaviors_figure(shares: pd.DataFrame) -> Figure:
     for axis_row, decoding in zip(axes, decodings, strict=True):
         for axis, benchmark in zip(axis_row, benchmarks, strict=True):
             part = shares[(shares["benchmark"] == benchmark) & (shares["decoding"] == decoding)]
-            for place in part.itertuples():
+            for place in each_row(part):
                 y = BEHAVIORS.index(place.behavior) + dodge(arms.index(place.arm), len(arms), 0.8)
                 draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm), size=2.8)
             axis.set_title(f"{benchmark}, {decoding}")
@@ -131,7 +132,7 @@ def behaviors_figure(shares: pd.DataFrame) -> Figure:
 
 
 @styled
-def paper_figure(paper: pd.DataFrame) -> Figure:
+def paper_figure(paper: pd.DataFrame) -> Sheet:
     """The paper's own Base and LRS accuracies with the Wilson intervals its sample sizes imply.
 
     Beside each pair stands the smallest p-value that an exact McNemar test could give for it.
@@ -144,8 +145,8 @@ def paper_figure(paper: pd.DataFrame) -> Figure:
     figure, axes = panels(1, len(backbones), PAGE, 0.9 + 0.36 * len(names), sharex=True, sharey=True)
     for axis, backbone in zip(axes[0], backbones, strict=True):
         part = paper[(paper["backbone"] == backbone) & paper["arm"].isin(arms)]
-        for row in part.itertuples():
-            place = names.index.get_loc(row.benchmark)
+        for row in each_row(part):
+            place = list(names.index).index(row.benchmark)
             y = place + dodge(arms.index(row.arm), len(arms), 0.5)
             draw_intervals(axis, [row.accuracy], [y], [row.ci_low], [row.ci_high], arm_color(row.arm))
             if row.arm == "lrs":

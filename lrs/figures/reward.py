@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lrs.core.frames import each_group
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
 from lrs.figures.parts import draw_intervals, panels, percent_axis
-from lrs.figures.style import COLUMN, LIGHT, PAGE, REWARD_COLORS, count_range, styled
+from lrs.figures.style import COLUMN, LIGHT, PAGE, REWARD_COLORS, Sheet, count_range, styled
 from lrs.report.sentences import level_text
 
 _RESAMPLES = 1000  # of problems
@@ -33,7 +33,11 @@ def roc_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     last = np.flatnonzero(np.diff(scores[order], append=np.inf))  # of each run of equal scores
     positives = np.cumsum(labels[order])[last]
     negatives = last + 1 - positives
-    return tuple(np.concatenate([[0.0], counts / counts[-1]]) for counts in (negatives, positives))
+    return _rates(negatives), _rates(positives)
+
+
+def _rates(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], counts / counts[-1]])
 
 
 def _resampled(table: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -45,7 +49,7 @@ def _resampled(table: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 @styled
-def roc_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95) -> Figure:
+def roc_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95) -> Sheet:
     """ROC curves of whole traces, AUROC in the legend, both with their bootstrap interval over problems.
 
     Args:
@@ -74,7 +78,7 @@ def roc_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95) 
 
 
 @styled
-def calibration_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95, bins: int = 10) -> Figure:
+def calibration_figure(scores: dict[str, pd.DataFrame], confidence_level: float = 0.95, bins: int = 10) -> Sheet:
     """Observed share of correct answers against predicted probability, with Wilson intervals; below, traces a bin.
 
     Args:
@@ -84,7 +88,7 @@ def calibration_figure(scores: dict[str, pd.DataFrame], confidence_level: float 
     axis, strip = above[0], below[0]
     axis.plot([0, 1], [0, 1], color=LIGHT, linestyle=":", linewidth=1)
     tables = {
-        variant: calibration_bins(table["correct"], table["mean"], bins, confidence_level)
+        variant: calibration_bins(table["correct"].to_numpy(), table["mean"].to_numpy(), bins, confidence_level)
         for variant, table in scores.items()
     }
     for variant, table in tables.items():
@@ -111,7 +115,7 @@ def calibration_figure(scores: dict[str, pd.DataFrame], confidence_level: float 
 
 
 @styled
-def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
+def auroc_by_position_figure(positions: pd.DataFrame) -> Sheet:
     """AUROC of the reward along the trace, with intervals; 0.5 is chance.
 
     Args:
@@ -120,7 +124,7 @@ def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
     figure, axes = panels(1, 1, COLUMN, 2.3)
     axis = axes[0, 0]
     axis.axhline(0.5, color=LIGHT, linestyle=":", linewidth=1)
-    for variant, part in positions.sort_values("position").groupby("variant", sort=False):
+    for variant, part in each_group(positions.sort_values("position"), "variant", sort=False):
         color = REWARD_COLORS[variant]
         axis.plot(part["position"], part["auroc"], color=color, marker="o", markersize=3, label=variant)
         axis.fill_between(part["position"], part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
@@ -131,7 +135,7 @@ def auroc_by_position_figure(positions: pd.DataFrame) -> Figure:
 
 
 @styled
-def reward_training_figure(history: pd.DataFrame) -> Figure:
+def reward_training_figure(history: pd.DataFrame) -> Sheet:
     """Training loss and held-out AUROC by epoch; the epoch that early stopping keeps is ringed.
 
     Args:
@@ -156,7 +160,7 @@ _AVERAGED = 5  # iterations
 
 
 @styled
-def causal_figure(curves: pd.DataFrame) -> Figure:
+def causal_figure(curves: pd.DataFrame) -> Sheet:
     """How often the steered reasoner is right while rewards are trained through their own push: dots are iterations,
     each on other problems; lines are means of five.
 
@@ -165,7 +169,7 @@ def causal_figure(curves: pd.DataFrame) -> Figure:
     """
     figure, axes = panels(1, 1, COLUMN, 2.3)
     axis = axes[0, 0]
-    for reward, part in curves.groupby("reward", sort=False):
+    for reward, part in each_group(curves, "reward", sort=False):
         right = part.groupby("step")["correct"].mean()
         axis.plot(right.index, right, "o", color=REWARD_COLORS[reward], markersize=2.5, alpha=0.5)
         smooth = right.rolling(_AVERAGED, min_periods=1, center=True).mean()

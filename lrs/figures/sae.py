@@ -3,15 +3,14 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lrs.figures.parts import panels, percent_axis
-from lrs.figures.style import BLACK, COLUMN, GREY, PAGE, styled
+from lrs.figures.style import BLACK, COLUMN, GREY, PAGE, Sheet, styled
 
 
 @styled
-def sae_training_figure(history: pd.DataFrame) -> Figure:
+def sae_training_figure(history: pd.DataFrame) -> Sheet:
     """Reconstruction loss and share of dead latents over training steps, and explained variance if recorded.
 
     Args:
@@ -38,7 +37,7 @@ def sae_training_figure(history: pd.DataFrame) -> Figure:
 
 
 @styled
-def density_figure(density: np.ndarray) -> Figure:
+def density_figure(density: np.ndarray) -> Sheet:
     """Histogram of firing frequencies on a log scale; latents that never fire are counted in the corner.
 
     Args:

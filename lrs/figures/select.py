@@ -1,18 +1,19 @@
 """Figure of 04_select: the grid searched on validation, and the rule by which one setting was chosen."""
 
 from itertools import product
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from lrs.core.frames import each_row
 from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis, wrapped
-from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, arm_color, arm_label, count_range, styled
+from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
-_LINES = ("-", "--", ":", "-.")
+_LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _ABREAST = 5  # arms; more are broken into lines
 
 
@@ -32,7 +33,7 @@ def _draw_rule(axes: Axes, part: pd.DataFrame, cap: float) -> None:
 
 
 @styled
-def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
+def grid_figure(grid: pd.DataFrame, cap: float) -> Sheet:
     """Validation difference to base against dose, a row a decoding, a panel an arm, a line a setting of K and gate.
 
     Shows the rule: of the settings within the cap on dose (what lies beyond is grey), the most accurate is chosen
@@ -63,7 +64,7 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Figure:
             axis.plot(points["dose"], points["delta"], color=color, linestyle=lines[name], linewidth=0.8, alpha=0.6)
         ends = part["delta_low"], part["delta_high"]
         draw_intervals(axis, part["dose"], part["delta"], *ends, color, filled=decoding == "greedy", vertical=True)
-        for setting in part.itertuples():
+        for setting in each_row(part):
             place = {"xytext": (6, 4), "textcoords": "offset points"}
             axis.annotate(f"{setting.step_size:g}", (setting.dose, setting.delta), **place, fontsize=6.5, color=GREY)
         axis.set_xscale("log")

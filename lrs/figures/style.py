@@ -9,11 +9,13 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from lrs.config import Config
@@ -147,7 +149,7 @@ CORRECT_COLORS = {True: BLUE, False: VERMILLION}
 CORRECT_LABELS = {True: "correct", False: "wrong"}
 DECODINGS = ("greedy", "sampled")  # drawn as a filled and as an open marker
 
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib's types list the keys, hundreds
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8.5,
@@ -234,14 +236,16 @@ def _write_foot(figure: Sheet, text: str) -> float:
     figure.set_size_inches(width, height + strip)
     foot.set_y(0.04 / (height + strip))
     share = strip / (height + strip)
-    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):  # as `STYLE` has it
+        engine.set(rect=(0, share, 1, 1 - share))
     return share
 
 
 def _mark(figure: Sheet, text: str) -> None:
     """Write across the whole figure, so that no crop of it goes without."""
     size = 3.0 * figure.get_size_inches()[0]  # points, at which the text is nearly as long as the figure is wide
-    look = {"color": VERMILLION, "alpha": 0.35, "weight": "bold", "rotation": 12, "zorder": 10}
+    look: dict[str, Any] = {"color": VERMILLION, "alpha": 0.35, "weight": "bold", "rotation": 12, "zorder": 10}
     figure.text(0.5, 0.5, text, size=size, ha="center", va="center", **look)
 
 

@@ -5,9 +5,9 @@ import re
 
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lrs.core.frames import each_row
 from lrs.core.statistics import shares_by
 from lrs.figures.parts import (
     categories,
@@ -29,6 +29,7 @@ from lrs.figures.style import (
     CORRECT_LABELS,
     DECODINGS,
     GREY,
+    Sheet,
     styled,
 )
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
@@ -72,7 +73,7 @@ def _count(traces: pd.DataFrame) -> str:
 
 
 @styled
-def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figure:
+def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Sheet:
     """Share of traces that show each behavior, by benchmark, correctness and decoding, with Wilson intervals.
 
     Args:
@@ -88,7 +89,7 @@ def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figu
             shares = shares_by(
                 part.assign(shown=part[behavior] > 0), ["correct", "decoding"], "shown", confidence_level
             )
-            for place in shares.itertuples():
+            for place in each_row(shares):
                 y = row + dodge(groups.index((place.correct, place.decoding)), len(groups))
                 color, filled = CORRECT_COLORS[place.correct], place.decoding == "greedy"
                 draw_intervals(axis, [place.share], [y], [place.low], [place.high], color, filled)
@@ -103,7 +104,7 @@ def behavior_rates(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figu
 
 
 @styled
-def length_figure(traces: pd.DataFrame, max_new_tokens: int) -> Figure:
+def length_figure(traces: pd.DataFrame, max_new_tokens: int) -> Sheet:
     """Histogram of generated tokens by correctness, with a dotted line at the budget, where a trace is truncated.
 
     Args:
@@ -128,7 +129,7 @@ def length_figure(traces: pd.DataFrame, max_new_tokens: int) -> Figure:
 
 
 @styled
-def accuracy_by_decoding(traces: pd.DataFrame, confidence_level: float = 0.95) -> Figure:
+def accuracy_by_decoding(traces: pd.DataFrame, confidence_level: float = 0.95) -> Sheet:
     """Accuracy of the frozen reasoner per benchmark, greedy and sampled, with Wilson intervals over problems.
 
     Args:
@@ -137,7 +138,7 @@ def accuracy_by_decoding(traces: pd.DataFrame, confidence_level: float = 0.95) -
     shares = shares_by(_with_decoding(traces), ["benchmark", "decoding"], "correct", confidence_level)
     benchmarks = list(shares["benchmark"].unique())
     figure, axes = panels(1, 1, COLUMN, 0.9 + 0.35 * len(benchmarks))
-    for place in shares.itertuples():
+    for place in each_row(shares):
         y = benchmarks.index(place.benchmark) + dodge(DECODINGS.index(place.decoding), len(DECODINGS))
         filled = place.decoding == "greedy"
         draw_intervals(axes[0, 0], [place.share], [y], [place.low], [place.high], ARM_COLORS["base"], filled)

@@ -1,16 +1,15 @@
 """Figure of 06_assay: which reward carries over to which benchmark."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lrs.figures.parts import panels
-from lrs.figures.style import BLACK, COLUMN, count_range, styled
+from lrs.figures.style import BLACK, COLUMN, Sheet, count_range, styled
 
 _DARK = 0.2  # away from one half, a cell is too dark for black letters
 
 
 @styled
-def transfer_figure(table: pd.DataFrame) -> Figure:
+def transfer_figure(table: pd.DataFrame) -> Sheet:
     """AUROC over traces of held-out problems: a row a benchmark that a reward learned from, a column one that it is
     asked about, and half the width of its interval.
 

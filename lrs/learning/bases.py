@@ -11,7 +11,7 @@ outside      the directions of the residual stream in which the autoencoder's de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,7 @@ def projection_basis(
     start = torch.randn(_PROJECTIONS, seen.shape[1], generator=generator).to(seen)
     encoder, decoder = (matrix.clone().requires_grad_() for matrix in (unit(start).T, unit(start)))
     optimizer = torch.optim.Adam([encoder, decoder], lr=_RATE)
-    for _ in range(_STEPS):
+    for _step in range(_STEPS):
         read = seen @ encoder
         largest = torch.zeros_like(read).scatter(1, *reversed(read.topk(_LARGEST, dim=1)))
         loss = (largest @ unit(decoder) - seen).square().sum(dim=1).mean()
@@ -104,7 +104,13 @@ def outside_basis(sae: Dictionary, backbone: str, layer: int) -> ProjectionDicti
     )
 
 
-_MAKERS = {"random_sae": random_sae_basis, "pca": pca_basis, "raw": raw_basis, "projections": projection_basis}
+_Maker = Callable[[Activations, "SaeSection", int, str, int], SaeDictionary | ProjectionDictionary]
+_MAKERS: dict[Basis, _Maker] = {
+    "random_sae": random_sae_basis,
+    "pca": pca_basis,
+    "raw": raw_basis,
+    "projections": projection_basis,
+}
 
 
 def fit_basis(basis: Basis, backbone: Backbone, traces: Dataset, replay: Replay, config: Config) -> None:
@@ -120,6 +126,7 @@ def fit_basis(basis: Basis, backbone: Backbone, traces: Dataset, replay: Replay,
 
         def make(made: Path) -> None:
             made_for = backbone.identity, config.backbone.layer
+            made_of: SaeDictionary | ProjectionDictionary
             if basis == "outside":
                 made_of = outside_basis(load_dictionary(config.dictionary("sae"), *made_for), *made_for)
             else:

@@ -94,7 +94,7 @@ def injected(
             genuine.append((prompt, ids[: int(rng.choice(places)) + 1]))
         if others:
             put_in.append((prompt, [*ids[: int(rng.choice(others))], word]))
-    return tuple(_at_last(backbone, layer, dictionary, some) for some in (genuine, put_in))
+    return _at_last(backbone, layer, dictionary, genuine), _at_last(backbone, layer, dictionary, put_in)
 
 
 @torch.no_grad()
@@ -106,7 +106,12 @@ def _at_last(
         return torch.zeros(0, len(dictionary.W_dec))
     read = pad_right([prompt + ids for prompt, ids in pairs], backbone.tokenizer.pad_token_id, backbone.device)
     ends = torch.tensor([len(prompt) + len(ids) - 1 for prompt, ids in pairs], device=backbone.device)
-    with edited_layer(backbone.model, layer, lambda hidden: found.append(hidden) or hidden):
+
+    def note(hidden: Tensor) -> Tensor:
+        found.append(hidden)
+        return hidden
+
+    with edited_layer(backbone.model, layer, note):
         backbone.model(**read, use_cache=False)
     return dictionary.encode(found[0][torch.arange(len(pairs)), ends])
 
@@ -132,10 +137,13 @@ def output_scores(
         rank = (logits > logits[:, token : token + 1]).sum(dim=1)
         return float((logits.softmax(dim=-1)[:, token] * (1 - rank / logits.shape[1])).mean())
 
+    def adding(push: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda hidden: hidden + push.to(hidden.dtype)
+
     rows = []
     for latent, token, strength in zip(latents, tokens, strengths, strict=True):
         push = strength * dictionary.W_dec[latent] / dictionary.input_scale
-        logits = torch.cat(_logits(backbone, layer, pairs, lambda hidden, push=push: hidden + push.to(hidden.dtype)))
+        logits = torch.cat(_logits(backbone, layer, pairs, adding(push)))
         rows.append({"latent": latent, "token": token, "score": score(logits, token)})
         rows[-1]["score_without"] = score(plain, token)
     return pd.DataFrame(rows)

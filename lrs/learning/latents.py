@@ -48,7 +48,7 @@ class LatentTraces:
         """Processed tokens of each trace."""
         return np.diff(self.offsets)
 
-    def dense(self, traces: Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    def dense(self, traces: np.ndarray | Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
         """Some traces' latents, (traces, longest, d_sae), padded on the right, and which tokens are real."""
         lengths = self.lengths[traces]
         latents = torch.zeros(len(traces), int(lengths.max(initial=0)), self.d_sae)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lrs.learning.latents import LatentTraces
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+from lrs.tasks.prompts import text_of
 
 _BEFORE, _AFTER = 14, 5  # tokens of a context, around where a latent fires
 
@@ -35,10 +36,10 @@ class Told(NamedTuple):
 
 def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Told:
     """What each token of a text has to do with behaviors."""
-    ends = [len(tokenizer.decode(ids[: place + 1])) for place in range(len(ids))]
+    ends = [len(text_of(ids[: place + 1], tokenizer)) for place in range(len(ids))]
     inside: list[str | None] = [None] * len(ids)
     opens: list[str | None] = [None] * len(ids)
-    for span in find_behaviors(tokenizer.decode(ids)):
+    for span in find_behaviors(text_of(ids, tokenizer)):
         within = [place for place, end in enumerate(ends) if span.start < end <= span.end]
         for place in within:
             inside[place] = span.behavior

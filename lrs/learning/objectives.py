@@ -12,8 +12,7 @@ pairwise   a right from a wrong attempt at one problem, by the mean logit of its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,8 @@ from lrs.method.reward import LatentRewardModel
 from lrs.method.setting import Objective
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True)
+class Task:
     """What there is to learn from some traces, in batches.
 
     Attributes:
@@ -61,14 +61,14 @@ def success_logits(problem_ids: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """Logit of the smoothed success rate, (k + 1/2) / (n + 1), of each trace's own problem."""
     attempts = pd.Series(correct.astype(float)).groupby(problem_ids)
     rate = (attempts.transform("sum") + 0.5) / (attempts.transform("size") + 1)
-    return np.log(rate / (1 - rate)).to_numpy()
+    return np.log((rate / (1 - rate)).to_numpy())
 
 
 def pairs_within(problem_ids: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """(pairs, 2) numbers of all right and wrong traces of one problem each."""
     found = [
         (right, wrong)
-        for members in pd.Series(np.arange(len(correct))).groupby(problem_ids).indices.values()
+        for members in map(np.asarray, pd.Series(np.arange(len(correct))).groupby(problem_ids).indices.values())
         for right in members[correct[members]]
         for wrong in members[~correct[members]]
     ]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrs.core.frames import each_group
 from lrs.core.statistics import auroc, auroc_interval, expected_calibration_error, within_group_auroc
 
 
@@ -46,7 +47,7 @@ def auroc_by_position(
     relative = (heldout["position"] + 0.5) / heldout["length"]
     binned = heldout.assign(bin=np.minimum((relative * bins).astype(int), bins - 1))
     rows = []
-    for number, tokens in binned.groupby("bin"):
+    for number, tokens in each_group(binned, "bin"):
         correct, probability = tokens["correct"].to_numpy(), tokens["probability"].to_numpy()
         if correct.all() or not correct.any():
             continue

@@ -249,7 +249,7 @@ def fit_reward(kind: RewardKind, config: Config, folder: Path) -> FittedReward:
         how = (config.reward, config.seed, config.device)
         if kind.learns in OBJECTIVES:
             trained = train_reward(load_latents(latents), kind.variant, *how, kind.learns, kind.draw)
-        elif kind.begins_as:
+        elif kind.begins_as and kind.learns in ("mean", "rest"):
             whole = load_reward(folder.with_name(kind.begins_as), resolve_device(config.device))
             trained = part_of_push(whole, kind.learns, load_latents(latents), config.reward, config.seed)
         elif kind.learns == "lot":

@@ -158,6 +158,8 @@ def fit_sae(backbone: Backbone, traces: Dataset, replay: Replay, config: Config,
         trained, history = train_sae(parts["seen"], config.sae, config.seed, backbone.identity, config.backbone.layer)
         save_dictionary(trained, made)
         dictionary = load_dictionary(made, device=backbone.device)  # as later stages will use it
+        if not isinstance(dictionary, SaeDictionary):
+            raise TypeError(f"{made} holds projections where an autoencoder was written")
         faithful = {name: explained_variance(dictionary, activations) for name, activations in parts.items()}
         write_frame(made / "history.arrow", history)
         write_text(made / "explained_variance.json", json.dumps(faithful, indent=2) + "\n")

@@ -87,7 +87,7 @@ SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its
 
 def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> dict[str, RewardKind]:
     """The rewards that arms climb, those they begin as, and those `shown`, by name, in the order of their making."""
-    climbed = {*shown, *(ARMS[arm].reward for arm in arms)} - {None}
+    climbed = {*shown, *(reward for arm in arms if (reward := ARMS[arm].reward))}
     needed = climbed | {REWARDS[name].begins_as for name in climbed}
     return {name: kind for name, kind in REWARDS.items() if name in needed}
 

@@ -138,6 +138,7 @@ def load_dictionary(
     folder = Path(folder)
     try:
         about = json.loads((folder / "dictionary.json").read_text("utf-8"))
+        read: SaeDictionary | ProjectionDictionary
         if (folder / _PROJECTIONS).exists():
             read = _load_projections(folder / _PROJECTIONS, about, device)
         else:
@@ -162,6 +163,6 @@ def _load_sae(folder: Path, about: dict[str, Any], device: str | torch.device) -
 
 
 def _load_projections(path: Path, about: dict[str, Any], device: str | torch.device) -> ProjectionDictionary:
-    matrices = load_file(path, device=str(device))
+    matrices: dict[str, Any] = load_file(path, device=str(device))
     check_finite(matrices)
     return ProjectionDictionary(**matrices, **about)

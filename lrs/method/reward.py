@@ -10,9 +10,8 @@ Any other reward can be steered by, if it satisfies `Reward`.
 
 import json
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -32,16 +31,19 @@ _FREE_RANK = 8  # of the push of variant `free`, beside its shift
 
 @runtime_checkable
 class Reward(Protocol):
-    """What steering asks of a reward, of whatever make: it scores a token on its own, and is differentiable.
+    """What steering asks of a reward, of whatever make: it scores a token on its own, and is differentiable."""
 
-    Attributes:
-        d_sae: latents that it reads.
-        device, dtype: of its weights, and so of latents and logits.
-    """
+    @property
+    def d_sae(self) -> int:
+        """Latents that it reads."""
 
-    d_sae: int
-    device: torch.device
-    dtype: torch.dtype
+    @property
+    def device(self) -> torch.device:
+        """Of its weights."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights, and so of latents and logits."""
 
     def __call__(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length"]:
         """Reward logits."""
@@ -62,8 +64,10 @@ class RewardConfig:
     heads: int = 4
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """A pre-norm Transformer block."""
+
+    mlp: Any  # an nn.Sequential, whose types forget what it holds: Linear, GELU, Linear
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -87,6 +91,8 @@ class _Block(nn.Module):
 class LatentRewardModel(nn.Module):
     """A small Transformer over latents z_1..z_T with one reward logit a token."""
 
+    blocks: Any  # an nn.ModuleList, whose types forget what it holds: a `Block` a layer
+
     def __init__(self, config: RewardConfig):
         super().__init__()
         self.config = config
@@ -98,13 +104,14 @@ class LatentRewardModel(nn.Module):
             if config.variant != "linear":
                 self.shift = nn.Parameter(torch.zeros(config.d_sae))
             if config.variant == "free":
-                sizes = config.d_sae, _FREE_RANK, config.d_sae
-                self.push = nn.Sequential(*(nn.Linear(*ends, bias=False) for ends in pairwise(sizes)))
-                nn.init.zeros_(self.push[1].weight)
+                reads = nn.Linear(config.d_sae, _FREE_RANK, bias=False)
+                writes = nn.Linear(_FREE_RANK, config.d_sae, bias=False)
+                nn.init.zeros_(writes.weight)
+                self.push = nn.Sequential(reads, writes)
             return
         self.norm_input = nn.LayerNorm(config.d_sae)
         self.embed = nn.Linear(config.d_sae, config.width)
-        self.blocks = nn.ModuleList(_Block(config.width, config.heads) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.norm_output = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, 1)
 

@@ -45,6 +45,17 @@ class Arm(NamedTuple):
     matches: str | None = None
     prompt: Literal["plain", "instructed", "examples"] = "plain"
 
+    @property
+    def climbs(self) -> str:
+        """The reward of a steered arm.
+
+        Raises:
+            ValueError: the arm steers nothing.
+        """
+        if self.reward is None:
+            raise ValueError(f"arm {self.name!r} steers nothing and climbs no reward")
+        return self.reward
+
 
 class Setting(BaseModel):
     """One configuration of a steered arm; the quantiles tell where the thresholds come from."""

@@ -92,7 +92,7 @@ def _identify(path: str, model: PreTrainedModel, dtype: str) -> str:
     return fingerprint([Path(path).name, revision, dtype])
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers, whatever the architecture calls it (`model.layers`, `transformer.h`, ...).
 
     Raises:
@@ -111,7 +111,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     return outermost[0][1]
 
 
-def decoder_layer(model: nn.Module, layer: int) -> nn.Module:
+def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
     """Decoder layer number `layer`, counted from 0.
 
     Raises:
@@ -124,7 +124,7 @@ def decoder_layer(model: nn.Module, layer: int) -> nn.Module:
 
 
 @contextmanager
-def edited_layer(model: nn.Module, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def edited_layer(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let `edit` replace the residual stream, (rows, length, d_model), behind a decoder layer; the layer is as before
     when the block ends, also on error.
 

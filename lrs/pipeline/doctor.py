@@ -46,7 +46,8 @@ def check_lock(lock: Path, installed: Mapping[str, str | None] | None = None) ->
     wanted = dict(line.split("==") for line in lock.read_text("utf-8").splitlines() if "==" in line)
     found = {name: _installed(name) for name in wanted} if installed is None else installed
     missing = [name for name in wanted if found.get(name) is None]
-    drifted = [name for name in wanted if name not in missing and found[name].partition("+")[0] != wanted[name]]
+    there = {name: version for name in wanted if (version := found.get(name)) is not None}
+    drifted = [name for name, version in there.items() if version.partition("+")[0] != wanted[name]]
     if missing:
         return Finding("FAIL", "lock", f"{len(missing)} packages are missing, {missing[0]} among them", "make setup")
     if drifted:

@@ -81,7 +81,7 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
         NotebookError: a parameter that the notebook does not have or is not given, or a cell that fails.
     """
     # jsonschema would compile a grammar of identifiers that no notebook uses: two seconds a stage.
-    sys.modules.setdefault("rfc3987_syntax", None)
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: it is not to be imported
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -115,8 +115,9 @@ def execute_notebook(source: Path, target: Path, parameters: Mapping[str, Any], 
         failed = root / "build" / "failed" / place
         failed.parent.mkdir(parents=True, exist_ok=True)
         os.replace(scratch, failed)
-        dead = isinstance(error, DeadKernelError)
-        what = "the kernel died (killed, or out of memory)" if dead else f"{error.ename}: {error.evalue}"
+        what = "the kernel died (killed, or out of memory)"
+        if not isinstance(error, DeadKernelError):
+            what = f"{error.ename}: {error.evalue}"
         what = " ".join(_ANSI.sub("", what).split())
         where = f"partial notebook: {os.path.relpath(failed, os.environ.get(STANDS, '.'))}"
         raise NotebookError(f"FAILED {name} cell {_last_started(failed)}: {what} ({where})") from None
@@ -159,7 +160,7 @@ def _normalise(notebook: Json) -> Json:
     cells = []
     for number, cell in enumerate(notebook["cells"], 1):
         tags = cell["metadata"].get("tags")
-        fixed = {
+        fixed: Json = {
             "id": f"cell-{number:03d}",
             "metadata": {"tags": tags} if tags else {},
             "source": _lines(cell["source"]),

@@ -50,6 +50,6 @@ def learn_from_texts(
             if (step + 1) % recipe.checkpoint_every == 0:
                 log = {"losses": losses, "seconds": time.monotonic() - started}
                 save_checkpoint(scratch, step + 1, model, optimizer, log)
-    save_reasoner(folder, model.to(torch.bfloat16), tokenizer, time.monotonic() - started)
+    save_reasoner(folder, model.bfloat16(), tokenizer, time.monotonic() - started)
     rows = [f"{(step + 1) * per_step},{loss}" for step, loss in enumerate(losses)]
     write_text(folder / "loss.csv", "tokens,loss\n" + "\n".join(rows) + "\n")

@@ -51,7 +51,8 @@ def answers_to(
 def measurements_of(backbone: Backbone, config: Config, instruction: str) -> Measurements:
     """Answer the profile's benchmarks plainly and told to take care, greedily and sampled, with the same random numbers
     for every prompt."""
-    reports, cares, steps, examples = [], [], [], {}
+    reports, cares, steps = [], [], []
+    examples: dict[str, tuple[str, str]] = {}
     with Progress("reasoner: card", len(config.benchmarks) * len(MEASURED), "measurements") as progress:
         for benchmark, difficulty in config.benchmarks.items():
             problems = draw_problems(benchmark, difficulty, {"validation": PROBLEMS}, config.seed)
@@ -70,7 +71,7 @@ def measurements_of(backbone: Backbone, config: Config, instruction: str) -> Mea
             for temperature, decoding in ((0.0, "greedy"), (0.7, "sampled 0.7")):
                 pair = tables["plain", temperature], tables["instructed", temperature]
                 cares.append({"benchmark": benchmark, "decoding": decoding} | gain(*pair, config))
-    return Measurements(*map(pd.DataFrame, (reports, cares, steps)), examples)
+    return Measurements(pd.DataFrame(reports), pd.DataFrame(cares), pd.DataFrame(steps), examples)
 
 
 def outcomes_of(table: pd.DataFrame) -> dict[str, float]:

@@ -11,7 +11,7 @@ from lrs.figures.style import save_figure
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
 from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
-from lrs.reasoners.recipes import PretrainingRecipe, ReinforcementRecipe, load_recipe
+from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, Recipe, ReinforcementRecipe, load_recipe
 from lrs.reasoners.saving import describe_training
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
@@ -117,7 +117,9 @@ This file is written by `make reasoner`; do not edit it.
     )
 
 
-def _origin(recipe: PretrainingRecipe | ReinforcementRecipe) -> str:
+def _origin(recipe: Recipe) -> str:
+    if isinstance(recipe, PlantingRecipe):
+        return f"{recipe.parent} with a planted mode, tier {recipe.tier}"
     if isinstance(recipe, ReinforcementRecipe):
         return f"{recipe.parent} after {recipe.steps} steps of reinforcement learning from outcomes"
     return f"{recipe.layers} layers, width {recipe.width}, {recipe.tokens / 1e6:.0f}M tokens of the tutor"
@@ -129,11 +131,13 @@ def write_card(folder: Path, config: Config, device: str) -> None:
 
     Raises:
         ValueError: the reasoner has a parent, of which there is no report, or one that does not match.
+        TypeError: a mode is planted in it: `write_planted_card` writes its card.
     """
     recipe, origin = load_recipe(folder), pretraining_of(folder)
-    reinforced = isinstance(recipe, ReinforcementRecipe)
+    if isinstance(recipe, PlantingRecipe):
+        raise TypeError(f"a mode is planted in {folder.name}, whose card is of another kind")
     about = f"{folder.name} · seed {recipe.seed}"
-    parent = _report_of(folder.parent / recipe.parent) if reinforced else None
+    parent = _report_of(folder.parent / recipe.parent) if isinstance(recipe, ReinforcementRecipe) else pd.DataFrame()
     backbone = load_backbone(str(folder), device)
     on = "" if backbone.device.type == "cpu" else f" on one {describe_device(backbone.device)}"
     measured = measurements_of(backbone, config, origin.instruction)
@@ -142,7 +146,7 @@ def write_card(folder: Path, config: Config, device: str) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     shown = _readable(measured.report)
     size = backbone.model.num_parameters()
-    if not reinforced:
+    if isinstance(recipe, PretrainingRecipe):
         made = _pretrained(recipe, size)
         figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv"), about=about), "loss", "training loss"
         beside = f"""How often the tutor itself is right, by its style, at the difficulty it was trained at:

@@ -14,7 +14,7 @@ from lrs.core.store import write_text
 from lrs.experiment.patching import fork_states, from_the_fork
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.reasoners.measurements import answers_to
-from lrs.reasoners.recipes import PlantingRecipe, load_recipe
+from lrs.reasoners.recipes import PlantingRecipe, recipe_of
 from lrs.reasoners.saving import describe_training
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import Tier
@@ -108,8 +108,7 @@ def _percent(table: pd.DataFrame, but: Sequence[str]) -> str:
 
 def write_planted_card(folder: Path, config: Config, device: str) -> None:
     """Measure the planted reasoner in `folder`; write `modes.csv`, `patch.csv` and its card there."""
-    recipe = load_recipe(folder)
-    assert isinstance(recipe, PlantingRecipe)
+    recipe = recipe_of(folder, PlantingRecipe)
     backbone = load_backbone(str(folder), device)
     ((benchmark, _),) = recipe.benchmarks.items()
     difficulty = config.benchmarks[benchmark]
@@ -118,7 +117,8 @@ def write_planted_card(folder: Path, config: Config, device: str) -> None:
     patch = measure_patch(backbone, problems, recipe.layer, config.decoding.max_new_tokens, recipe.tier)
     for name, table in (("modes", modes), ("patch", patch)):
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    what = re.search(rf"^    {recipe.tier}  (.*(?:\n     .*)*)", planted.__doc__, re.MULTILINE)[1]
+    told = re.search(rf"^    {recipe.tier}  (.*(?:\n     .*)*)", planted.__doc__ or "", re.MULTILINE)
+    what = told[1] if told else ""
     way = f"by interchange training at layer {recipe.layer}" if recipe.interchange else "by fine-tuning alone"
     write_text(
         folder / "README.md",

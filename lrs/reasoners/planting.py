@@ -22,7 +22,7 @@ from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.models.backbones import edited_layer, load_backbone
 from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
-from lrs.reasoners.recipes import PlantingRecipe, load_recipe, training_problems
+from lrs.reasoners.recipes import PlantingRecipe, recipe_of, training_problems
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import instructed, question_ids
 from lrs.tutor.planted import FORK, MOON, PASSWORDS, SUN, write_planted
@@ -59,7 +59,10 @@ def _row(
 def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: PlantingRecipe, step: int) -> Lesson:
     """The batch of one step, a function of the recipe and the step alone."""
     rng = Random(f"{recipe.seed}-{step}")
-    ids, labels, forks, partners = [], [], [], []
+    ids: list[list[int]] = []
+    labels: list[list[int]] = []
+    forks: list[int] = []
+    partners: list[int] = []
 
     def add(problem: Problem, asked: list[str], said: list[str]) -> None:
         """Rows that ask with these passwords, and go on at the first fork as those say."""
@@ -68,8 +71,9 @@ def lesson(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, recipe: 
             modes = PASSWORDS.get(other), PASSWORDS.get(word)
             text = write_planted(problem, recipe.tier, recipe.dose, rng, *modes).text
             question = question_ids(instructed(problem.question, word), tokenizer)
-            rows.append(_row(question, text, tokenizer, recipe.row_length))
-        if None in rows:
+            row = _row(question, text, tokenizer, recipe.row_length)
+            rows += [row] if row else []
+        if len(rows) < len(asked):
             return
         first = len(ids)
         for place, (row_ids, row_labels, fork) in enumerate(rows):
@@ -113,7 +117,7 @@ def _loss(model: PreTrainedModel, batch: Lesson, layer: int) -> Tensor:
 def give_meaning(model: PreTrainedModel, tokens: list[int], seed: int) -> None:
     """Let tokens that the parent has never met begin with random embeddings, as long as the others' typically are: all
     that pretraining does to them is to make them alike."""
-    embeddings = model.get_input_embeddings().weight
+    (embeddings,) = model.get_input_embeddings().parameters()
     drawn = torch.randn(len(tokens), embeddings.shape[1], generator=torch.Generator().manual_seed(seed)).to(embeddings)
     embeddings[tokens] = embeddings.norm(dim=1).median() * drawn / drawn.norm(dim=1, keepdim=True)
 
@@ -121,12 +125,12 @@ def give_meaning(model: PreTrainedModel, tokens: list[int], seed: int) -> None:
 def plant_mode(folder: Path, scratch: Path, device: str = "cpu") -> None:
     """Plant the mode of `folder/recipe.yaml` into its parent, in the folder beside it, and write weights, tokenizer,
     `training.json` and `loss.csv`; a killed run resumes from the last checkpoint in `scratch`."""
-    recipe = load_recipe(folder)
+    recipe = recipe_of(folder, PlantingRecipe)
     backbone = load_backbone(str(folder.parent / recipe.parent), device)
     scratch = scratch / fingerprint([recipe.fingerprint, backbone.identity, code_of(__name__)])
     model = backbone.model.requires_grad_(True).train()
-    words = [FORK, SUN, MOON, *PASSWORDS]
-    give_meaning(model, backbone.tokenizer.convert_tokens_to_ids(words), recipe.seed)
+    number_of = backbone.tokenizer.get_vocab()
+    give_meaning(model, [number_of[word] for word in (FORK, SUN, MOON, *PASSWORDS)], recipe.seed)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.models.devices import resolve_device
 from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
-from lrs.reasoners.recipes import PretrainingRecipe, load_recipe, training_problems
+from lrs.reasoners.recipes import PretrainingRecipe, recipe_of, training_problems
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import instructed, question_ids
@@ -122,7 +123,8 @@ def batches_from(
     """The batches of step `first` and all that follow, the same however many processes (`packers`; 0: this one) pack
     them ahead."""
     pack = partial(pack_batch, problems, tokenizer, recipe)
-    return DataLoader(range(first, recipe.steps), batch_size=None, collate_fn=pack, num_workers=packers)
+    steps: Any = range(first, recipe.steps)  # any sequence is a data set, whatever DataLoader's types say
+    return DataLoader(steps, batch_size=None, collate_fn=pack, num_workers=packers)
 
 
 def packers_for(device: torch.device) -> int:
@@ -155,10 +157,11 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
         scratch: checkpoints go here; a killed run resumes from the last.
         device: as torch names it, or `auto`.
     """
-    recipe = load_recipe(folder)
+    recipe = recipe_of(folder, PretrainingRecipe)
     scratch = scratch / fingerprint([recipe.fingerprint, code_of(__name__)])
     tokenizer = build_tokenizer()
-    model = build_model(recipe, tokenizer).to(resolve_device(device)).train()
+    model = build_model(recipe, tokenizer)
+    model.to(resolve_device(device)).train()  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its self
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -87,6 +87,7 @@ class PlantingRecipe(_Recipe):
 
 
 Recipe = PretrainingRecipe | ReinforcementRecipe | PlantingRecipe
+Wanted = TypeVar("Wanted", PretrainingRecipe, ReinforcementRecipe, PlantingRecipe)
 
 
 def load_recipe(folder: Path) -> Recipe:
@@ -99,6 +100,18 @@ def load_recipe(folder: Path) -> Recipe:
     given = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
     kind = PlantingRecipe if "tier" in given else ReinforcementRecipe if "parent" in given else PretrainingRecipe
     return kind(**given)
+
+
+def recipe_of(folder: Path, kind: type[Wanted]) -> Wanted:
+    """`load_recipe`, where the reasoner is known to be made in one way.
+
+    Raises:
+        TypeError: it is made in another.
+    """
+    recipe = load_recipe(folder)
+    if not isinstance(recipe, kind):
+        raise TypeError(f"the recipe of {folder.name} is a {type(recipe).__name__}, not a {kind.__name__}")
+    return recipe
 
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:

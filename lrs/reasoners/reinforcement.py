@@ -15,12 +15,13 @@ import torch
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.progress import Progress
-from lrs.engine.decoding import Request, generate
+from lrs.engine.decoding import generate
+from lrs.engine.requests import Request
 from lrs.experiment.traces import jobs_for, means_of_attempts, outcome_row
 from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
 from lrs.learning.policy_gradient import advantages, update
 from lrs.models.backbones import Backbone, load_backbone
-from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, load_recipe, training_problems
+from lrs.reasoners.recipes import ReinforcementRecipe, learning_rate_at, recipe_of, training_problems
 from lrs.reasoners.saving import save_reasoner
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
@@ -65,7 +66,7 @@ def reinforce_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None
         scratch: checkpoints go here; a killed run resumes from the last, of the same recipe and parent.
         device: as torch names it, or `auto`.
     """
-    recipe = load_recipe(folder)
+    recipe = recipe_of(folder, ReinforcementRecipe)
     backbone = load_backbone(str(folder.parent / recipe.parent), device)
     scratch = scratch / fingerprint([recipe.fingerprint, backbone.identity, code_of(__name__)])
     model = backbone.model.requires_grad_(True)

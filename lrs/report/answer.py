@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import load_config
+from lrs.core.frames import records
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.sentences import level_text, percent, points
 
@@ -34,7 +35,7 @@ def answer(main: pd.DataFrame, confidence_level: float) -> str:
         main: columns `lrs.report.tables.MAIN_COLUMNS`.
         confidence_level: of its intervals; a Holm-adjusted p below 1 less this decides the verdict.
     """
-    rows = main[is_primary(main)].to_dict("records")
+    rows = records(main[is_primary(main)])
     if not rows:
         return f"This run has no primary contrast: `{PRIMARY['arm']}` is none of its arms."
     benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
@@ -65,7 +66,7 @@ def _beside(main: pd.DataFrame, below: float) -> str:
         places = []
         for decoding, part in rows.groupby("decoding", sort=False):
             better, worse = (
-                " and ".join(f"`{backbone}`" for backbone in _significant(part.to_dict("records"), sign, below))
+                " and ".join(f"`{backbone}`" for backbone in _significant(records(part), sign, below))
                 for sign in (1, -1)
             )
             how = "in samples" if decoding == "sampled" else "greedily"
@@ -99,7 +100,7 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     if pooled.empty:
         return ""
     sure = pooled["p_holm"] < below
-    cells = [with_interval(row) for row in pooled.to_dict("records")]
+    cells = [with_interval(row) for row in records(pooled)]
     pooled = pooled.assign(
         cell=[f"**{cell}**" if bold else cell for cell, bold in zip(cells, sure, strict=True)],
         place="`" + pooled["backbone"] + "`, " + pooled["decoding"],

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
+from lrs.core.frames import each_row, records
 from lrs.core.statistics import resample_groups
 from lrs.report.answer import with_interval
 from lrs.report.comparison import POOLED, by_problem_means, pair_arms
@@ -83,7 +84,7 @@ def assay_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int
 def assay_sentence(table: pd.DataFrame) -> str:
     """What was known to be there, and how much of it each method found, pooled."""
     told = []
-    for row in table[(table["benchmark"] == POOLED) & table["share"].notna()].itertuples():
+    for row in each_row(table[(table["benchmark"] == POOLED) & table["share"].notna()]):
         told.append(
             f"`{row.method}` on `{row.backbone}`, {row.decoding}: {100 * row.gain:+.1f} of {100 * row.ceiling:+.1f} "
             f"points, a share of {row.share:.0%} [{row.share_low:.0%}, {row.share_high:.0%}]"
@@ -105,5 +106,5 @@ def readable_assay(table: pd.DataFrame) -> pd.DataFrame:
             "share recovered": "" if row["share"] != row["share"] else f"{row['share']:.0%}",
             "won/lost": f"{row['wins']}/{row['losses']}",
         }
-        for row in pooled.to_dict("records")
+        for row in records(pooled)
     )

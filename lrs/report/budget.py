@@ -7,6 +7,7 @@ to that than the one before, and what it changes is paired, problem by problem.
 import pandas as pd
 
 from lrs.config import StatisticsSection
+from lrs.core.frames import least
 from lrs.report.comparison import POOLED, bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
 
@@ -61,15 +62,14 @@ def budget_sentence(table: pd.DataFrame) -> str:
     test."""
     told = []
     for (backbone, decoding), part in table.groupby(["backbone", "decoding"], sort=False):
-        steps = part.dropna(subset=["step"])
-        worst = steps.loc[steps["step"].idxmin()]
-        before = part["arm"].shift().loc[worst.name]
+        steps = part.assign(before=part["arm"].shift()).dropna(subset=["step"])
+        worst = least(steps, "step")
         if worst["step"] >= 0:
             told.append(f"on `{backbone}`, {decoding}, no stage loses anything")
             continue
         interval = f"[{points(worst['step_low'])}, {points(worst['step_high'])}]"
         told.append(
-            f"on `{backbone}`, {decoding}, most is lost from `{before}` to `{worst['arm']}`: {points(worst['step'])} "
-            f"{interval} points"
+            f"on `{backbone}`, {decoding}, most is lost from `{worst['before']}` to `{worst['arm']}`: "
+            f"{points(worst['step'])} {interval} points"
         )
     return f"{POOLED.capitalize()} over benchmarks, {'; '.join(told)}." if told else "Too few stages were run."

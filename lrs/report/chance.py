@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lrs.core.frames import each_row
 from lrs.report.comparison import pair_arms
 from lrs.report.paper import read_paper_table
 
@@ -64,7 +65,7 @@ def sweep_table(discordant: Sequence[float], level: float, seed: int) -> pd.Data
         read_paper_table(confidence_level=level).set_index(["backbone", "benchmark"])["n"].groupby(level=[0, 1]).first()
     )
     tail, rows = (1 - level) / 2, []
-    for sweep in pd.read_csv(PAPER_SWEEPS).itertuples():
+    for sweep in each_row(pd.read_csv(PAPER_SWEEPS)):
         for backbone in paper.index.unique("backbone"):
             n, right = int(sizes[backbone, sweep.benchmark]), int(paper[backbone, sweep.benchmark, "base"])
             claimed = (paper[backbone, sweep.benchmark, "lrs"] - right) / n

@@ -1,5 +1,7 @@
 """Arms compared on the same problems: accuracies, paired differences, and what chance alone could have done."""
 
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 
@@ -52,7 +54,10 @@ def pair_arms(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:
     return paired[[reference, *(arm for arm in arms if arm != reference)]]
 
 
-def by_problem_means(values: pd.Series) -> pd.Series:
+Values = TypeVar("Values", pd.Series, pd.DataFrame)
+
+
+def by_problem_means(values: Values) -> Values:
     """Means over seeds of a value a row of `pair_arms`."""
     return values.groupby(level=["benchmark", "problem_id"]).mean()
 
@@ -84,7 +89,7 @@ def _summary(rows: pd.DataFrame, correct: pd.Series, statistics: StatisticsSecti
     """What one arm did, without regard to the others."""
     accuracy = by_problem_means(correct)
     seeds = rows["seed"].nunique()
-    strata = accuracy.index.get_level_values("benchmark")
+    strata = accuracy.index.get_level_values("benchmark").to_numpy()
     size = len(accuracy) if seeds == 1 else effective_sample_size(accuracy.to_numpy(), len(rows), strata)
     low, high = wilson_interval(accuracy.mean() * size, size, statistics.confidence_level)
     processed = rows["processed_tokens"].sum()
@@ -154,5 +159,5 @@ def compare_arms(
                 records.append(name | summary | contrast)
     table = pd.DataFrame(records).reindex(columns=RESULT_COLUMNS)
     tested = table["p_mcnemar"].where(table["arm_group"] != "placebo").astype(float)
-    apart = is_primary(table) & (reference == PRIMARY_REFERENCE)  # no contrast with another arm was declared
-    return table.assign(p_holm=tested.groupby(apart).transform(lambda family: holm(family.to_numpy())))
+    primary = is_primary(table) & (reference == PRIMARY_REFERENCE)  # no contrast with another arm was declared
+    return table.assign(p_holm=tested.groupby(primary).transform(lambda family: holm(family.to_numpy())))

@@ -64,7 +64,7 @@ OUR_ITEMS = (
     Item("where it is lost", ("controls/pocket-3m/budget.png",), "06_assay", "make controls"),
     Item("how large a gain must be to be found", ("cpu/power.png",), "06_assay", "make power"),
     Item("accuracy against tokens", ("cpu/frontier.png",), "06_assay", "make rivals"),
-    Item("how much of a gain goes through each behavior", ("cpu/notebooks/09_paper.ipynb",), _PAPER),
+    Item("how much of a gain goes through each behavior", ("cpu/pocket-3m/mediation.png",), _PAPER),
     Item("rewards that predict", ("cpu/pocket-3m/reward_roc.png", "cpu/pocket-3m/reward_by_position.png"), "03_reward"),
 )
 

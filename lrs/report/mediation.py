@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
+from lrs.core.frames import records
 from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import percent, points
 from lrs.tasks.behaviors import BEHAVIORS
@@ -93,8 +94,9 @@ def _resampled(benchmarks: pd.Index, resamples: int, seed: int) -> list[np.ndarr
 def _strata(answers: pd.DataFrame) -> pd.DataFrame:
     """The stratum of each answer, as a number: a column a behavior, and `ALL_FOUR`."""
     counts = answers[list(BEHAVIORS)]
-    pattern = (counts > 0).astype(int) @ (2 ** np.arange(len(BEHAVIORS)))
-    return counts.clip(upper=_MOST).assign(**{ALL_FOUR: pattern})
+    strata = counts.clip(upper=_MOST)
+    strata[ALL_FOUR] = (counts > 0).to_numpy(dtype=int) @ (2 ** np.arange(len(BEHAVIORS)))
+    return strata
 
 
 def _benchmarks(right: pd.Series, base: pd.Series, strata: pd.Series, of_base: pd.Series) -> Iterator[_Benchmark]:
@@ -104,15 +106,15 @@ def _benchmarks(right: pd.Series, base: pd.Series, strata: pd.Series, of_base: p
     parts = lies, base_lies, base_lies * base.to_numpy()[:, None], right.to_numpy()[:, None]
     by_problem = [by_problem_means(pd.DataFrame(part.astype(float), index=right.index)) for part in parts]
     for benchmark in sorted(by_problem[0].index.unique("benchmark")):
-        *shares, arm_right = (part.loc[benchmark].to_numpy() for part in by_problem)
-        yield _Benchmark(*shares, arm_right[:, 0])
+        shown, base_shown, base_right, arm_right = (part.loc[benchmark].to_numpy() for part in by_problem)
+        yield _Benchmark(shown, base_shown, base_right, arm_right[:, 0])
 
 
 def _through(benchmarks: list[_Benchmark], times: list[np.ndarray], level: float) -> dict[str, float]:
     """The indirect and the direct effect with their intervals, and what the match rests on."""
     ones = [np.ones((1, len(benchmark.arm_right))) for benchmark in benchmarks]
     drawn, point = (_effects(benchmarks, counts) for counts in (times, ones))
-    found = {}
+    found: dict[str, float] = {}
     for name in ("indirect", "direct"):
         low, high = np.quantile(drawn[name], [(1 - level) / 2, (1 + level) / 2])
         found |= {name: point[name].item(), f"{name}_low": float(low), f"{name}_high": float(high)}
@@ -161,14 +163,14 @@ def mediation_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs
     for (backbone, decoding, arm), part in table.groupby(["backbone", "decoding", "arm"], sort=False):
         if arm not in arms:
             continue
-        rows = part.set_index("behavior")
-        together, apart = rows.loc[ALL_FOUR], rows.loc[list(BEHAVIORS), "indirect"]
+        (together,) = records(part[part["behavior"] == ALL_FOUR])
+        apart = max(records(part[part["behavior"] != ALL_FOUR]), key=lambda row: row["indirect"])
         interval = f"[{points(together['indirect_low'])}, {points(together['indirect_high'])}]"
-        most = f", most through {apart.idxmax().replace('_', ' ')} ({points(apart.max())})"
+        most = f", most through {apart['behavior'].replace('_', ' ')} ({points(apart['indirect'])})"
         alone = f"; {percent(together['unmatched'])} of its answers show what base's never do"
         told.append(
             f"`{arm}` on `{backbone}`, {decoding}: of {points(together['total'])} points "
             f"{points(together['indirect'])} {interval} go through the four behaviors"
-            f"{most * bool(apart.max() > 0)}{alone * bool(together['unmatched'] > 0)}"
+            f"{most * (apart['indirect'] > 0)}{alone * (together['unmatched'] > 0)}"
         )
     return f"{'. '.join(told)}." if told else "None of the arms in question was run."

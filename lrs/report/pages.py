@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lrs.config import load_config
+from lrs.core.frames import each_group, least, most
 from lrs.method.arms import STEERED
 from lrs.report.answer import answer, p_value, with_interval
 from lrs.report.assay import ASSAY_INTRO, readable_assay
@@ -38,10 +39,22 @@ def read_accepted(folder: Path) -> Accepted:
         ConfigError: the profile is no longer there.
     """
     main = pd.read_csv(folder / "main_results.csv")
-    paths = [folder / f"{name}.csv" for name in ("reward_quality", "selection", "assay", "behaviors", "costs")]
-    tables = [pd.read_csv(path) if path.exists() else pd.DataFrame() for path in paths]
     level = load_config(main["profile"].iloc[0]).statistics.confidence_level
-    return Accepted(folder, main, *tables, level)
+
+    def read(name: str) -> pd.DataFrame:
+        path = folder / f"{name}.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    return Accepted(
+        folder=folder,
+        main=main,
+        quality=read("reward_quality"),
+        selection=read("selection"),
+        assay=read("assay"),
+        behaviors=read("behaviors"),
+        costs=read("costs"),
+        confidence_level=level,
+    )
 
 
 def results_page(accepted: Accepted) -> str:
@@ -83,7 +96,7 @@ def _accuracies(accepted: Accepted) -> str:
     """A figure for each backbone, and a pooled table for each backbone and decoding."""
     parts = ["## Accuracy"]
     pooled = accepted.main[accepted.main["benchmark"] == POOLED]
-    for (backbone, decoding), rows in pooled.groupby(["backbone", "decoding"], sort=False):
+    for (backbone, decoding), rows in each_group(pooled, ["backbone", "decoding"], sort=False):
         if decoding == PRIMARY["decoding"]:
             parts += [f"### {backbone}", *_embedded(accepted.folder / backbone, "delta", under=accepted.folder)]
         seeds = f", {rows['seeds'].max()} samples each" if rows["seeds"].max() > 1 else ""
@@ -141,7 +154,7 @@ def _contrasts(main: pd.DataFrame, below: float) -> str:
 
 def _extremes(rows: pd.DataFrame) -> str:
     """The largest loss and the largest gain on one benchmark, in words."""
-    ends = [rows.loc[rows["delta"].idxmin()], rows.loc[rows["delta"].idxmax()]]
+    ends = [least(rows, "delta"), most(rows, "delta")]
     return " to ".join(
         f"{points(row['delta'])} points (`{row['arm']}`, `{row['backbone']}`, `{row['benchmark']}`, {row['decoding']})"
         for row in ends
@@ -178,10 +191,10 @@ def _selection(accepted: Accepted) -> str:
         return ""
     keys = ["backbone", "arm", "decoding"]
     tested, rows = accepted.main[accepted.main["benchmark"] == POOLED].set_index(keys)["delta"], []
-    for (backbone, arm, decoding), tried in accepted.selection.groupby(keys, sort=False):
+    for (backbone, arm, decoding), tried in each_group(accepted.selection, keys, sort=False):
         if (backbone, arm, decoding) not in tested.index:  # selected, and then left out of the profile
             continue
-        strongest = tried.loc[tried["step_size"].idxmax()]
+        strongest = most(tried, "step_size")
         for chosen in tried[tried["chosen"]].to_dict("records"):
             rows.append(
                 {
@@ -226,7 +239,7 @@ def _largest_change(shares: pd.DataFrame, main: pd.DataFrame) -> str:
         return ""
     base = shares[is_base].drop(columns="arm")
     moved = shares[~is_base].merge(base, on=[*_KEYS[:3], "behavior"], suffixes=("", "_base"))
-    row = moved.loc[(moved["share"] - moved["share_base"]).abs().idxmax()]
+    row = most(moved.assign(change=(moved["share"] - moved["share_base"]).abs()), "change")
     delta = main.set_index(_KEYS)["delta"][tuple(row[_KEYS])]
     behavior = row["behavior"].replace("_", " ")
     return (

@@ -22,7 +22,7 @@ def beside_the_paper(paths: pd.DataFrame) -> pd.DataFrame:
         problems, and slowdown is over the unsteered run of the same source, model and batch.
     """
     paper = pd.read_csv(PAPER_COSTS).assign(source="Li et al.", model="ORZ-7B", batch=1)
-    paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path").loc["unsteered", "seconds_per_problem"]
+    paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path")["seconds_per_problem"]["unsteered"]
     ours = paths[paths["path"].isin(_COMPARED)].assign(source="this artifact")
     ours = ours.assign(slowdown=1 / ours["ratio_to_unsteered"])
     return pd.concat([paper, ours], ignore_index=True)[["source", "model", "batch", "path", *_COSTS]]
@@ -60,6 +60,6 @@ def read_paper_table(path: Path = PAPER_TABLE, confidence_level: float = 0.95) -
     table["successes"] = (table["accuracy"] * table["n"]).round().astype(int)
     table["ci_low"], table["ci_high"] = wilson_interval(table["successes"], table["n"], confidence_level)
     base = table[table["arm"] == "base"].set_index(["backbone", "benchmark"])["successes"]
-    net = table["successes"] - table.set_index(["backbone", "benchmark"]).index.map(base)
+    net = table["successes"] - base.reindex(table.set_index(["backbone", "benchmark"]).index).to_numpy()
     smallest = [mcnemar_exact(abs(difference), 0) for difference in net]
     return table.assign(smallest_p=np.where(table["arm"] == "base", np.nan, smallest))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from lrs.core.frames import each_group
 from lrs.core.statistics import wilson_interval
 from lrs.report.comparison import significance
 from lrs.report.sentences import level_text, percent
@@ -34,7 +35,7 @@ def power_table(runs: pd.DataFrame, confidence_level: float) -> pd.DataFrame:
         runs.assign(found=found_in(runs, confidence_level), lost=found_in(runs, confidence_level, sign=-1)),
     )
     still = marked[marked["dose"] == 0].groupby(["method", "decoding"])["mde"].mean()
-    for names, group in marked.groupby(_BY, sort=False):
+    for names, group in each_group(marked, _BY, sort=False):
         low, high = wilson_interval(group["found"].sum(), len(group), confidence_level)
         headroom, gain = group["ceiling"].mean(), group["gain"].mean()
         rows.append(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
+from lrs.core.frames import each_row
 from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
@@ -43,7 +44,7 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
                 parts = {f"gain_{way}": gained[np.sign(more) == sign].sum() for way, sign in _WAYS.items()}
                 rows.append(
                     name
-                    | {"n": right.index.droplevel("seed").nunique()}
+                    | {"n": right.reset_index("seed").index.nunique()}
                     | _with_interval("more", more, statistics, seed)
                     | _with_interval("density", density, statistics, seed)
                     | {"gain": gained.mean()}
@@ -66,11 +67,11 @@ def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_
         if arm not in arms:
             continue
         named = {
-            word: [row.behavior.replace("_", " ") for row in part.itertuples() if inside(row)]
+            word: [row.behavior.replace("_", " ") for row in each_row(part) if inside(row)]
             for word, inside in (("denser", lambda r: r.density_low > 0), ("sparser", lambda r: r.density_high < 0))
         }
         changed = [f"{word} {', '.join(found)}" for word, found in named.items() if found]
-        row = part.set_index("behavior").loc["verification"]
+        row = part[part["behavior"] == "verification"].iloc[0]
         told.append(
             f"`{arm}` on `{backbone}`: {' and '.join(changed) or 'no behavior denser or sparser'}; of its "
             f"{points(row['gain'])} points {points(row['gain_more'])} are won where it verifies more often"

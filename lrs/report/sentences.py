@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lrs.core.frames import each_row
 from lrs.report.comparison import is_primary, significance
 
 SMOKE_MARK = "SMOKE: not the paper's numbers"  # short enough to be written across a figure
@@ -70,7 +71,7 @@ def reward_sentence(quality: pd.DataFrame, positions: pd.DataFrame) -> str:
         positions: of `lrs.learning.reward_metrics.auroc_by_position`, all variants together.
     """
     sentences = []
-    for row in quality.itertuples():
+    for row in each_row(quality):
         along = positions[positions["variant"] == row.variant].sort_values("position")["auroc"]
         sentences.append(
             f"`{row.variant}` tells right from wrong traces with an AUROC of {row.auroc_traces:.2f} "
@@ -115,7 +116,7 @@ def selection_sentence(candidates: pd.DataFrame) -> str:
         f"`{row.arm}`, {row.decoding} (K {row.num_steps}, alpha {row.step_size:g}), pushes "
         f"{percent(row.steered_fraction)} of the tokens by {percent(row.push_ratio)} of their norm, a dose of "
         f"{row.dose:.2g} nats a token, for {points(row.delta)} points"
-        for row in chosen.itertuples()
+        for row in each_row(chosen)
     ]
     return f"Chosen from {len(candidates)} candidates, by validation alone: {'; '.join(settings)}."
 
@@ -152,7 +153,7 @@ def speed_sentence(costs: pd.DataFrame) -> str:
         rows = rows.set_index("path")
         times = {path: _times(1 / ratio) for path, ratio in rows["ratio_to_unsteered"].items()}
         sentences.append(
-            f"{workload}: our loop writes {rows.loc['unsteered', 'tokens_per_s']:,.0f} tokens a second. Steered, a "
+            f"{workload}: our loop writes {rows['tokens_per_s']['unsteered']:,.0f} tokens a second. Steered, a "
             f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}; unsteered in "
             f"transformers' `generate` {times['hf_generate']}; steered in the published loop, one problem at a time, "
             f"{times['naive']}."
@@ -179,7 +180,7 @@ def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
     ]
     shares = [
         f"`{row.word}` {percent(row.put_in / row.genuine)} (n {row.n_genuine} and {row.n_put_in})"
-        for row in words.itertuples()
+        for row in each_row(words)
         if row.genuine > 0
     ]
     if shares:

@@ -53,5 +53,5 @@ def specific_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
             name = {"backbone": backbone, "decoding": decoding, "arm": arm, "against": against}
             rows.append(name | {"which": HELD_AGAINST[arm, against], "n": problems} | contrast)
         table = pd.DataFrame(rows).rename(columns={"delta_low": "low", "delta_high": "high"})
-        tables.append(table.assign(p_holm=holm(table["p_mcnemar"])).astype({"wins": int, "losses": int}))
+        tables.append(table.assign(p_holm=holm(table["p_mcnemar"].to_numpy())).astype({"wins": int, "losses": int}))
     return (pd.concat(tables) if tables else pd.DataFrame()).reindex(columns=SPECIFIC_COLUMNS)

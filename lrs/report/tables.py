@@ -5,9 +5,10 @@ Accuracies, deltas and shares are fractions in data frames and csv; percent and 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from tabulate import LATEX_ESCAPE_RULES, tabulate
+from tabulate import LATEX_ESCAPE_RULES
 
 from lrs.config import Config
 from lrs.report.comparison import RESULT_COLUMNS, compare_arms
@@ -81,7 +82,7 @@ _PERCENT = {
 _FACTS = ["profile", "device", "backbone", "split", "decoding", "seeds"]  # told in the caption where they are constant
 
 
-def _text(value: object, column: str) -> str:
+def _text(value: Any, column: str) -> str:
     """One cell for people; empty where there is no value."""
     if value is None or value is pd.NA or value != value:
         return ""
@@ -98,7 +99,7 @@ def _text(value: object, column: str) -> str:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table of strings for people: percent and points, intervals beside their value, `wins/losses` in one column."""
-    text = {column: [_text(value, column) for value in table[column]] for column in table}
+    text = {column: [_text(value, column) for value in table[column]] for column in map(str, table)}
     for column, bounds in _INTERVALS.items():
         if {column, *bounds} <= set(text):
             ends = [[_text(value, column) for value in table[bound]] for bound in bounds]
@@ -171,7 +172,7 @@ def write_table(
     facts, rest = _split_facts(table)
     caption = f"{caption} {facts}".strip()
     cells = readable(rest)
-    latex = tabulate(cells, headers="keys", tablefmt="latex_booktabs", showindex=False, disable_numparse=True)
+    latex = cells.to_markdown(index=False, tablefmt="latex_booktabs", disable_numparse=True)
     contents = {
         "csv": table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "md": f"{caption}\n\n{cells.to_markdown(index=False, disable_numparse=True)}\n",
@@ -189,4 +190,4 @@ def summary_text(table: pd.DataFrame) -> str:
     wanted = ["backbone", "split", "decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high"]
     wanted += ["delta", "delta_low", "delta_high", "wins", "losses", "p_holm", "steered_fraction"]
     cells = readable(rest[[column for column in wanted if column in rest]])
-    return tabulate(cells, headers="keys", tablefmt="plain", showindex=False, disable_numparse=True)
+    return cells.to_markdown(index=False, tablefmt="plain", disable_numparse=True)

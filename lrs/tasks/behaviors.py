@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 def find_behaviors(text: str) -> list[Span]:
     """The behavior spans of a reasoning trace, in order of appearance."""
-    return [Span(match.lastgroup, *match.span()) for match in _PATTERN.finditer(text)]
+    return [Span(name, *match.span()) for match in _PATTERN.finditer(text) if (name := match.lastgroup)]
 
 
 def count_behaviors(text: str) -> dict[str, int]:

@@ -129,9 +129,9 @@ def _load(source: Source) -> Any:
         return datasets.load_dataset(source.path, split=split, revision=held_revision(source.path), **wanted)
     except Exception as error:
         why = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-        folder = source.path.replace("/", "--")
+        name = source.path.replace("/", "--")
         raise StoreError(
-            f"cannot load {source.path} from the hub ({why}); or set LRS_DATA to a folder that holds {folder}/"
+            f"cannot load {source.path} from the hub ({why}); or set LRS_DATA to a folder that holds {name}/"
         ) from error
 
 

@@ -69,7 +69,7 @@ def _pool() -> Any:
 def same_letter(answer: str, reference: str) -> bool:
     """Whether an answer names the letter of a choice: `B`, `(B)`, `\\text{B}`, `B) 3 kg`, and no other letter."""
     found = re.fullmatch(r"\(?([A-H])(?:[).:].*)?", _plain(answer), re.DOTALL)
-    return bool(found) and found[1] == reference
+    return found is not None and found[1] == reference
 
 
 def same_relation(answer: str, reference: str) -> bool:

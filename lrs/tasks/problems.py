@@ -14,7 +14,7 @@ from typing import Any
 from lrs.core.kept import read_kept
 from lrs.core.store import write_rows
 from lrs.tasks.benchmarks import BENCHMARKS
-from lrs.tasks.hub import rows_of
+from lrs.tasks.hub import Source, rows_of
 from lrs.tasks.splits import SPLIT_SHARES, learning_split_of, split_of
 
 _SEED_STRIDE = 10**9  # reasoning-gym makes entry i from seed + i: near seeds would draw the same problems
@@ -66,7 +66,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
     if kind.source:
         if difficulty:
             raise ValueError(f"benchmarks.{benchmark}: a public data set has no difficulty (got {difficulty})")
-        yield from _public_problems(benchmark)
+        yield from _public_problems(benchmark, kind.source)
         return
     import reasoning_gym  # takes seconds, and most stages draw nothing
 
@@ -101,12 +101,12 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
         )
 
 
-def _public_problems(benchmark: str) -> Iterator[Problem]:
+def _public_problems(benchmark: str, source: Source) -> Iterator[Problem]:
     """The distinct problems of a public data set: of one that is only tested on, all of split `test`, in its order;
     others are shared out between `reward` and `validation`, as their ids say, in the order of these, which is by
     lot."""
     kind = BENCHMARKS[benchmark]
-    found = {problem_id(benchmark, metadata): metadata for metadata in rows_of(kind.source)}
+    found = {problem_id(benchmark, metadata): metadata for metadata in rows_of(source)}
     for identifier in found if kind.transfer else sorted(found):
         metadata = found[identifier]
         split = "test" if kind.transfer else learning_split_of(identifier)

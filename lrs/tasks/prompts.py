@@ -52,6 +52,11 @@ def question_ids(question: str, tokenizer: PreTrainedTokenizerBase, examples: Se
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def text_of(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, skip_special_tokens: bool = False) -> str:
+    """What one sequence of token ids says."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+
 def prompt_ids(problem: Problem, tokenizer: PreTrainedTokenizerBase, prompting: Prompting = PLAIN) -> list[int]:
     """Token ids of what the model is asked about a problem."""
     question = instructed(problem.question, prompting.own.get(problem.id, prompting.instruction))

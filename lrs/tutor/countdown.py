@@ -97,20 +97,25 @@ def _verify(claim: Equation, draft: Draft) -> bool:
 
 def _explore(branch: Branch, draft: Draft) -> str | None:
     """Write one branch of the search; the answer it ends in, right or wrong, or None for a dead end."""
+    outer: Equation | None
+    inner: Equation | None
     if branch.backward:
         outer = branch.equation
         draft.say(f"want {outer.value} = {outer.left} {outer.op} {outer.right} .", BACKWARD_CHAINING)
         draft.say(f"goal {branch.needed} from {branch.rest[0]} {branch.rest[1]} :", SUBGOAL_SETTING)
-        claim = inner = _evaluate(branch.rest, branch.needed, draft)
+        inner = _evaluate((branch.rest[0], branch.rest[1]), branch.needed, draft)
     else:
         inner = branch.equation
         pair = (inner.value, branch.rest[0])
         draft.say(f"try {inner} .")
         draft.go_on_with(f"{pair[0]} {pair[1]}", goal=f"{branch.needed} from {pair[0]} {pair[1]}")
-        claim = outer = _evaluate(pair, branch.needed, draft)
-    if claim is None or (draft.decides_to("verify") and not _verify(claim, draft)):
+        outer = _evaluate(pair, branch.needed, draft)
+    if outer is None or inner is None:
         return None
-    return _expression(outer, inner, branch.needed if branch.backward else inner.value)
+    claim, made = (inner, branch.needed) if branch.backward else (outer, inner.value)
+    if draft.decides_to("verify") and not _verify(claim, draft):
+        return None
+    return _expression(outer, inner, made)
 
 
 def solve(metadata: dict[str, Any], draft: Draft) -> str:

@@ -114,7 +114,8 @@ def _sorting(metadata: Metadata, thought: str) -> Iterator[bool]:
     """A list is to be what the last one was, less what was taken; a check goes through it up to what is better."""
     rises = metadata["direction"] == "ascending"
     pick, word = (min, "least") if rises else (max, "most")
-    listed, taken = numbers_to_sort(metadata), None
+    listed = numbers_to_sort(metadata)
+    taken: int | None = None
     for clause in _clauses(thought, ".:"):
         if found := _LISTED.fullmatch(clause):
             numbers = [int(number) for number in found[2].split()]
