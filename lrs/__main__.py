@@ -8,16 +8,27 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrs.pipeline import profile_copy
 
+if TYPE_CHECKING:
+    from lrs.config import Config
+
 ROOT = Path()  # every command runs in the repository's root
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
+
+
+def _seen_by_each(profile: str, backbone: str = "") -> "list[Config]":
+    """A profile, that of params.yaml if none is named, as each of its backbones sees it, or one alone."""
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    return [load_config(profile, name) for name in ([backbone] if backbone else load_config(profile).backbones)]
 
 
 @app.command()
@@ -73,13 +84,13 @@ def run_profile(profile: str) -> None:
         raise typer.Exit(code)
     shutil.rmtree(ROOT / "figures" / profile, ignore_errors=True)
     shutil.copytree(copy / "figures" / profile, ROOT / "figures" / profile)
-    _print_summary(profile)
+    _say_summary(profile)
 
 
 @app.command()
 def summary(profile: Profile = "") -> None:
     """Print the main table and list the figures."""
-    _print_summary(profile or profile_copy.current_profile(ROOT))
+    _say_summary(profile or profile_copy.current_profile(ROOT))
 
 
 @app.command()
@@ -118,12 +129,9 @@ def bench(
 ) -> None:
     """Measure every way to decode and steer, side by side, into data/bench."""
     from lrs.bench import tables
-    from lrs.config import load_config
 
-    if shapes:
-        tables.write_shapes(load_config(profile or "paper"))
-    else:
-        tables.write_all(load_config(profile or profile_copy.current_profile(ROOT)))
+    config = _seen_by_each(profile or "paper" * shapes)[0]
+    (tables.write_shapes if shapes else tables.write_all)(config)
 
 
 @app.command()
@@ -151,13 +159,11 @@ def confirm(
 ) -> None:
     """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
     from lrs.bench.confirm import confirm as confirm_selection
-    from lrs.config import load_config, on_device
+    from lrs.config import on_device
 
-    profile = profile or profile_copy.current_profile(ROOT)
-    for name in [backbone] if backbone else load_config(profile).backbones:
-        named = [arm.strip() for arm in arms.split(",") if arm.strip()]
-        config = on_device(load_config(profile, name), device, batch)
-        print(confirm_selection(config, problems, named) / "README.md")
+    named = [arm.strip() for arm in arms.split(",") if arm.strip()]
+    for config in _seen_by_each(profile, backbone):
+        print(confirm_selection(on_device(config, device, batch), problems, named) / "README.md")
 
 
 @app.command()
@@ -168,33 +174,36 @@ def sweep(
 ) -> None:
     """Try steps, thresholds, layers and latents of a profile that was run, on validation: data/sweep. Resumes."""
     from lrs.bench.sweep import measure_sweep
-    from lrs.config import load_config
 
-    profile = profile or profile_copy.current_profile(ROOT)
-    measure_sweep(load_config(profile, backbone or None), problems)
+    measure_sweep(_seen_by_each(profile, backbone)[0], problems)
 
 
 @app.command()
 def rivals(profile: Profile = "") -> None:
     """Let the backbones of a profile that was run attempt its test problems eight times, and choose: data/rivals."""
     from lrs.bench.rivals import measure_rivals
-    from lrs.config import load_config
 
-    profile = profile or profile_copy.current_profile(ROOT)
-    for name in load_config(profile).backbones:
-        measure_rivals(load_config(profile, name))
+    for config in _seen_by_each(profile):
+        measure_rivals(config)
 
 
 @app.command()
 def transfer(profile: Profile = "") -> None:
     """Learn a reward from each benchmark of a profile that was run, and ask it about the others: data/transfer."""
     from lrs.bench.transfer import measure_transfer
-    from lrs.config import load_config
 
-    profile = profile or profile_copy.current_profile(ROOT)
-    for name in load_config(profile).backbones:
-        if len(load_config(profile, name).benchmarks) > 1:
-            measure_transfer(load_config(profile, name))
+    for config in _seen_by_each(profile):
+        if len(config.benchmarks) > 1:
+            measure_transfer(config)
+
+
+@app.command()
+def as_published(profile: Profile = "paper") -> None:
+    """Run the released method at the paper's own setting of each benchmark, into data/as_published. Resumes."""
+    from lrs.bench.as_published import measure_as_published
+
+    for config in _seen_by_each(profile):
+        measure_as_published(config)
 
 
 @app.command()
@@ -205,12 +214,10 @@ def estimate(
     ] = 0,
 ) -> None:
     """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
-    from lrs.config import load_config
     from lrs.report.estimate import estimate_lines
 
-    profile = profile or profile_copy.current_profile(ROOT)
-    for name in load_config(profile).backbones:
-        print("\n".join(estimate_lines(load_config(profile, name), tokens_per_second or None)))
+    for config in _seen_by_each(profile):
+        print("\n".join(estimate_lines(config, tokens_per_second or None)))
 
 
 @app.command()
@@ -269,21 +276,10 @@ def _profile_and_home(profile: str) -> tuple[str, Path]:
     return profile, ROOT if profile == own else ROOT / "build/profiles" / profile
 
 
-def _print_summary(profile: str) -> None:
-    import pandas as pd
+def _say_summary(profile: str) -> None:
+    from lrs.report.tables import summary_of
 
-    from lrs.report.sentences import smoke_warning
-    from lrs.report.tables import summary_text
-
-    folder = Path("figures") / profile
-    if not (ROOT / folder / "main_results.csv").exists():
-        raise FileNotFoundError(f"there is no {folder}/main_results.csv yet: run the profile {profile} first")
-    table = pd.read_csv(ROOT / folder / "main_results.csv")
-    print(f"\n{folder}/main_results.csv")
-    if warning := smoke_warning(profile):
-        print(warning)
-    print(summary_text(table))
-    print("\n" + "\n".join(str(path) for path in sorted(folder.rglob("*")) if path.is_file()))
+    print(summary_of(profile))
 
 
 def main() -> None:

@@ -15,18 +15,22 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from lrs.bench.as_published import measure_as_published, settings_of
 from lrs.config import load_config
 from lrs.core.store import StoreError
 from lrs.experiment.traces import draw_all_problems
 from lrs.experiment.whole import run_whole
+from lrs.method.setting import Setting
 from lrs.models.backbones import load_backbone
+from lrs.report import paper
+from lrs.report.paper import PAPER_SETTINGS
 from lrs.report.tables import main_results
 from lrs.saved import load_outcomes
 from lrs.tasks import hub
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import SOURCES, held_revision, rows_of, version_of
-from lrs.tasks.problems import draw_problems
+from lrs.tasks.problems import draw_problems, save_problems
 from lrs.tasks.splits import assert_unseen
 
 RELATIONS = [r"(A) $\leq$", r"(B) $\geq$", "(C) $=$", "(D) $<$", "(E) $>$", "(F) None of the above"]
@@ -232,6 +236,8 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
     half_right(data / hub_name, kind[0](kind[1](**SHAPE)))
     config = load_config("paper", name)
     backbone = load_backbone(config.backbone.path)
+    monkeypatch.setattr("lrs.bench.as_published.load_backbone", lambda *given: backbone)
+    monkeypatch.setattr(paper.published_settings, "__defaults__", (PAPER_SETTINGS.resolve(),))
     assert backbone.name == name
     monkeypatch.chdir(data)
     small = {
@@ -250,6 +256,7 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
     small["steering"] = config.steering.model_copy(update={"arms": arms, "sampling": sampling})
     config = config.model_copy(update=small)
     problems = draw_all_problems(config)
+    save_problems(problems, config.data / "problems")
     outcomes = run_whole(backbone, problems, config)
     tested = {name for name in config.benchmarks if BENCHMARKS[name].transfer}
     assert set(outcomes["benchmark"]) == tested
@@ -257,3 +264,18 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
     assert set(table["benchmark"]) == {*tested, "pooled"}
     sampled = table[(table["benchmark"] == "pooled") & (table["decoding"] == "sampled")].set_index("arm")
     assert 0 < sampled.loc["base", "accuracy"] < 1
+    if name == "orz-7b":
+        asked = settings_of(config)
+        assert set(asked) == tested  # one for each benchmark that the paper has
+        assert asked["math_500"] == Setting(
+            arm="lrs_published", num_steps=1, step_size=1.4, reward_threshold=0.8, confidence_threshold=0.69
+        )
+        published = measure_as_published(config).set_index(["benchmark", "arm"])
+        assert published.loc["aime_2025", "lrs_published"][["num_steps", "step_size"]].tolist() == [3, 1.32]
+        own = outcomes[(outcomes["arm"] == "base") & (outcomes["decoding"] == "greedy")]
+        for benchmark, group in own.groupby("benchmark"):
+            assert published.loc[(benchmark, "base"), "accuracy"] == group["correct"].mean()
+        assert (data / f"data/as_published/paper-{name}.csv").exists()
+    else:
+        with pytest.raises(ValueError, match="no settings for backbone 'r1-llama-8b'; legal: orz-7b, orz-1b5"):
+            settings_of(config)

@@ -25,7 +25,9 @@ STANDS = "LRS_STANDS"  # environment: the folder from which what runs in a copy 
 # What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
 _IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local")
-_LEFTOVERS = ("__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")  # anywhere
+_IGNORED += ("data/reasoners/pocket-30m/model.safetensors",)
+# Anywhere.
+_LEFTOVERS = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")
 
 
 def current_profile(root: Path) -> str:
@@ -79,7 +81,8 @@ def list_sources(root: Path) -> list[str]:
         names = told.split("\0")
     else:
         profile = current_profile(root)
-        made = (*_IGNORED, f"data/{profile}/", *(f"{run.relative_to(root)}/" for run in root.glob("data/power/*/")))
+        runs = (*root.glob("data/power/*/"), *root.glob("data/sweep/*/"))
+        made = (*_IGNORED, f"data/{profile}/", *(f"{run.relative_to(root)}/" for run in runs))
         paths = (path.relative_to(root) for path in root.rglob("*") if not set(path.parts) & set(_LEFTOVERS))
         names = [path.as_posix() for path in paths if ".egg-info" not in path.as_posix()]
         names = [name for name in names if not name.startswith(made)]

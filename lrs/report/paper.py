@@ -9,6 +9,7 @@ import pandas as pd
 from lrs.core.statistics import mcnemar_exact, wilson_interval
 
 PAPER_TABLE = Path("data/paper/table1.csv")
+PAPER_SETTINGS = Path("data/paper/settings.csv")
 PAPER_COSTS = Path("data/paper/efficiency.csv")
 _COMPARED = ("hf_generate", "unsteered", "lrs_token", "lrs_history")
 _COSTS = ["tokens_per_problem", "seconds_per_problem", "slowdown", "steered_fraction", "triggers"]
@@ -45,6 +46,11 @@ def capacity_plan(
     return pd.DataFrame(
         [{"devices": d, "generations": generations, "device_hours": hours, "hours": hours / d} for d in devices]
     )
+
+
+def published_settings(path: Path = PAPER_SETTINGS) -> pd.DataFrame:
+    """The paper's settings of LRS, one for each backbone and benchmark, by the names that they have here."""
+    return pd.read_csv(path)
 
 
 def read_paper_table(path: Path = PAPER_TABLE, confidence_level: float = 0.95) -> pd.DataFrame:

@@ -191,3 +191,18 @@ def summary_text(table: pd.DataFrame) -> str:
     wanted += ["delta", "delta_low", "delta_high", "wins", "losses", "p_holm", "steered_fraction"]
     cells = readable(rest[[column for column in wanted if column in rest]])
     return cells.to_markdown(index=False, tablefmt="plain", disable_numparse=True)
+
+
+def summary_of(profile: str) -> str:
+    """The main table of a profile's figures as `summary_text`, and what else lies beside it.
+
+    Raises:
+        FileNotFoundError: there is none yet.
+    """
+    folder = Path("figures") / profile
+    if not (folder / "main_results.csv").exists():
+        raise FileNotFoundError(f"there is no {folder}/main_results.csv yet: run the profile {profile} first")
+    warning = [smoke_warning(profile)] if smoke_warning(profile) else []
+    table = summary_text(pd.read_csv(folder / "main_results.csv"))
+    files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return "\n".join([f"\n{folder}/main_results.csv", *warning, table, "", *files])
