@@ -24,8 +24,10 @@ _WITHOUT_GIT = "[core]\n    no_scm = true\n"  # .dvc/config.local
 STANDS = "LRS_STANDS"  # environment: the folder from which what runs in a copy was asked for
 # What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
-_IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local")
-_IGNORED += ("data/reasoners/pocket-30m/model.safetensors",)
+_IGNORED = (
+    *(".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local"),
+    "data/reasoners/pocket-30m/model.safetensors",
+)
 # Anywhere.
 _LEFTOVERS = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")
 
