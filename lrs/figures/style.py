@@ -69,7 +69,7 @@ ARM_COLORS = {
     "caa": "#CCBB44",
     "cast": "#EEDD88",
     "reinforced": "#AA3377",
-    "adapter": "#AA0066",
+    "adapter": "#005F73",
     "repaired": "#CC3311",
     "patch": "#555555",
 }
