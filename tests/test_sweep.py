@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lrs.bench import sweep
-from lrs.bench.sweep import QUANTILES, SIZES, STEPS, measure_sweep, variants
+from lrs.bench.sweep import measure_sweep, variants
 from lrs.config import load_config
 from lrs.experiment.evaluation import evaluate
 from lrs.experiment.traces import draw_all_problems
@@ -30,19 +30,21 @@ def test_one_thing_is_changed_at_a_time():
         assert one.config.backbone.layer == (one.value if one.quantity == "layer" else config.backbone.layer)
 
 
-@pytest.fixture
-def swept(small_power, tmp_path, monkeypatch):
-    """A run of profile power on a few problems, and a sweep of one layer and one number of latents."""
-    reasoner = load_backbone(small_power.backbone.path)
+def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_power, tmp_path, monkeypatch):
+    """One layer and one number of latents are fitted anew, those that the profile has: there rewards, and so doses,
+    come out as before."""
+    reasoner, asked = load_backbone(small_power.backbone.path), []
     monkeypatch.setattr(sweep, "load_backbone", lambda *arguments: reasoner)
-    monkeypatch.setattr(sweep, "LATENTS", (16,))
-    monkeypatch.setattr(reasoner.model.config, "num_hidden_layers", 6)
+    for name, value in {"LATENTS": (16,), "STEPS": (1, 2), "SIZES": (2.0,), "QUANTILES": ((0.3,), (0.0, 0.1))}.items():
+        monkeypatch.setattr(sweep, name, value)
     monkeypatch.chdir(tmp_path)
-    problems = draw_all_problems(small_power)
-    save_problems(problems, small_power.data / "problems")
-    run_whole(reasoner, problems, small_power)
-    every, asked = list(variants(small_power, 6)), []
-    some = [one for one in every if one.quantity != "layer" or one.value == 3]
+    config = small_power.model_copy(
+        update={"steering": small_power.steering.model_copy(update={"arms": list(sweep.ARMS), "sampling": None})}
+    )
+    problems = draw_all_problems(config)
+    save_problems(problems, config.data / "problems")
+    run_whole(reasoner, problems, config)
+    some = [one for one in variants(config, layers=4) if one.quantity != "layer" or one.value == 3]
     monkeypatch.setattr(sweep, "variants", lambda *given: iter(some))
 
     def watched(backbone, problems, *others):
@@ -50,32 +52,18 @@ def swept(small_power, tmp_path, monkeypatch):
         return evaluate(backbone, problems, *others)
 
     monkeypatch.setattr("lrs.experiment.selection.evaluate", watched)
-    return small_power, measure_sweep(small_power, problems_each=3), asked
-
-
-def test_a_sweep_has_a_row_a_setting_and_asks_validation_problems_alone(swept):
-    config, table, asked = swept
+    table = measure_sweep(config, problems_each=3)
     assert {problem.split for problem in asked} == {"validation"}
     assert set(table["n"]) == {3}
-    rows = table.groupby(["quantity", "arm", "decoding"]).size()
-    decodings = len(config.steering.decodings)
-    assert rows["step"].tolist() == [len(STEPS) * len(SIZES)] * 2 * decodings
-    grid = len(QUANTILES[0]) * len(QUANTILES[1]) * len(config.select.num_steps) * len(config.select.step_size)
-    assert rows["threshold"]["lrs"].tolist() == [grid] * decodings
-    fitted = table[table["quantity"].isin(["layer", "latents"])]
-    assert fitted.groupby("quantity")["value"].unique().map(list).to_dict() == {"layer": [3], "latents": [16]}
+    rows = table.groupby(["quantity", "arm"]).size().to_dict()
+    assert rows == {
+        **{("step", "lrs"): 2, ("step", "lrs_causal"): 2},
+        **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
+        **{("layer", "lrs"): 1, ("layer", "lrs_causal"): 1, ("latents", "lrs"): 1, ("latents", "lrs_causal"): 1},
+    }
     kept = pd.read_csv(f"data/sweep/{config.profile}-{config.backbone_name}.csv")
     assert kept["delta"].tolist() == pytest.approx(table["delta"].tolist(), abs=1e-5)
-
-
-def test_fitted_anew_with_nothing_changed_it_comes_out_the_same(swept):
-    """The layer and the number of latents are those of the profile here: rewards, and so doses, are equal to the last
-    bit."""
-    config, table, _ = swept
-    before = load_candidates(config.data / "selection.json").set_index(["name", "decoding"])["dose"]
+    before = load_candidates(config.data / "selection.json").set_index("arm")["dose"]
     for quantity in ("layer", "latents"):
-        again = table[table["quantity"] == quantity].set_index(["name", "decoding"])["dose"]
-        again = again[~again.index.duplicated()]
-        shared = before.index.intersection(again.index)
-        assert {name.split("-")[0] for name, _ in shared} == {"lrs", "lrs_causal"}
-        assert again[shared].tolist() == pytest.approx(before[shared].tolist(), rel=1e-3)
+        again = table[table["quantity"] == quantity].set_index("arm")["dose"]
+        assert again["lrs_causal"] == pytest.approx(before["lrs_causal"], rel=1e-3)
