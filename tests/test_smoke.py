@@ -103,8 +103,8 @@ def killed_after(seconds: float, running: subprocess.Popen) -> bool:
 
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp_path: Path):
-    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done. Beside the first
-    run a second one is refused."""
+    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done. Beside the
+    first run a second one is refused."""
     killed, moments = clone(tmp_path / "killed"), random.Random(0)
     in_time = []
     for number in range(KILLS):
