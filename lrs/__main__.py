@@ -18,6 +18,8 @@ ROOT = Path()  # every command runs in the repository's root
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
+ACTORS = "processes of Ray; 0: as many as there is room for"
+Address = Annotated[str, typer.Option(help="of a Ray cluster; auto: the one this machine is in; local: none")]
 
 
 @app.command()
@@ -148,6 +150,8 @@ def confirm(
     arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
     device: Annotated[str, typer.Option(help="default: the profile's")] = "",
     batch: Annotated[int, typer.Option(help="rows side by side; default: the profile's")] = 0,
+    actors: Annotated[int | None, typer.Option(help=f"{ACTORS}; default: without Ray")] = None,
+    address: Address = "local",
 ) -> None:
     """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
     from lrs.bench.confirm import confirm as confirm_selection
@@ -157,7 +161,25 @@ def confirm(
     for name in [backbone] if backbone else load_config(profile).backbones:
         named = [arm.strip() for arm in arms.split(",") if arm.strip()]
         config = on_device(load_config(profile, name), device, batch)
-        print(confirm_selection(config, problems, named) / "README.md")
+        print(confirm_selection(config, problems, named, actors=actors, address=address) / "README.md")
+
+
+@app.command()
+def cluster(
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
+    arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
+    actors: Annotated[int, typer.Option(help=ACTORS)] = 0,
+    address: Address = "local",
+) -> None:
+    """Evaluate what stage 5 evaluates by Ray, an actor a GPU or a group of cores; stage 5 then finds it. Resumes."""
+    from lrs.bench.cluster import evaluate_profile
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(ROOT)
+    names = [backbone] if backbone else load_config(profile).backbones
+    named = [arm.strip() for arm in arms.split(",") if arm.strip()]
+    evaluate_profile([load_config(profile, name) for name in names], named, actors, address)
 
 
 @app.command()
