@@ -9,6 +9,7 @@ _HOMES = {
     "fit": "lrs.experiment.own_model",
     "from_sae_lens": "lrs.experiment.own_model",
     "load_dictionary": "lrs.method.dictionary",
+    "load_fitted": "lrs.experiment.own_model",
     "load_reward": "lrs.method.reward",
     "steer": "lrs.engine.steer",
 }

@@ -141,3 +141,7 @@ def test_the_navigation_holds_every_page_of_docs():
     text = (ROOT / "mkdocs.yml").read_text()
     assert [path.name for path in DOCS if f"docs/{path.name}" not in text] == []
     assert json.dumps(yaml.safe_load(text)["nav"]).count("docs/") == len(DOCS)
+
+
+def test_the_slurm_script_is_shown_whole():
+    assert f"```bash\n{(ROOT / 'docs/slurm.sh').read_text()}```" in (ROOT / "docs/running.md").read_text()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lrs.bench.cluster import Cell, evaluate_cells
 from lrs.core.digests import fingerprint
 from lrs.core.store import write_text
 from lrs.experiment.evaluation import Artifacts, evaluate
@@ -75,12 +76,22 @@ def enter(entry: dict[str, object], log: Path) -> None:
             lines.write(json.dumps(entry | {"date": datetime.now(UTC).date().isoformat()}) + "\n")
 
 
-def confirm(config: Config, count: int, arms: Sequence[str] = (), home: Path = CONFIRMED) -> Path:
+def confirm(
+    config: Config,
+    count: int,
+    arms: Sequence[str] = (),
+    home: Path = CONFIRMED,
+    actors: int | None = None,
+    address: str = "local",
+) -> Path:
     """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, `arms` (of the profile; all,
     if none are named) in every decoding.
 
     Writes `results.csv` (every arm against base), `controls.csv` (every arm against a `reference`: `lrs_causal`, and
     `free_push`) and what people read of them, in a folder of `home`, which is returned; a killed run resumes.
+
+    Args:
+        actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.
 
     Raises:
         ValueError: an arm is none of the profile's; or this selection was confirmed in another way.
@@ -105,12 +116,17 @@ def confirm(config: Config, count: int, arms: Sequence[str] = (), home: Path = C
     enter(named | {"device": device, "arms": steering.arms, "asked": protocol}, home / "log.jsonl")
     sampling = steering.sampling and steering.sampling.model_copy(update={"problems": count})
     steering = steering.model_copy(update={"sampling": sampling})
-    parts = []
-    for arm in steering.arms:
-        asked = prompting_for(ARMS[arm], backbone, problems, config)
-        for decoding, how in steering.decodings.items():
-            setting, place = selection.get(decoding, {}).get(arm), _SCRATCH / digest / arm / decoding
-            parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked))
+    cells = [
+        Cell(config, arm, decoding, how, _SCRATCH / digest / arm / decoding)
+        for arm in steering.arms
+        for decoding, how in steering.decodings.items()
+    ]
+    if actors is not None:
+        evaluate_cells(cells, {config.backbone_name: problems}, actors, address)
+    parts = []  # what actors have made is kept, and only read here
+    for _, arm, decoding, how, place in cells:
+        asked, setting = prompting_for(ARMS[arm], backbone, problems, config), selection.get(decoding, {}).get(arm)
+        parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked))
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
     folder = home / config.profile / config.backbone_name
     results = main_results(outcomes, config)

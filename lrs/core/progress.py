@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from typing import ClassVar
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -12,7 +14,12 @@ class Progress:
 
     Use as a context manager, and call `advance` as work gets done. Work that was found done already (resumed)
     is given as `done` and does not count towards the rate.
+
+    Attributes:
+        listener: told at the beginning and beside every line, for whoever gathers progress from many processes.
     """
+
+    listener: ClassVar[Callable[["Progress"], None] | None] = None
 
     def __init__(self, stage: str, total: int, unit: str = "", done: int = 0):
         self.stage, self.total, self.unit = stage, total, unit
@@ -22,6 +29,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self.resumed:
             print(f"[{self.stage}] resuming at {self.done:,}/{self.total:,} {self.unit}", file=sys.stderr, flush=True)
+        self._tell()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -46,3 +54,8 @@ class Progress:
             note,
         ]
         print(f"[{self.stage}] " + " | ".join(part for part in parts if part), file=sys.stderr, flush=True)
+        self._tell()
+
+    def _tell(self) -> None:
+        if Progress.listener:
+            Progress.listener(self)

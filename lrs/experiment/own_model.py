@@ -6,9 +6,10 @@ that a killed call resumes, and a changed one makes again only what its change r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +25,7 @@ from lrs.config import RewardSection, SaeSection
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import digest_of, keep, keep_parts
-from lrs.core.store import write_frame
+from lrs.core.store import StoreError, write_frame, write_text
 from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
 from lrs.engine.steer import steer
@@ -42,6 +43,7 @@ from lrs.tasks.splits import held_out
 
 Judge = Callable[[str, Any], bool]  # of the text that the model wrote and the answer that is right
 _PART = 256  # generations that a killed call loses at most
+_ABOUT = "fitted.json"
 _QUANTILES = 0.3, 0.1  # of rewards and of confidences: below them the gate opens
 SAE = SaeSection(d_sae=1024, k=32, learning_rate=1e-3, batch_size=1024, epochs=4)
 REWARD = RewardSection(
@@ -183,9 +185,8 @@ def _learn(
     device: torch.device,
 ) -> Fitted:
     """Latents and reward, kept; and the gate's thresholds from what both show on the traces."""
-    probe = torch.eye(dictionary.W_dec.shape[1], dtype=dictionary.W_dec.dtype, device=dictionary.W_dec.device)
-    known_by = [dictionary.input_scale, _bytes(dictionary.W_dec), _bytes(dictionary.encode(probe))]
-    plan = made_from | {"dictionary": fingerprint(known_by), "right": list(traces["correct"])} | code_of(__name__)
+    known_by = _digest(dictionary)
+    plan = made_from | {"dictionary": known_by, "right": list(traces["correct"])} | code_of(__name__)
     keep(
         folder / "latents",
         "latents",
@@ -206,7 +207,33 @@ def _learn(
     confidences = np.concatenate([values[:-1] for values in traces["confidence"]])
     thresholds = float(scores.quantile(_QUANTILES[0])), float(np.quantile(confidences, _QUANTILES[1]))
     quality, accuracy = summarise(variant, heldout), float(np.mean(list(traces["correct"])))
-    return Fitted(made_from["layer"], dictionary, reward, Gate(*thresholds), quality, accuracy)
+    gate = Gate(*thresholds)
+    about = {name: made_from[name] for name in ("model", "layer")} | {"dictionary": known_by, "gate": asdict(gate)}
+    about |= {"quality": quality, "accuracy": accuracy}
+    write_text(folder / _ABOUT, json.dumps(about, sort_keys=True, indent=2, default=float) + "\n")
+    return Fitted(made_from["layer"], dictionary, reward, gate, quality, accuracy)
+
+
+def load_fitted(folder: str | Path, model: PreTrainedModel, dictionary: Dictionary | None = None) -> Fitted:
+    """What `fit` has made in a folder, without problems and judge, on the device of the model.
+
+    Args:
+        dictionary: the one that was brought along, if one was.
+
+    Raises:
+        StoreError: nothing was fitted there, a file is damaged, or the model or the dictionary is another one.
+    """
+    folder = Path(folder)
+    if not (folder / _ABOUT).exists():
+        raise StoreError(f"there is no {folder / _ABOUT}: let `lrs.fit` make it")
+    about = json.loads((folder / _ABOUT).read_text("utf-8"))
+    if (identity := _identity(model)) != about["model"]:
+        raise StoreError(f"{folder} was fitted to another model (in weights, configuration or number format)")
+    dictionary = dictionary or load_dictionary(folder / "sae", identity, about["layer"], model.device)
+    if _digest(dictionary) != about["dictionary"]:
+        raise StoreError(f"{folder} was fitted with another dictionary: bring along the same")
+    reward, gate = load_reward(folder / "reward", model.device), Gate(**about["gate"])
+    return Fitted(about["layer"], dictionary, reward, gate, about["quality"], about["accuracy"])
 
 
 def from_sae_lens(
@@ -235,6 +262,12 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 def _identity(model: PreTrainedModel) -> str:
     """Of configuration and weights."""
     return fingerprint([model.config.to_json_string(), *map(_bytes, model.parameters())])
+
+
+def _digest(dictionary: Dictionary) -> str:
+    """Of all that a dictionary reads and writes."""
+    probe = torch.eye(dictionary.W_dec.shape[1], dtype=dictionary.W_dec.dtype, device=dictionary.W_dec.device)
+    return fingerprint([dictionary.input_scale, _bytes(dictionary.W_dec), _bytes(dictionary.encode(probe))])
 
 
 def _bytes(tensor: Tensor) -> str:

@@ -1,0 +1,222 @@
+"""The cells of a profile (backbone, arm, decoding) on many GPUs or machines, by Ray.
+
+A cell is one call of `evaluate`, kept where stage 5 keeps it, in a folder that all machines share. Its parts are the
+shards: what a dead process or a killed run has left is gone on with, and stage 5 then finds everything kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from lrs.core.progress import Progress
+from lrs.experiment.evaluation import Artifacts, evaluate
+from lrs.experiment.prompting import prompting_for
+from lrs.method.arms import ARMS, rewards_for
+from lrs.models.backbones import load_backbone
+from lrs.models.devices import describe_device, resolve_device
+from lrs.saved import describe_run, load_selection, selection_digest
+from lrs.tasks.problems import Problem, by_benchmark, load_problems
+
+if TYPE_CHECKING:
+    from lrs.config import Config, SamplingSection
+
+_ATTEMPTS = 4  # at a cell whose process dies
+_SECONDS = 2.0  # between looks at what the workers tell
+
+
+class Cell(NamedTuple):
+    """One arm of one backbone in one decoding, and the folder that keeps its outcomes."""
+
+    config: Config
+    arm: str
+    decoding: str
+    sampling: SamplingSection | None
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"cell {self.config.backbone_name}, {self.arm}, {self.decoding}"
+
+
+def evaluate_profile(
+    configs: Sequence[Config], arms: Sequence[str] = (), actors: int = 0, address: str = "local"
+) -> None:
+    """What stage 5 evaluates, for some backbones of a profile, on a cluster: see `evaluate_cells`.
+
+    Args:
+        arms: of the profile; all, if none are named.
+
+    Raises:
+        ValueError: an arm is none of the profile's, nothing was selected yet, or as in `evaluate_cells`.
+    """
+    steering, data = configs[0].steering, {config.backbone_name: config.data for config in configs}
+    if unknown := [arm for arm in arms if arm not in steering.arms]:
+        legal = ", ".join(steering.arms)
+        raise ValueError(f"profile {configs[0].profile} has no arm {unknown[0]!r}; legal: {legal}")
+    for home in data.values():
+        selection_digest(home / "selection.json")
+    drawn = {name: load_problems(home / "problems") for name, home in data.items()}
+    tested = {name: [problem for problem in some if problem.split == "test"] for name, some in drawn.items()}
+    cells = [
+        Cell(config, arm, decoding, how, config.data / "outcomes" / arm / decoding)
+        for config in configs
+        for arm in arms or steering.arms
+        for decoding, how in steering.decodings.items()
+    ]
+    device = evaluate_cells(cells, tested, actors, address)
+    for config in configs:
+        describe_run(config, device, config.data / "outcomes")
+
+
+def evaluate_cells(
+    cells: Sequence[Cell], problems: Mapping[str, Sequence[Problem]], actors: int = 0, address: str = "local"
+) -> str:
+    """Evaluate cells of one profile wherever an actor is free; whatever is kept already is not made again.
+
+    A cell whose process dies is taken up by a new one, at most three times. Outcomes do not depend on the actors.
+
+    Args:
+        problems: by backbone.
+        actors: processes, each with a GPU, or on CPUs with a core for each of the profile's workers; 0: as many as
+            there is room for.
+        address: of a cluster that `ray start` made (`auto`: of this machine's), or `local`: this machine alone.
+
+    Returns:
+        The device, which all actors have.
+
+    Raises:
+        ValueError: Ray is not installed, or there is no room for so many actors; their devices differ; or a cell
+            failed, or its process died again and again: the message names it.
+    """
+    config, total = cells[0].config, sum(_generations(cell, problems[cell.config.backbone_name]) for cell in cells)
+    with _started(address) as ray:
+        there, cores = ray.cluster_resources(), config.decoding.workers
+        on_gpus = config.device != "cpu" and there.get("GPU", 0) >= 1
+        needs = {"num_cpus": 1, "num_gpus": 1} if on_gpus else {"num_cpus": cores}
+        room = int(min(there.get(kind, 0) // needs[f"num_{kind.lower()}s"] for kind in ("CPU", "GPU")[: 1 + on_gpus]))
+        if not room or actors > room:
+            raise ValueError(f"{max(actors, 1)} actors are more than there is room for: {room}, of {needs} each")
+        board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Board).remote()
+        remote = ray.remote(**needs, max_restarts=-1, max_task_retries=_ATTEMPTS - 1)(_Worker)
+        workers = [remote.remote(Path.cwd(), board, cores) for _ in range(min(actors or room, len(cells)))]
+        asked = {name: ray.put(list(some)) for name, some in problems.items()}
+        try:
+            with Progress("cluster", total, "generations") as whole:
+                return _hand_out(ray, workers, cells, asked, board, whole)
+        finally:
+            for actor in (*workers, board):
+                ray.kill(actor)
+
+
+class _Board:
+    """What every cell has told last: its generations that are there, and those that it resumed with at first."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[int, int]] = {}
+
+    def tell(self, cell: str, done: int, resumed: int) -> None:
+        self._told[cell] = done, self._told.get(cell, (0, resumed))[1]
+
+    def read(self) -> dict[str, tuple[int, int]]:
+        return self._told
+
+
+class _Worker:
+    """A process with a device of its own, and one backbone at a time with all that its cells need."""
+
+    def __init__(self, home: Path, board: Any, threads: int):
+        os.chdir(home)  # shared by all: what a profile names lies under it
+        torch.set_num_threads(threads)  # the profile's, not the machine's: sums may depend on it
+        self._board, self._holds = board, ""
+        self._held: Any = None
+
+    def device(self, name: str) -> str:
+        """What the device of that name is here."""
+        return describe_device(resolve_device(name))
+
+    def evaluate(self, cell: Cell, problems: Sequence[Problem], device: str) -> None:
+        """Evaluate a cell on the device that all have."""
+        import ray
+
+        config, name = cell.config, cell.config.backbone_name
+        if (own := self.device(config.device)) != device:
+            raise ValueError(f"all actors must have one kind of device (got {device} and {own})")
+        if self._holds != name:
+            self._holds, self._held = "", None  # room for the next
+            backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+            artifacts = Artifacts(backbone, config, rewards_for(config.steering.arms, shown=()))
+            selection = load_selection(config.data / "selection.json", backbone.identity, artifacts.digests)
+            self._holds, self._held = name, (backbone, artifacts, selection)
+        (backbone, artifacts, selection), arm = self._held, ARMS[cell.arm]
+        asked, setting = prompting_for(arm, backbone, problems, config), selection.get(cell.decoding, {}).get(cell.arm)
+        tell = self._board.tell
+        Progress.listener = lambda progress: ray.get(tell.remote(str(cell), progress.done, progress.resumed))
+        evaluate(backbone, problems, arm, setting, artifacts, config, cell.folder, cell.sampling, asked)
+
+
+def _hand_out(
+    ray: ModuleType, workers: Sequence[Any], cells: Sequence[Cell], asked: dict[str, Any], board: Any, whole: Progress
+) -> str:
+    """Give every worker a cell once it has started, and another when it has finished; the device that they have."""
+    waiting, left, device = deque(cells), len(cells), ""
+    seen: dict[str, tuple[int, int]] = {}
+    running: dict[Any, tuple[Any, Cell | None]] = {
+        worker.device.remote(cells[0].config.device): (worker, None) for worker in workers
+    }
+    while left:
+        for ready in ray.wait(list(running), timeout=_SECONDS)[0]:
+            worker, cell = running.pop(ready)
+            found = _result(ray, ready, cell or "a worker that was to start")
+            device, left = device or found, left - (cell is not None)
+            if waiting:
+                cell = waiting.popleft()
+                running[worker.evaluate.remote(cell, asked[cell.config.backbone_name], device)] = worker, cell
+        seen |= ray.get(board.read.remote())  # kept here too, should the board die
+        whole.resumed = sum(resumed for _, resumed in seen.values())
+        whole.advance(sum(done for done, _ in seen.values()) - whole.done, f"{len(cells) - left}/{len(cells)} cells")
+    return device
+
+
+def _result(ray: ModuleType, ready: Any, of: Cell | str) -> Any:
+    """What a worker gave back; its failure in one line."""
+    try:
+        return ray.get(ready)
+    except ray.exceptions.RayTaskError as error:
+        raise ValueError(f"{of}: {error.cause}") from error
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"{of}: its process died again and again; was there too little memory? ({why})") from error
+
+
+@contextmanager
+def _started(address: str) -> Iterator[ModuleType]:
+    """Ray, connected to a cluster or to one of this machine; one that is there already is used, and left alone."""
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("Ray is not installed: pip install lrs[cluster]") from None
+    own = not ray.is_initialized()
+    if own:
+        try:
+            ray.init(address, include_dashboard=False, logging_level="WARNING")
+        except ConnectionError as error:
+            raise ValueError(f"there is no Ray cluster at {address!r}: {error}") from None
+    try:
+        yield ray
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _generations(cell: Cell, problems: Sequence[Problem]) -> int:
+    if not cell.sampling:
+        return len(problems)
+    first = (min(len(some), cell.sampling.problems) for some in by_benchmark(problems).values())
+    return sum(first) * cell.sampling.samples

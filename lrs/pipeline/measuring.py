@@ -1,0 +1,128 @@
+"""Commands that measure outside the pipeline, on profiles that were run: `bench`, `confirm`, `rivals` and others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrs.pipeline import profile_copy
+
+if TYPE_CHECKING:
+    from lrs.config import Config
+
+app = typer.Typer()
+Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
+ACTORS = "processes of Ray; 0: as many as there is room for"
+Address = Annotated[str, typer.Option(help="of a Ray cluster; auto: the one this machine is in; local: none")]
+
+
+def _seen_by_each(profile: str, backbone: str = "") -> "list[Config]":
+    """A profile, that of params.yaml if none is named, as each of its backbones sees it, or one alone."""
+    from lrs.config import load_config
+
+    profile = profile or profile_copy.current_profile(Path())
+    return [load_config(profile, name) for name in ([backbone] if backbone else load_config(profile).backbones)]
+
+
+@app.command()
+def bench(
+    profile: Profile = "",
+    shapes: Annotated[bool, typer.Option("--shapes", help="the paper's two models alone, on an accelerator")] = False,
+) -> None:
+    """Measure every way to decode and steer, side by side, into data/bench."""
+    from lrs.bench import tables
+
+    config = _seen_by_each(profile or "paper" * shapes)[0]
+    (tables.write_shapes if shapes else tables.write_all)(config)
+
+
+@app.command()
+def confirm(
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
+    problems: Annotated[int, typer.Option(help="a benchmark")] = 4000,
+    arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
+    device: Annotated[str, typer.Option(help="default: the profile's")] = "",
+    batch: Annotated[int, typer.Option(help="rows side by side; default: the profile's")] = 0,
+    actors: Annotated[int | None, typer.Option(help=f"{ACTORS}; default: without Ray")] = None,
+    address: Address = "local",
+) -> None:
+    """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
+    from lrs.bench.confirm import confirm as confirm_selection
+    from lrs.config import on_device
+
+    named = [arm.strip() for arm in arms.split(",") if arm.strip()]
+    for config in _seen_by_each(profile, backbone):
+        print(
+            confirm_selection(on_device(config, device, batch), problems, named, actors=actors, address=address)
+            / "README.md"
+        )
+
+
+@app.command()
+def sweep(
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: the first of the profile")] = "",
+    problems: Annotated[int, typer.Option(help="validation problems a benchmark")] = 100,
+) -> None:
+    """Try steps, thresholds, layers and latents of a profile that was run, on validation: data/sweep. Resumes."""
+    from lrs.bench.sweep import measure_sweep
+
+    measure_sweep(_seen_by_each(profile, backbone)[0], problems)
+
+
+@app.command()
+def cluster(
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
+    arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
+    actors: Annotated[int, typer.Option(help=ACTORS)] = 0,
+    address: Address = "local",
+) -> None:
+    """Evaluate what stage 5 evaluates by Ray, an actor a GPU or a group of cores; stage 5 then finds it. Resumes."""
+    from lrs.bench.cluster import evaluate_profile
+
+    named = [arm.strip() for arm in arms.split(",") if arm.strip()]
+    evaluate_profile(_seen_by_each(profile, backbone), named, actors, address)
+
+
+@app.command()
+def rivals(profile: Profile = "") -> None:
+    """Let the backbones of a profile that was run attempt its test problems eight times, and choose: data/rivals."""
+    from lrs.bench.rivals import measure_rivals
+
+    for config in _seen_by_each(profile):
+        measure_rivals(config)
+
+
+@app.command()
+def transfer(profile: Profile = "") -> None:
+    """Learn a reward from each benchmark of a profile that was run, and ask it about the others: data/transfer."""
+    from lrs.bench.transfer import measure_transfer
+
+    for config in _seen_by_each(profile):
+        if len(config.benchmarks) > 1:
+            measure_transfer(config)
+
+
+@app.command()
+def as_published(profile: Profile = "paper") -> None:
+    """Run the released method at the paper's own setting of each benchmark, into data/as_published. Resumes."""
+    from lrs.bench.as_published import measure_as_published
+
+    for config in _seen_by_each(profile):
+        measure_as_published(config)
+
+
+@app.command()
+def estimate(
+    profile: Profile = "",
+    tokens_per_second: Annotated[
+        float, typer.Option(help="of the machine, as `make bench` measures it; 0: unknown")
+    ] = 0,
+) -> None:
+    """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
+    from lrs.report.estimate import estimate_lines
+
+    for config in _seen_by_each(profile):
+        print("\n".join(estimate_lines(config, tokens_per_second or None)))
