@@ -113,17 +113,19 @@ def card(folder: Path, device: str = "cpu") -> None:
 
 
 @app.command()
-def power(
-    seeds: Annotated[list[int] | None, typer.Argument(help="of the runs; 0 to 4 if none is named")] = None,
+def estimate(
+    profile: Profile = "",
+    tokens_per_second: Annotated[
+        float, typer.Option(help="of the machine, as `make bench` measures it; 0: unknown")
+    ] = 0,
 ) -> None:
-    """Run the whole pipeline of profile power at headrooms of known size, into data/power. Resumes."""
-    from lrs.bench.power import measure_power
+    """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
     from lrs.config import load_config
-    from lrs.reasoners.recipes import PlantingRecipe, recipe_of
+    from lrs.report.estimate import estimate_lines
 
-    config = load_config("power")
-    planted = recipe_of(Path(config.backbone.path), PlantingRecipe).dose
-    measure_power(config, planted, range(5) if seeds is None else seeds)
+    profile = profile or profile_copy.current_profile(ROOT)
+    for name in load_config(profile).backbones:
+        print("\n".join(estimate_lines(load_config(profile, name), tokens_per_second or None)))
 
 
 @app.command()

@@ -269,12 +269,3 @@ def _as_seen_by(backbone: str, config: Config) -> Config:
     benchmarks = {name: config.benchmarks[name] for name in names}
     problems = config.problems.model_copy(update=dict(own.problems.items()))
     return config.model_copy(update={"backbone_name": backbone, "benchmarks": benchmarks, "problems": problems})
-
-
-def on_device(config: Config, device: str = "", batch: int = 0) -> Config:
-    """The same, on another device, or with another number of rows side by side: neither changes what is asked."""
-    decoding = config.decoding
-    if batch:
-        sizes = {"batch_size": batch, "problems_per_part": max(decoding.problems_per_part, 4 * batch)}
-        decoding = decoding.model_copy(update=sizes)
-    return config.model_copy(update={"device": device or config.device, "decoding": decoding})

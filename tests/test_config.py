@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from lrs import config
-from lrs.config import Config, ConfigError, load_config, on_device, profile_names
+from lrs.bench.profiles import on_device, seen_by_each
+from lrs.config import Config, ConfigError, load_config, profile_names
 from lrs.tasks.benchmarks import BENCHMARKS
 
 PROFILES = Path(__file__).parents[1] / "profiles"
@@ -73,6 +74,11 @@ def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, 
     assert planted.problems == plain.problems.model_copy(update={"validation": 9}) != plain.problems
     with pytest.raises(ConfigError, match=f"backbones.{name}.benchmarks: unknown gcd; legal: chain_sum, countdown"):
         load_config("faulty")
+
+
+def test_a_profile_is_seen_by_each_of_its_backbones_or_by_one():
+    assert [one.backbone_name for one in seen_by_each("natural")] == ["pocket-3m", "pocket-1m"]
+    assert seen_by_each("natural", "pocket-1m") == [load_config("natural", "pocket-1m")]
 
 
 def test_a_profile_on_another_device_asks_the_same():

@@ -1,16 +1,18 @@
 """Power: doses are what they say, a run is the whole pipeline, and what is found is counted."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lrs.bench.power import measure_power, problems_at, run_of
+from lrs.bench.power import measure_power, planted_share, problems_at, run_of
 from lrs.experiment import traces
 from lrs.experiment.whole import run_whole
 from lrs.figures.power import power_figure
 from lrs.method.arms import REWARDS, rewards_for
 from lrs.models.backbones import load_backbone
+from lrs.reasoners.recipes import load_recipe
 from lrs.report.power import power_sentence, power_table
 from lrs.saved import read_power
 from lrs.tutor.planted import matters
@@ -138,3 +140,7 @@ def test_figure_has_a_column_a_decoding_and_tells_of_runs():
     figure = power_figure(both, 0.95)
     assert len(figure.axes) == 4
     assert figure.counted == "n 5 runs a dose · n 400 problems a run"
+
+
+def test_the_share_that_is_planted_is_the_recipes(config):
+    assert planted_share(config) == load_recipe(Path(config.backbone.path)).dose == 0.5

@@ -7,9 +7,11 @@ asked as many of those as its dose says, in every split.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import yaml
 
 from lrs.core.digests import fingerprint
 from lrs.core.frames import each_row
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from lrs.config import Config, StatisticsSection
 
 DOSES = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)  # shares of the problems in which the mode matters
+
+
+def planted_share(config: Config) -> float:
+    """The share of all problems in which the mode of the profile's reasoner matters, as its recipe says."""
+    return yaml.safe_load((Path(config.backbone.path) / "recipe.yaml").read_text("utf-8"))["dose"]
 
 
 def problems_at(dose: float, planted: float, config: Config) -> list[Problem]:

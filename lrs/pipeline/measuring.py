@@ -1,27 +1,16 @@
 """Commands that measure outside the pipeline, on profiles that were run: `bench`, `confirm`, `rivals` and others."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lrs.pipeline import profile_copy
 
-if TYPE_CHECKING:
-    from lrs.config import Config
-
 app = typer.Typer()
 Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
 ACTORS = "processes of Ray; 0: as many as there is room for"
 Address = Annotated[str, typer.Option(help="of a Ray cluster; auto: the one this machine is in; local: none")]
-
-
-def _seen_by_each(profile: str, backbone: str = "") -> "list[Config]":
-    """A profile, that of params.yaml if none is named, as each of its backbones sees it, or one alone."""
-    from lrs.config import load_config
-
-    profile = profile or profile_copy.current_profile(Path())
-    return [load_config(profile, name) for name in ([backbone] if backbone else load_config(profile).backbones)]
 
 
 @app.command()
@@ -49,14 +38,13 @@ def confirm(
 ) -> None:
     """Evaluate the frozen selection once on fresh problems, drawn from its digest, into data/confirm. Resumes."""
     from lrs.bench.confirm import confirm as confirm_selection
-    from lrs.config import on_device
+    from lrs.bench.profiles import on_device
 
     named = [arm.strip() for arm in arms.split(",") if arm.strip()]
     for config in _seen_by_each(profile, backbone):
-        print(
-            confirm_selection(on_device(config, device, batch), problems, named, actors=actors, address=address)
-            / "README.md"
-        )
+        placed = on_device(config, device, batch)
+        folder = confirm_selection(placed, problems, named, actors=actors, address=address)
+        print(folder / "README.md")
 
 
 @app.command()
@@ -115,14 +103,18 @@ def as_published(profile: Profile = "paper") -> None:
 
 
 @app.command()
-def estimate(
-    profile: Profile = "",
-    tokens_per_second: Annotated[
-        float, typer.Option(help="of the machine, as `make bench` measures it; 0: unknown")
-    ] = 0,
+def power(
+    seeds: Annotated[list[int] | None, typer.Argument(help="of the runs; 0 to 4 if none is named")] = None,
 ) -> None:
-    """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
-    from lrs.report.estimate import estimate_lines
+    """Run the whole pipeline of profile power at headrooms of known size, into data/power. Resumes."""
+    from lrs.bench.power import measure_power, planted_share
 
-    for config in _seen_by_each(profile):
-        print("\n".join(estimate_lines(config, tokens_per_second or None)))
+    (config,) = _seen_by_each("power")
+    measure_power(config, planted_share(config), range(5) if seeds is None else seeds)
+
+
+def _seen_by_each(profile: str, backbone: str = "") -> list[Any]:
+    """A profile, that of params.yaml if none is named, as each of its backbones sees it, or one alone."""
+    from lrs.bench.profiles import seen_by_each
+
+    return seen_by_each(profile or profile_copy.current_profile(Path()), backbone)
