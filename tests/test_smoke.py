@@ -115,7 +115,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp
                 time.sleep(0.2)
             second = subprocess.run(**dvc_call(killed, "repro"), capture_output=True, text=True, check=False)
             assert second.returncode != 0
-            assert "Unable to acquire lock" in second.stderr
+            assert "lock" in second.stderr  # of the repository, or of what a stage reads and writes
             assert "Traceback" not in second.stderr
         in_time.append(killed_after(moments.uniform(2, 30), running))
     assert any(in_time)
