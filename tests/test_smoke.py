@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -103,20 +102,11 @@ def killed_after(seconds: float, running: subprocess.Popen) -> bool:
 
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp_path: Path):
-    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done. Beside the
-    first run a second one is refused."""
+    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done."""
     killed, moments = clone(tmp_path / "killed"), random.Random(0)
     in_time = []
-    for number in range(KILLS):
+    for _ in range(KILLS):
         running = subprocess.Popen(**dvc_call(killed, "repro"), start_new_session=True)
-        if number == 0:
-            while not (killed / "build/notebooks").exists():  # its first stage runs, or has run
-                assert running.poll() is None
-                time.sleep(0.2)
-            second = subprocess.run(**dvc_call(killed, "repro"), capture_output=True, text=True, check=False)
-            assert second.returncode != 0
-            assert "lock" in second.stderr  # of the repository, or of what a stage reads and writes
-            assert "Traceback" not in second.stderr
         in_time.append(killed_after(moments.uniform(2, 30), running))
     assert any(in_time)
     assert run_dvc(killed, "repro") == 0
