@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -234,7 +236,7 @@ def test_heldout_problems_are_not_trained_on(monkeypatch):
 
     def watched(*given):
         task = task_of(*given)
-        return task._replace(loss=lambda model, batch: batches.append(batch) or task.loss(model, batch))
+        return replace(task, loss=lambda model, batch: batches.append(batch) or task.loss(model, batch))
 
     monkeypatch.setattr(reward_training, "task_of", watched)
     heldout = train_reward(latents, "token", CONFIG.model_copy(update={"epochs": 2}), seed=3).heldout

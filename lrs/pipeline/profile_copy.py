@@ -22,10 +22,18 @@ _BACKBONES = re.compile(r"^backbones:.*(?:\n *- .*)*$", re.MULTILINE)
 _MANIFEST = ".copied"
 _WITHOUT_GIT = "[core]\n    no_scm = true\n"  # .dvc/config.local
 STANDS = "LRS_STANDS"  # environment: the folder from which what runs in a copy was asked for
-# What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too.
+# What stages make, and the lock: the copy has its own. Without git (a zip), what git would ignore is named too,
+# leftovers wherever they lie.
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
 _IGNORED = (".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local")
-_LEFTOVERS = ("__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")  # anywhere
+_LEFTOVERS = (
+    "__pycache__",
+    ".hypothesis",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".ipynb_checkpoints",
+)  # anywhere
 
 
 def current_profile(root: Path) -> str:
