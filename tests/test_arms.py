@@ -58,6 +58,17 @@ def test_what_a_gate_reads(arm, signal):
     assert steering_for(arm, chosen, 1, LinearDictionary(), rewards).gate == Gate(0.4, 0.7, signal)
 
 
+def test_only_a_steered_arm_climbs_a_reward():
+    assert ARMS["lrs"].climbs == "token"
+    with pytest.raises(ValueError, match="'cot' steers nothing"):
+        _ = ARMS["cot"].climbs
+
+
+def test_a_gate_needs_thresholds():
+    with pytest.raises(ValueError, match="'lrs' has a gate, and its setting no thresholds"):
+        steering_for(ARMS["lrs"], Setting(arm="lrs", num_steps=1, step_size=1.0), 0, None, {"token": None})
+
+
 def test_signals_that_arms_read_beside_confidence():
     assert signals_for(["base", "lrs", "causal_gate_confidence"]) == []
     assert signals_for(["causal_gate_lot", "causal_gate_certainty"]) == ["certainty", "lot"]

@@ -14,6 +14,7 @@ from lrs.reasoners.recipes import (
     ReinforcementRecipe,
     learning_rate_at,
     load_recipe,
+    recipe_of,
     training_problems,
 )
 
@@ -61,7 +62,9 @@ def test_a_recipe_with_a_parent_is_for_reinforcement_learning(tmp_path):
     with pytest.raises(ValueError, match="attempts"):  # one attempt has no baseline but itself
         load_recipe(tmp_path)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump()))
-    assert load_recipe(tmp_path) == RECIPE
+    assert load_recipe(tmp_path) == recipe_of(tmp_path, PretrainingRecipe) == RECIPE
+    with pytest.raises(TypeError, match="is a PretrainingRecipe, not a ReinforcementRecipe"):
+        recipe_of(tmp_path, ReinforcementRecipe)
 
 
 def test_a_recipe_with_a_tier_plants_a_mode(tmp_path):
