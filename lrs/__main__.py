@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 
 from lrs.pipeline import measuring, profile_copy
+from lrs.pipeline.measuring import Profile
 
 ROOT = Path()  # every command runs in the repository's root
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
-Profile = Annotated[str, typer.Option(help="default: the one in params.yaml")]
 app.add_typer(measuring.app)
 
 
@@ -120,12 +120,10 @@ def estimate(
     ] = 0,
 ) -> None:
     """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
-    from lrs.config import load_config
     from lrs.report.estimate import estimate_lines
 
-    profile = profile or profile_copy.current_profile(ROOT)
-    for name in load_config(profile).backbones:
-        print("\n".join(estimate_lines(load_config(profile, name), tokens_per_second or None)))
+    for config in measuring.configs_of(profile):
+        print("\n".join(estimate_lines(config, tokens_per_second or None)))
 
 
 @app.command()

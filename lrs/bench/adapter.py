@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
-from lrs.core.progress import Progress
-from lrs.experiment.causal import attempts_at, normalised
-from lrs.experiment.traces import means_of_attempts
-from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
+from lrs.experiment.causal import Ids, learn_on_policy, normalised
 from lrs.learning.policy_gradient import update
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.tasks.problems import Problem, by_benchmark
@@ -43,23 +41,18 @@ def with_adapter(backbone: Backbone, seed: int) -> Backbone:
 
 def train_adapter(problems: Sequence[Problem], config: Config, scratch: Path) -> Backbone:
     """The profile's backbone, adapted to the problems for rewards; a killed training resumes from `scratch`."""
-    section, pools = config.causal, by_benchmark(problems)
+    section = config.causal
     backbone = with_adapter(load_backbone(config.backbone.path, config.device, config.dtype), config.seed)
-    trained = [weight for weight in backbone.model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=section.learning_rate)
-    asked = [[problem.id for problem in pool] for pool in pools.values()]
+    model = backbone.model
+    optimizer = torch.optim.Adam([one for one in model.parameters() if one.requires_grad], lr=section.learning_rate)
+    asked = [[problem.id for problem in pool] for pool in by_benchmark(problems).values()]
     made_from = [asked, section.model_dump(), config.decoding.max_new_tokens, config.seed, backbone.identity, RANK]
     scratch = scratch / fingerprint([*made_from, code_of(__name__)])
-    first, log = load_checkpoint(scratch, backbone.model, optimizer)
-    curve = log.get("curve", [])
-    with Progress(f"{config.backbone_name}: adapter", section.iterations, "iterations", done=first) as progress:
-        for iteration in range(first, section.iterations):
-            attempts, right, ids = attempts_at(backbone, pools, config, iteration)
-            told = normalised(right).flatten(), section.rows_per_batch, section.temperature
-            update(backbone.model, optimizer, ids, *told)
-            curve += means_of_attempts(iteration, attempts)
-            progress.advance(1, f"{right.mean():.1%} right")
-            if (iteration + 1) % section.checkpoint_every == 0 or iteration + 1 == section.iterations:
-                save_checkpoint(scratch, iteration + 1, backbone.model, optimizer, {"curve": curve})
-    backbone.model.requires_grad_(False)
+
+    def learn(right: Tensor, ids: Ids) -> dict[str, float]:
+        update(model, optimizer, ids, normalised(right).flatten(), section.rows_per_batch, section.temperature)
+        return {}
+
+    learn_on_policy(f"{config.backbone_name}: adapter", backbone, problems, config, model, optimizer, scratch, learn)
+    model.requires_grad_(False)
     return replace(backbone, identity=scratch.name)

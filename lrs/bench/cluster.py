@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from lrs.bench.profiles import check_arms
 from lrs.core.progress import Progress
-from lrs.experiment.evaluation import Artifacts, evaluate
+from lrs.experiment.evaluation import Artifacts, evaluate, jobs_asked
 from lrs.experiment.prompting import prompting_for
 from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device, resolve_device
 from lrs.saved import describe_run, load_selection, selection_digest
-from lrs.tasks.problems import Problem, by_benchmark, load_problems
+from lrs.tasks.problems import Problem, load_problems
 
 if TYPE_CHECKING:
     from lrs.config import Config, SamplingSection
@@ -57,13 +58,10 @@ def evaluate_profile(
         ValueError: an arm is none of the profile's, nothing was selected yet, or as in `evaluate_cells`.
     """
     steering, data = configs[0].steering, {config.backbone_name: config.data for config in configs}
-    if unknown := [arm for arm in arms if arm not in steering.arms]:
-        legal = ", ".join(steering.arms)
-        raise ValueError(f"profile {configs[0].profile} has no arm {unknown[0]!r}; legal: {legal}")
+    check_arms(arms, configs[0])
     for home in data.values():
         selection_digest(home / "selection.json")
-    drawn = {name: load_problems(home / "problems") for name, home in data.items()}
-    tested = {name: [problem for problem in some if problem.split == "test"] for name, some in drawn.items()}
+    tested = {name: load_problems(home / "problems", split="test") for name, home in data.items()}
     cells = [
         Cell(config, arm, decoding, how, config.data / "outcomes" / arm / decoding)
         for config in configs
@@ -95,7 +93,8 @@ def evaluate_cells(
         ValueError: Ray is not installed, or there is no room for so many actors; their devices differ; or a cell
             failed, or its process died again and again: the message names it.
     """
-    config, total = cells[0].config, sum(_generations(cell, problems[cell.config.backbone_name]) for cell in cells)
+    config = cells[0].config
+    total = sum(len(jobs_asked(problems[cell.config.backbone_name], cell.sampling)) for cell in cells)
     with _started(address) as ray:
         there, cores = ray.cluster_resources(), config.decoding.workers
         on_gpus = config.device != "cpu" and there.get("GPU", 0) >= 1
@@ -213,10 +212,3 @@ def _started(address: str) -> Iterator[ModuleType]:
     finally:
         if own:
             ray.shutdown()
-
-
-def _generations(cell: Cell, problems: Sequence[Problem]) -> int:
-    if not cell.sampling:
-        return len(problems)
-    first = (min(len(some), cell.sampling.problems) for some in by_benchmark(problems).values())
-    return sum(first) * cell.sampling.samples

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lrs.bench.cluster import Cell, evaluate_cells
+from lrs.bench.profiles import check_arms
 from lrs.core.digests import fingerprint
 from lrs.core.store import write_text
 from lrs.experiment.evaluation import Artifacts, evaluate
@@ -96,10 +97,7 @@ def confirm(
     Raises:
         ValueError: an arm is none of the profile's; or this selection was confirmed in another way.
     """
-    if unknown := [arm for arm in arms if arm not in config.steering.arms]:
-        raise ValueError(
-            f"profile {config.profile} has no arm {unknown[0]!r}; legal: {', '.join(config.steering.arms)}"
-        )
+    check_arms(arms, config)
     steering = config.steering
     if arms:
         named_too = {"base", *arms}
@@ -123,10 +121,11 @@ def confirm(
     ]
     if actors is not None:
         evaluate_cells(cells, {config.backbone_name: problems}, actors, address)
+    asked = {arm: prompting_for(ARMS[arm], backbone, problems, config) for arm in steering.arms}
     parts = []  # what actors have made is kept, and only read here
     for _, arm, decoding, how, place in cells:
-        asked, setting = prompting_for(ARMS[arm], backbone, problems, config), selection.get(decoding, {}).get(arm)
-        parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked))
+        setting = selection.get(decoding, {}).get(arm)
+        parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked[arm]))
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
     folder = home / config.profile / config.backbone_name
     results = main_results(outcomes, config)

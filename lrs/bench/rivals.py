@@ -36,7 +36,7 @@ from lrs.report.comparison import bootstrap_by_problem
 from lrs.saved import RIVALS, load_outcomes, write_measured
 from lrs.tasks.answers import final_answer
 from lrs.tasks.benchmarks import BENCHMARKS
-from lrs.tasks.problems import Problem, by_benchmark, load_problems
+from lrs.tasks.problems import Problem, first_of_each, load_problems
 
 if TYPE_CHECKING:
     from lrs.config import Config, SamplingSection, StatisticsSection
@@ -148,8 +148,7 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     if sampling is None:
         raise ValueError(f"profile {config.profile} answers in no samples, which rivals choose among")
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
-    by_name = by_benchmark(load_problems(config.data / "problems", split="test"))
-    asked = [problem for of_one in by_name.values() for problem in of_one[: sampling.problems]]
+    asked = first_of_each(load_problems(config.data / "problems", split="test"), sampling.problems)
     traces_section = config.traces.model_copy(update={"temperature": sampling.temperature})
     warm = config.model_copy(update={"traces": traces_section})
     place = _SCRATCH / config.profile / config.backbone_name

@@ -20,7 +20,7 @@ from lrs.experiment.whole import fit_all, try_all
 from lrs.method.arms import rewards_for
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.saved import SWEEP, write_measured
-from lrs.tasks.problems import Problem, by_benchmark, load_problems
+from lrs.tasks.problems import Problem, first_of_each, load_problems
 
 if TYPE_CHECKING:
     from lrs.config import Config
@@ -73,8 +73,8 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
     benchmark, and write `<profile>-<backbone>.csv`: `candidate_row`s with quantity and value. Resumes."""
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
-    learned, by_name = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
-    asked = [problem for of_one in by_benchmark(by_name).values() for problem in of_one[:problems_each]]
+    learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
+    asked = first_of_each(validation, problems_each)
     swept = variants(config, backbone.model.config.num_hidden_layers)
     table = pd.concat([_tried(variant, backbone, learned, asked) for variant in swept], ignore_index=True)
     write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)

@@ -182,7 +182,7 @@ def write_all(config: Config, folder: Path = BENCH) -> None:
     sizes; on a CPU the paths of a larger shape too."""
     device = str(resolve_device(config.device))
     backbone = load_backbone(config.backbone.path, device, config.dtype)
-    shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
+    shape = _shape_of(config)
     reasoner, _ = reasoner_workload(backbone, config, problems_each=128, batch=128)
     comparisons = [compare_paths(reasoner, steerings_for(reasoner, shape), rounds=5, naive_prompts=8, without=True)]
     write_measured(cost_curves(reasoner, 64, 32, shape, _GRID, rounds=3), "cost_curves", folder)
@@ -190,6 +190,10 @@ def write_all(config: Config, folder: Path = BENCH) -> None:
         comparisons += compare_shapes(shape, device, torch.float32, 64, (128,), workers=config.decoding.workers)
     write_measured(pd.concat(comparisons), "paths", folder)
     write_measured(placebo_table(config, 200, device, (128, 63)), "placebo", folder)
+
+
+def _shape_of(config: Config) -> Shape:
+    return Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
 
 
 def compare_shapes(
@@ -227,6 +231,6 @@ def write_shapes(config: Config, folder: Path = BENCH) -> None:
     device = str(resolve_device("auto"))
     if device == "cpu":
         raise ValueError("the paper's shapes need an accelerator, and there is none: `make bench` runs on a CPU")
-    shape = Shape(config.sae.d_sae, config.sae.k, config.reward.width, config.reward.layers, config.reward.heads)
+    shape = _shape_of(config)
     compared = compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_rounds=1)
     write_measured(pd.concat(compared), "shapes", folder)

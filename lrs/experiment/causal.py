@@ -12,10 +12,10 @@ correctness, in which the logit of its problem's success rate is a fixed offset,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ from lrs.tasks.splits import held_out
 if TYPE_CHECKING:
     from lrs.config import CausalSection, Config
 
-
+Ids = list[tuple[list[int], list[int]]]  # of each attempt, the tokens of prompt and answer
 _LINEAR_LENGTH = 0.25  # of a linear reward's weights: a few of Adam's steps turn it round
 _SCRATCH = Path("build/scratch/rewards")  # checkpoints, from which a killed training resumes
 
@@ -167,7 +167,7 @@ def attempts_at(
     config: Config,
     iteration: int,
     steering: Steering | None = None,
-) -> tuple[pd.DataFrame, Float[Tensor, "problems attempts"], list[tuple[list[int], list[int]]]]:
+) -> tuple[pd.DataFrame, Float[Tensor, "problems attempts"], Ids]:
     """The attempts of one iteration, sampled, a problem's in a row: their outcomes, whether each is right, and the
     tokens of prompt and answer."""
     section = config.causal
@@ -180,6 +180,41 @@ def attempts_at(
     return attempts, right, ids
 
 
+def learn_on_policy(
+    stage: str,
+    backbone: Backbone,
+    problems: Sequence[Problem],
+    config: Config,
+    trained: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scratch: Path,
+    learn: Callable[[Tensor, Ids], dict[str, float]],
+    steering: Steering | None = None,
+) -> list[dict[str, Any]]:
+    """Attempt and learn for the profile's iterations, from the last checkpoint of `trained` in `scratch` on.
+
+    Args:
+        learn: from whether each attempt is right and its tokens, as in `attempts_at`; what it returns is told too.
+
+    Returns:
+        A row an iteration and benchmark: step, n (attempts), what `learn` returned, and the means of
+        `means_of_attempts`.
+    """
+    section, pools = config.causal, by_benchmark(problems)
+    first, log = load_checkpoint(scratch, trained, optimizer)
+    curve = log.get("curve", [])
+    with Progress(stage, section.iterations, "iterations", done=first) as progress:
+        for iteration in range(first, section.iterations):
+            attempts, right, ids = attempts_at(backbone, pools, config, iteration, steering)
+            told, counts = learn(right, ids), attempts["benchmark"].value_counts()
+            means = means_of_attempts(iteration, attempts)
+            curve += [row | {"n": int(counts[row["benchmark"]])} | told for row in means]
+            progress.advance(1, f"{right.mean():.1%} right")
+            if (iteration + 1) % section.checkpoint_every == 0 or iteration + 1 == section.iterations:
+                save_checkpoint(scratch, iteration + 1, trained, optimizer, {"curve": curve})
+    return curve
+
+
 def train_causal(
     steering: Steering, backbone: Backbone, problems: Sequence[Problem], config: Config, scratch: Path, stage: str
 ) -> pd.DataFrame:
@@ -188,23 +223,16 @@ def train_causal(
     Returns:
         A row an iteration and benchmark: step, n (attempts), joint_loss, and the means of `means_of_attempts`.
     """
-    section, pools, reward = config.causal, by_benchmark(problems), _trained(steering)
-    optimizer = torch.optim.Adam(reward.parameters(), lr=section.learning_rate)
-    first, log = load_checkpoint(scratch, reward, optimizer)
-    curve = log.get("curve", [])
-    with Progress(stage, section.iterations, "iterations", done=first) as progress:
-        for iteration in range(first, section.iterations):
-            reward.requires_grad_(False)
-            attempts, right, ids = attempts_at(backbone, pools, config, iteration, steering)
-            reward.requires_grad_(True)
-            joint = causal_step(backbone.model, steering, optimizer, ids, right.to(reward.dtype), section)
-            counts = attempts["benchmark"].value_counts()
-            means = means_of_attempts(iteration, attempts)
-            curve += [row | {"n": int(counts[row["benchmark"]]), "joint_loss": joint} for row in means]
-            progress.advance(1, f"{right.mean():.1%} right")
-            if (iteration + 1) % section.checkpoint_every == 0:
-                save_checkpoint(scratch, iteration + 1, reward, optimizer, {"curve": curve})
-    reward.requires_grad_(False)
+    reward = _trained(steering).requires_grad_(False)
+    optimizer = torch.optim.Adam(reward.parameters(), lr=config.causal.learning_rate)
+
+    def learn(right: Tensor, ids: Ids) -> dict[str, float]:
+        reward.requires_grad_(True)
+        joint = causal_step(backbone.model, steering, optimizer, ids, right.to(reward.dtype), config.causal)
+        reward.requires_grad_(False)
+        return {"joint_loss": joint}
+
+    curve = learn_on_policy(stage, backbone, problems, config, reward, optimizer, scratch, learn, steering)
     return pd.DataFrame(curve)
 
 

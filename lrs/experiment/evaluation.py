@@ -21,7 +21,7 @@ from lrs.method.reward import LatentRewardModel, load_reward
 from lrs.method.setting import Arm, RewardKind, Setting, Signal, check_setting
 from lrs.method.steering import Steering, check_fit
 from lrs.models.backbones import Backbone
-from lrs.tasks.problems import Problem, by_benchmark
+from lrs.tasks.problems import Problem, first_of_each
 from lrs.tasks.prompts import PLAIN, Prompting
 
 if TYPE_CHECKING:
@@ -122,10 +122,7 @@ def evaluate(
         raise ValueError(f"arm {arm.name!r} {needs}: give `evaluate` what `prompting_for` returns")
     if arm.name == "placebo":
         config = config.model_copy(update={"decoding": other_geometry(config.decoding)})
-    jobs, temperature = jobs_for(problems), 0.0
-    if sampling:
-        first = [problem for asked in by_benchmark(problems).values() for problem in asked[: sampling.problems]]
-        jobs, temperature = jobs_for(first, range(1, sampling.samples + 1)), sampling.temperature
+    jobs, temperature = jobs_asked(problems, sampling), sampling.temperature if sampling else 0.0
     plan = plan_of(backbone, jobs, config) | code_of(__name__)
     plan |= {"arm": arm._asdict(), "temperature": temperature}
     if prompting != PLAIN:
@@ -157,6 +154,13 @@ def evaluate(
 
     stage = f"{folder.parent.parent.name}: {setting.name if setting else arm.name}, {folder.name}"
     return keep_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
+
+
+def jobs_asked(problems: Sequence[Problem], sampling: SamplingSection | None) -> list[Job]:
+    """What `evaluate` generates, in one decoding."""
+    if not sampling:
+        return jobs_for(problems)
+    return jobs_for(first_of_each(problems, sampling.problems), range(1, sampling.samples + 1))
 
 
 def other_geometry(decoding: DecodingSection) -> DecodingSection:

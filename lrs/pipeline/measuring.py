@@ -21,7 +21,7 @@ def bench(
     """Measure every way to decode and steer, side by side, into data/bench."""
     from lrs.bench import tables
 
-    config = _seen_by_each(profile or "paper" * shapes)[0]
+    config = configs_of(profile or "paper" * shapes)[0]
     (tables.write_shapes if shapes else tables.write_all)(config)
 
 
@@ -40,10 +40,9 @@ def confirm(
     from lrs.bench.confirm import confirm as confirm_selection
     from lrs.bench.profiles import on_device
 
-    named = [arm.strip() for arm in arms.split(",") if arm.strip()]
-    for config in _seen_by_each(profile, backbone):
+    for config in configs_of(profile, backbone):
         placed = on_device(config, device, batch)
-        folder = confirm_selection(placed, problems, named, actors=actors, address=address)
+        folder = confirm_selection(placed, problems, _names(arms), actors=actors, address=address)
         print(folder / "README.md")
 
 
@@ -56,7 +55,7 @@ def sweep(
     """Try steps, thresholds, layers and latents of a profile that was run, on validation: data/sweep. Resumes."""
     from lrs.bench.sweep import measure_sweep
 
-    measure_sweep(_seen_by_each(profile, backbone)[0], problems)
+    measure_sweep(configs_of(profile, backbone)[0], problems)
 
 
 @app.command()
@@ -70,8 +69,7 @@ def cluster(
     """Evaluate what stage 5 evaluates by Ray, an actor a GPU or a group of cores; stage 5 then finds it. Resumes."""
     from lrs.bench.cluster import evaluate_profile
 
-    named = [arm.strip() for arm in arms.split(",") if arm.strip()]
-    evaluate_profile(_seen_by_each(profile, backbone), named, actors, address)
+    evaluate_profile(configs_of(profile, backbone), _names(arms), actors, address)
 
 
 @app.command()
@@ -79,7 +77,7 @@ def rivals(profile: Profile = "") -> None:
     """Let the backbones of a profile that was run attempt its test problems eight times, and choose: data/rivals."""
     from lrs.bench.rivals import measure_rivals
 
-    for config in _seen_by_each(profile):
+    for config in configs_of(profile):
         measure_rivals(config)
 
 
@@ -88,7 +86,7 @@ def transfer(profile: Profile = "") -> None:
     """Learn a reward from each benchmark of a profile that was run, and ask it about the others: data/transfer."""
     from lrs.bench.transfer import measure_transfer
 
-    for config in _seen_by_each(profile):
+    for config in configs_of(profile):
         if len(config.benchmarks) > 1:
             measure_transfer(config)
 
@@ -98,7 +96,7 @@ def as_published(profile: Profile = "paper") -> None:
     """Run the released method at the paper's own setting of each benchmark, into data/as_published. Resumes."""
     from lrs.bench.as_published import measure_as_published
 
-    for config in _seen_by_each(profile):
+    for config in configs_of(profile):
         measure_as_published(config)
 
 
@@ -109,12 +107,17 @@ def power(
     """Run the whole pipeline of profile power at headrooms of known size, into data/power. Resumes."""
     from lrs.bench.power import measure_power, planted_share
 
-    (config,) = _seen_by_each("power")
+    (config,) = configs_of("power")
     measure_power(config, planted_share(config), range(5) if seeds is None else seeds)
 
 
-def _seen_by_each(profile: str, backbone: str = "") -> list[Any]:
-    """A profile, that of params.yaml if none is named, as each of its backbones sees it, or one alone."""
-    from lrs.bench.profiles import seen_by_each
+def _names(listed: str) -> list[str]:
+    """Those of an option, with commas between them."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
-    return seen_by_each(profile or profile_copy.current_profile(Path()), backbone)
+
+def configs_of(profile: str, backbone: str = "") -> list[Any]:
+    """A profile, that of params.yaml if none is named, as each of its backbones sees it, or one alone."""
+    from lrs.bench import profiles
+
+    return profiles.seen_by_each(profile or profile_copy.current_profile(Path()), backbone)

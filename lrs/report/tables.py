@@ -202,7 +202,7 @@ def summary_of(profile: str) -> str:
     folder = Path("figures") / profile
     if not (folder / "main_results.csv").exists():
         raise FileNotFoundError(f"there is no {folder}/main_results.csv yet: run the profile {profile} first")
-    warning = [smoke_warning(profile)] if smoke_warning(profile) else []
+    warning = list(filter(None, [smoke_warning(profile)]))
     table = summary_text(pd.read_csv(folder / "main_results.csv"))
     files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
     return "\n".join([f"\n{folder}/main_results.csv", *warning, table, "", *files])

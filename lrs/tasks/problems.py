@@ -145,6 +145,11 @@ def by_benchmark(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
     return groups
 
 
+def first_of_each(problems: Iterable[Problem], count: int) -> list[Problem]:
+    """The first `count` problems of each benchmark, or as many as it has."""
+    return [problem for of_one in by_benchmark(problems).values() for problem in of_one[:count]]
+
+
 def save_problems(problems: Sequence[Problem], folder: Path) -> None:
     """Write problems as an Arrow table."""
     write_rows(folder / "part-00000.arrow", [problem.to_row() for problem in problems])
