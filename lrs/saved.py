@@ -19,6 +19,7 @@ BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
 TRANSFER = Path("data/transfer")  # written by `make transfer`, outside the pipeline
 AS_PUBLISHED = Path("data/as_published")  # written by `lrs as-published`, outside the pipeline
 SWEEP = Path("data/sweep")  # written by `make sweep`, outside the pipeline
+SEEDS = Path("data/seeds")  # written by `make seeds`, outside the pipeline
 RIVALS = Path("data/rivals")  # written by `make rivals`, outside the pipeline
 POWER = Path("data/power")  # written by `make power`, outside the pipeline
 # Of `lrs.experiment.selection.choose_settings`, for profiles that steer nothing: a table without rows needs them too.

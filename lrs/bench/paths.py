@@ -77,22 +77,28 @@ def _run_naive(workload: Workload, steering: Steering) -> tuple[int, int]:
 
 
 def paths_of(
-    workload: Workload, steerings: dict[str, Steering], naive_prompts: int, without: bool = False
+    workload: Workload,
+    steerings: dict[str, Steering],
+    naive_prompts: int,
+    without: bool = False,
+    slow_tokens: int | None = None,
 ) -> dict[str, tuple[Workload, Run]]:
     """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it, if any.
 
     Args:
         without: whether our loop also runs without what its policy does for speed.
+        slow_tokens: new tokens of the paths that are not our loop; None: as many as the others write.
     """
     ours = {"unsteered": None, "lrs_token": steerings["token"], "lrs_history": steerings["history"]}
     variants = {name: (workload, steering) for name, steering in ours.items()}
     if without and workload.policy.selects_rows:
         all_rows = replace(workload, policy=replace(workload.policy, selects_rows=False))
         variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in ours.items() if steering}
-    few = replace(workload.spread(naive_prompts), batch=1, policy=alone(workload.policy))
+    brief = replace(workload, max_new_tokens=slow_tokens or workload.max_new_tokens)
+    few = replace(brief.spread(naive_prompts), batch=1, policy=alone(workload.policy))
     naive = {"naive": "token", "naive_history": "history"} if naive_prompts else {}
     return {
-        "hf_generate": (workload, lambda: _run_hf(workload)),
+        "hf_generate": (brief, lambda: _run_hf(brief)),
         **{name: (some, partial(run_engine, some, steering)) for name, (some, steering) in variants.items()},
         **{name: (few, partial(_run_naive, few, steerings[variant])) for name, variant in naive.items()},
     }

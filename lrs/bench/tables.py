@@ -39,13 +39,14 @@ def compare_paths(
     rounds: int,
     naive_prompts: int,
     without: bool = False,
-    slow_rounds: int | None = None,
+    slow_tokens: int | None = None,
 ) -> pd.DataFrame:
     """Every path on a workload, `rounds` times in turn, after a warm-up in one process, which shows its memory.
 
     Args:
         naive_prompts, without: see `paths_of`.
-        slow_rounds: of the paths that are not our loop, which are slow; then without a warm-up. None: as the others.
+        slow_tokens: new tokens of the paths that are not our loop, which are slow: then they run once, without a
+            warm-up. None: as the others.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
@@ -55,15 +56,15 @@ def compare_paths(
         steered_fraction, triggers (steered tokens a problem), work_ratio (see there; of our steered paths), rounds.
     """
     device = workload.model.device
-    paths = paths_of(workload, steerings, naive_prompts, without)
+    paths = paths_of(workload, steerings, naive_prompts, without, slow_tokens)
     one = replace(workload.spread(workload.batch), policy=alone(workload.policy))
     memory = {
         name: measure(run, device).peak_memory_mb
         for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without).items()
-        if slow_rounds is None or name not in _SLOW
+        if slow_tokens is None or name not in _SLOW
     }
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
-    wanted = {name: rounds if slow_rounds is None or name not in _SLOW else slow_rounds for name in paths}
+    wanted = {name: rounds if slow_tokens is None or name not in _SLOW else 1 for name in paths}
     with Progress(f"bench: {workload.name}, batch {workload.batch}", sum(wanted.values()), "runs") as progress:
         for number in range(rounds):
             for name, (_, run) in paths.items():
@@ -203,7 +204,7 @@ def compare_shapes(
     new_tokens: int,
     batches: tuple[int, ...],
     rounds: int = 3,
-    slow_rounds: int | None = None,
+    slow_tokens: int | None = None,
     workers: int = 1,
 ) -> list[pd.DataFrame]:
     """`compare_paths` on models of the sizes that the device can be asked to run, with random weights; the naive paths,
@@ -216,14 +217,14 @@ def compare_shapes(
             workload = replace(largest, prompts=largest.prompts[:batch], batch=batch, policy=policy)
             naive = min(batch, 3) if batch == min(batches) else 0
             steerings = steerings_for(workload, shape)
-            comparisons.append(compare_paths(workload, steerings, rounds, naive, slow_rounds=slow_rounds))
+            comparisons.append(compare_paths(workload, steerings, rounds, naive, slow_tokens=slow_tokens))
         del largest, workload  # the next one needs the room
     return comparisons
 
 
 def write_shapes(config: Config, folder: Path = BENCH) -> None:
-    """`lrs bench --shapes`: the paper's two models, 512 new tokens a problem in bfloat16, on an accelerator; with
-    dictionaries and rewards of the profile's sizes.
+    """`lrs bench --shapes`: the paper's two models, 512 new tokens a problem in bfloat16, on an accelerator, 64 of them
+    where it is not our loop that writes; with dictionaries and rewards of the profile's sizes.
 
     Raises:
         ValueError: there is no accelerator.
@@ -232,5 +233,5 @@ def write_shapes(config: Config, folder: Path = BENCH) -> None:
     if device == "cpu":
         raise ValueError("the paper's shapes need an accelerator, and there is none: `make bench` runs on a CPU")
     shape = _shape_of(config)
-    compared = compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_rounds=1)
+    compared = compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_tokens=64)
     write_measured(pd.concat(compared), "shapes", folder)
