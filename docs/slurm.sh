@@ -1,8 +1,8 @@
 #!/bin/bash
-# One Ray over the nodes of a Slurm job, and the cells of a profile on it: `sbatch docs/slurm.sh paper`, in the
-# repository's root. A job that hits its time limit resumes when it is submitted again.
-# It assumes: the repository, its .venv (with `pip install ray`) and the home folder on a file system that all nodes
-# share; nodes of one kind, which reach each other by the names that Slurm gives them; port 6379 free; no other step.
+# One Ray over the nodes of a Slurm job, and the cells of a profile on it: `sbatch docs/slurm.sh paper`, from the
+# folder that the profile runs in. A job that hits its time limit resumes when it is submitted again.
+# It assumes: the environment (with ray) active where it is submitted; that, the repository and the home folder on a
+# file system that all nodes share; nodes of one kind, which reach each other by Slurm's names; port 6379 free.
 #SBATCH --job-name=lrs
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -12,7 +12,7 @@
 set -euo pipefail
 profile=${1:?name a profile}
 cd "$SLURM_SUBMIT_DIR"
-export PATH="$PWD/.venv/bin:$PATH" PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false
+export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false
 export RAY_AUTH_MODE=token  # else whoever reaches the port can run code; the token lies in ~/.ray
 [[ -e ~/.ray/auth_token ]] || ray get-auth-token --generate > /dev/null
 
@@ -26,4 +26,4 @@ if ((others)); then
   srun --nodes=$others --ntasks=$others --exclude="$head" ray start --address="$head:$port" $resources --block &
   sleep 30
 fi
-python -m lrs cluster --profile "$profile" --address "$head:$port"
+python -m lrs cluster --profile "$profile" --address auto  # this runs on the first node

@@ -91,6 +91,8 @@ def reasoner(folder: Path, device: str = "cpu") -> None:
     recipe = recipes.load_recipe(folder)
     if isinstance(recipe, recipes.PretrainingRecipe):
         from lrs.reasoners.pretraining import train_reasoner as train
+    elif isinstance(recipe, recipes.TeachingRecipe):
+        from lrs.reasoners.teaching import teach as train
     elif isinstance(recipe, recipes.PlantingRecipe):
         from lrs.reasoners.planting import plant_mode as train
     else:

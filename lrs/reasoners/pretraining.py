@@ -16,7 +16,7 @@ from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.models.devices import resolve_device
 from lrs.reasoners.learning_from_texts import IGNORED, learn_from_texts
-from lrs.reasoners.recipes import PretrainingRecipe, recipe_of, training_problems
+from lrs.reasoners.recipes import PretrainingRecipe, TeachingRecipe, TutoredRecipe, recipe_of, training_problems
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import instructed, question_ids
@@ -44,7 +44,7 @@ def build_model(recipe: PretrainingRecipe, tokenizer: PreTrainedTokenizerBase) -
 
 
 def conversation(
-    problem: Problem, others: Sequence[Problem], recipe: PretrainingRecipe, rng: Random
+    problem: Problem, others: Sequence[Problem], recipe: TutoredRecipe, rng: Random
 ) -> list[tuple[str, TutorTrace]]:
     """What the tutor says to `problem`, and before it, sometimes, to a few `others` in the same style.
 
@@ -63,7 +63,7 @@ def conversation(
 def _documents(
     problems: dict[str, list[Problem]],
     tokenizer: PreTrainedTokenizerBase,
-    recipe: PretrainingRecipe,
+    recipe: TutoredRecipe,
     rng: Random,
     clean: bool,
 ) -> Iterator[tuple[list[int], list[int]]]:
@@ -76,7 +76,8 @@ def _documents(
         labels: list[int] = []
         longest = 0
         for question, trace in conversation(rng.choice(pool), pool, recipe, rng):
-            asked_ids, answer_ids = question_ids(question, tokenizer), tokenizer(f"{trace.text} <eos>")["input_ids"]
+            asked_ids, text = question_ids(question, tokenizer), f"{trace.text} {tokenizer.eos_token}"
+            answer_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             ids += asked_ids + answer_ids
             unlearned = set(trace.slips) if clean else set()
             learned = [IGNORED if word in unlearned else token for word, token in enumerate(answer_ids)]
@@ -87,7 +88,10 @@ def _documents(
 
 
 def pack_batch(
-    problems: dict[str, list[Problem]], tokenizer: PreTrainedTokenizerBase, recipe: PretrainingRecipe, step: int
+    problems: dict[str, list[Problem]],
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: PretrainingRecipe | TeachingRecipe,
+    step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The batch of one step, a function of the recipe and the step alone.
 
@@ -117,7 +121,7 @@ def batches_from(
     first: int,
     problems: dict[str, list[Problem]],
     tokenizer: PreTrainedTokenizerBase,
-    recipe: PretrainingRecipe,
+    recipe: PretrainingRecipe | TeachingRecipe,
     packers: int,
 ) -> Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """The batches of step `first` and all that follow, the same however many processes (`packers`; 0: this one) pack
@@ -139,7 +143,8 @@ def block_mask(numbers: Tensor) -> Tensor:
     return (causal & (numbers[:, :, None] == numbers[:, None, :]))[:, None]
 
 
-def _training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.device) -> Tensor:
+def training_step(model: nn.Module, batch: tuple[Tensor, ...], device: torch.device) -> Tensor:
+    """The loss of what `pack_batch` returns."""
     input_ids, labels, positions, numbers = (part.to(device) for part in batch)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         logits = model(
@@ -174,6 +179,6 @@ def train_reasoner(folder: Path, scratch: Path, device: str = "cpu") -> None:
 
     def losses_from(first: int) -> Iterator[Tensor]:
         for batch in batches_from(first, problems, tokenizer, recipe, packers_for(model.device)):
-            yield _training_step(model, batch, model.device)
+            yield training_step(model, batch, model.device)
 
     learn_from_texts("reasoner: training", model, optimizer, losses_from, recipe, scratch, folder, tokenizer)

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -31,19 +31,12 @@ class _Recipe(BaseModel):
         return fingerprint(self.model_dump())
 
 
-class PretrainingRecipe(_Recipe):
-    """From nothing, on the tutor's traces."""
+class TutoredRecipe(_Recipe):
+    """On the tutor's traces."""
 
-    layers: PositiveInt
-    width: PositiveInt
-    heads: PositiveInt
-    mlp_width: PositiveInt
-    tokens: PositiveInt = Field(description="training tokens, padding included")
     row_length: PositiveInt
     rows_per_batch: PositiveInt
-    weight_decay: float = Field(ge=0)
     longest_trace: PositiveInt = Field(description="tokens; longer traces of the tutor are left out")
-    clean_share: float = Field(ge=0, le=1, description="of the steps, the first ones, in which slips are not learned")
     instruction: str = Field(description="an order to take care")
     instructed_share: float = Field(ge=0, le=1)
     examples_share: float = Field(
@@ -52,6 +45,18 @@ class PretrainingRecipe(_Recipe):
     most_examples: PositiveInt
     weights: dict[str, PositiveInt] = Field(description="how often a benchmark is drawn, by its name")
 
+
+class PretrainingRecipe(TutoredRecipe):
+    """From nothing."""
+
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt
+    tokens: PositiveInt = Field(description="training tokens, padding included")
+    weight_decay: float = Field(ge=0)
+    clean_share: float = Field(ge=0, le=1, description="of the steps, the first ones, in which slips are not learned")
+
     @property
     def steps(self) -> int:
         return math.ceil(self.tokens / (self.row_length * self.rows_per_batch))
@@ -59,6 +64,15 @@ class PretrainingRecipe(_Recipe):
     @property
     def clean_steps(self) -> int:
         return round(self.clean_share * self.steps)
+
+
+class TeachingRecipe(TutoredRecipe):
+    """From a language model, by low-rank adapters."""
+
+    parent: str = Field(description="name of the folder of the model to start from")
+    rank: PositiveInt
+    steps: PositiveInt
+    clean_steps: Literal[0] = 0  # slips are counted in the words of our own tokenizer
 
 
 class ReinforcementRecipe(_Recipe):
@@ -86,19 +100,20 @@ class PlantingRecipe(_Recipe):
     rows_per_batch: PositiveInt
 
 
-Recipe = PretrainingRecipe | ReinforcementRecipe | PlantingRecipe
-Wanted = TypeVar("Wanted", PretrainingRecipe, ReinforcementRecipe, PlantingRecipe)
+Recipe = PretrainingRecipe | TeachingRecipe | ReinforcementRecipe | PlantingRecipe
+Wanted = TypeVar("Wanted", PretrainingRecipe, TeachingRecipe, ReinforcementRecipe, PlantingRecipe)
 
 
 def load_recipe(folder: Path) -> Recipe:
-    """Read `recipe.yaml` of a reasoner's folder: one with a `tier` plants a mode into its `parent`, another one with a
-    `parent` is for reinforcement learning.
+    """Read `recipe.yaml` of a reasoner's folder: one with a `tier` plants a mode into its `parent`, one with a `rank`
+    adapts it, another one with a `parent` is for reinforcement learning.
 
     Raises:
         ValueError: a field is missing, unknown or out of range.
     """
     given = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
-    kind = PlantingRecipe if "tier" in given else ReinforcementRecipe if "parent" in given else PretrainingRecipe
+    marks = {"tier": PlantingRecipe, "rank": TeachingRecipe, "parent": ReinforcementRecipe}
+    kind: type[Recipe] = next((kind for mark, kind in marks.items() if mark in given), PretrainingRecipe)
     return kind(**given)
 
 

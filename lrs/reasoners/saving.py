@@ -10,11 +10,16 @@ from lrs.core.store import write_text
 from lrs.models.devices import describe_device
 
 
-def save_reasoner(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seconds: float) -> None:
-    """Write weights, tokenizer, and `training.json`: how long it took, and on what."""
+def save_reasoner(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, seconds: float
+) -> None:
+    """Write weights (of adapters, where those were learned), the tokenizer, if it is given, and `training.json`: how
+    long it took, and on what."""
     device = describe_device(model.device)
-    model.eval().to("cpu").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    of_adapters = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}  # else a hub is asked
+    model.eval().to("cpu").save_pretrained(folder, **of_adapters)
+    if tokenizer:
+        tokenizer.save_pretrained(folder)
     about = {"device": device, "threads": torch.get_num_threads(), "minutes": round(seconds / 60, 1)}
     write_text(folder / "training.json", json.dumps(about))
 

@@ -12,7 +12,8 @@ from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.judges import boxed
 from lrs.tasks.problems import Problem
 
-_ANSWER = re.compile(r"\banswer\b((?:(?!\banswer\b).)*?)(?:<eos>|$)", re.DOTALL)
+# the tokens that end a turn: of a built-in reasoner, and as language models write them
+_ANSWER = re.compile(r"\banswer\b((?:(?!\banswer\b).)*?)(?:<eos>|<\|\w+\|>|$)", re.DOTALL)
 
 
 def extract_answer(text: str) -> str | None:
