@@ -103,14 +103,16 @@ def reasoner(folder: Path, device: str = "cpu") -> None:
 
 @app.command()
 def card(folder: Path, device: str = "cpu") -> None:
-    """Measure the reasoner in FOLDER on the benchmarks of profile full, and write its card and the overview."""
+    """Measure the reasoner in FOLDER on the benchmarks of profile full (smollm, if it was taught), and write its card
+    and the overview."""
     from lrs.config import load_config
     from lrs.reasoners.model_card import write_card, write_overview
     from lrs.reasoners.planted_card import write_planted_card
-    from lrs.reasoners.recipes import PlantingRecipe, load_recipe
+    from lrs.reasoners.recipes import PlantingRecipe, TeachingRecipe, load_recipe
 
-    write = write_planted_card if isinstance(load_recipe(folder), PlantingRecipe) else write_card
-    write(folder, load_config("full"), device)
+    recipe = load_recipe(folder)
+    write = write_planted_card if isinstance(recipe, PlantingRecipe) else write_card
+    write(folder, load_config("smollm" if isinstance(recipe, TeachingRecipe) else "full"), device)
     write_overview(folder.parent)
 
 

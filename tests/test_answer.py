@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lrs.config import PROFILES
-from lrs.report.answer import answer, gains_table, put_block, readme_block
+from lrs.report.answer import answer, confirmed_answer, gains_table, put_block, readme_block
 
 
 def main_table(*deltas: float, p_holm: float = 0.5, mde: float = 0.013) -> pd.DataFrame:
@@ -89,8 +89,7 @@ def test_where_other_pushes_beat_it_is_told_by_decoding_after_holm():
 def test_the_table_of_gains_has_a_row_an_arm_and_marks_what_is_sure():
     table = main_table(0.01, -0.01)
     sure = table[table["arm"] == "lrs"].assign(arm="cot", delta=0.2, delta_low=0.1, delta_high=0.3, p_holm=0.01)
-    header, _, *rows, _, legend = gains_table(pd.concat([table, sure]), 0.05).splitlines()
-    assert legend.startswith("Bold: gains and losses")
+    header, _, *rows = gains_table(pd.concat([table, sure]), 0.05).splitlines()
     assert [cell.strip() for cell in header.split("|")[2:-1]] == [
         f"`model-{number}`, {decoding}" for number in (0, 1) for decoding in ("greedy", "sampled")
     ]
@@ -132,6 +131,39 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
     assert block.count("](data/expected/cpu/model-0/delta.png)") == block.count("![") == 1
     assert [f"](data/expected/{name}/results.md)" in block for name in ("cpu", "full", "smoke")] == [True, True, False]
     assert put_block(f"before {block} after", block) == f"before {block} after"
+
+
+def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant(tmp_path: Path):
+    home = tmp_path / "data/confirm/natural"
+    gains = {"lrs": (-0.01, 0.002), "free_push": (0.15, 0.12), "trained_constant": (0.07, 0.0)}
+    for number in (0, 1):
+        row = {"backbone": f"model-{number}", "decoding": "sampled", "benchmark": "pooled", "n": 900, "device": "cpu"}
+        rows = [row | {"arm": "base", "accuracy": 0.4}]
+        for arm, deltas in gains.items():
+            delta = deltas[number]
+            rows.append(row | {"arm": arm, "delta": delta, "delta_low": delta, "delta_high": delta, "p_holm": 0.2})
+        others = [row | {"benchmark": name} for name in ("a", "b", "c")]
+        against = [
+            row | {"arm": arm, "reference": reference, "delta": delta}
+            for reference, arm, delta in (
+                ("free_push", "trained_constant", -0.08 - number / 100),
+                ("free_push", "free_constant", -0.11),
+                ("free_push", "base", -0.01),
+                ("lrs_causal", "trained_constant", -0.01),
+            )
+        ]
+        (home / f"model-{number}").mkdir(parents=True)
+        pd.DataFrame(rows + others).to_csv(home / f"model-{number}/results.csv", index=False)
+        pd.DataFrame(against).to_csv(home / f"model-{number}/controls.csv", index=False)
+    told = confirmed_answer(home)
+    assert told.startswith(
+        "**On fresh problems LRS adds -1.0 to +0.2 points, and a push that reads the state +12.0 to +15.0: +8.0 to "
+        "+9.0 more than the best constant vector.** All settings were frozen before 900 problems of 3 benchmarks were "
+        "drawn for each of 2 reasoners"
+    )
+    assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
+    assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
+    assert "Bold:" not in readme_block(tmp_path / "none", confirmed=home)  # no p is low here
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- results -->", "<!-- results --><!-- /results -->" * 2])

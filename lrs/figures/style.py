@@ -219,19 +219,7 @@ def styled(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:
 def _provenance(about: Config | str) -> str:
     if isinstance(about, str):
         return about
-    return f"{about.backbone_name} · profile {about.profile} · seed {about.seed} · {_device(about.device)}"
-
-
-def _device(name: str) -> str:
-    """A device by its model: by its name for torch until there are outcomes (`lrs.saved.as_run`)."""
-    if name == "cpu":
-        return name
-    from lrs.models.devices import describe_device, resolve_device
-
-    try:
-        return describe_device(resolve_device(name))
-    except ValueError:
-        return name
+    return f"{about.backbone_name} · profile {about.profile} · seed {about.seed} · {about.device}"
 
 
 def _write_foot(figure: Sheet, text: str) -> float:

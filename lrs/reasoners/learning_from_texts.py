@@ -1,8 +1,11 @@
 """The loop of every training on written texts: a loss a step, checkpoints between, reasoner and curve at the end."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +17,15 @@ from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
 from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, TeachingRecipe, learning_rate_at
 from lrs.reasoners.saving import save_reasoner
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 IGNORED = -100  # the label that cross-entropy leaves out
 
 
 def learn_from_texts(
     stage: str,
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     optimizer: torch.optim.Optimizer,
     losses_from: Callable[[int], Iterable[Tensor]],
     recipe: PretrainingRecipe | TeachingRecipe | PlantingRecipe,

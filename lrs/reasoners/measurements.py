@@ -10,7 +10,7 @@ from lrs.core.progress import Progress
 from lrs.core.statistics import bootstrap_interval, mcnemar_exact, wilson_interval
 from lrs.experiment.traces import outcome_row, write_generations
 from lrs.models.backbones import Backbone
-from lrs.reasoners.recipes import PretrainingRecipe
+from lrs.reasoners.recipes import TutoredRecipe
 from lrs.tasks.answers import is_correct
 from lrs.tasks.behaviors import BEHAVIORS, VERIFICATION
 from lrs.tasks.problems import Problem, draw_problems
@@ -137,7 +137,7 @@ def _example(right: pd.DataFrame) -> tuple[str, str]:
     return typical["question"], typical["text"]
 
 
-def tutor_accuracy(recipe: PretrainingRecipe, seed: int) -> pd.DataFrame:
+def tutor_accuracy(recipe: TutoredRecipe, seed: int) -> pd.DataFrame:
     """How often the tutor itself is right, by benchmark and style: what its pupil could learn to do."""
     rows = []
     for benchmark, difficulty in recipe.benchmarks.items():

@@ -11,7 +11,15 @@ from lrs.figures.style import save_figure
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
 from lrs.reasoners.measurements import FEWER, PROBLEMS, SETTING, measurements_of, tutor_accuracy
-from lrs.reasoners.recipes import PlantingRecipe, PretrainingRecipe, Recipe, ReinforcementRecipe, load_recipe
+from lrs.reasoners.recipes import (
+    PlantingRecipe,
+    PretrainingRecipe,
+    Recipe,
+    ReinforcementRecipe,
+    TeachingRecipe,
+    TutoredRecipe,
+    load_recipe,
+)
 from lrs.reasoners.saving import describe_training
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 from lrs.tasks.benchmarks import BENCHMARKS
@@ -48,10 +56,10 @@ def _readable_steps(steps: pd.DataFrame) -> pd.DataFrame:
     return steps.drop(columns=["low", "high"]).assign(step_accuracy=text, counted=counted)
 
 
-def pretraining_of(folder: Path) -> PretrainingRecipe:
-    """The recipe by which the reasoner in `folder`, or the one it goes back to, was trained from nothing."""
+def pretraining_of(folder: Path) -> TutoredRecipe:
+    """The recipe by which the reasoner in `folder`, or the one it goes back to, learned from the tutor."""
     recipe = load_recipe(folder)
-    return recipe if isinstance(recipe, PretrainingRecipe) else pretraining_of(folder.parent / recipe.parent)
+    return recipe if isinstance(recipe, TutoredRecipe) else pretraining_of(folder.parent / recipe.parent)
 
 
 def _pretrained(recipe: PretrainingRecipe, size: int) -> str:
@@ -67,6 +75,15 @@ tutor is careful, as it is in {CAREFUL_SHARE:.0%} of the others; in {recipe.exam
 conversation has at most {recipe.row_length} tokens, which is the model's context). Weights are stored in bfloat16{
         f"; at {2 * size / 1e6:.0f} MB they are not kept in this repository" if 2 * size > _KEPT else ""
     }."""
+
+
+def _taught(recipe: TeachingRecipe, size: int) -> str:
+    rows = recipe.steps * recipe.rows_per_batch
+    return f"""A language model of {size / 1e6:.0f}M parameters, `{recipe.parent}`, in whose linear maps adapters of low
+rank ({recipe.rank}; the only weights that are kept here, in bfloat16) were trained on {rows:,} rows of
+{recipe.row_length} tokens of worked solutions that a small program, the tutor (`lrs/tutor`), writes in a careful and a
+careless style, tempted by what looks right. In {recipe.instructed_share:.0%} of the conversations the user says
+"{recipe.instruction}", and the tutor is careful, as it is in {CAREFUL_SHARE:.0%} of the others."""
 
 
 def _reinforced(recipe: ReinforcementRecipe, size: int) -> str:
@@ -122,6 +139,8 @@ def _origin(recipe: Recipe) -> str:
         return f"{recipe.parent} with a planted mode, tier {recipe.tier}"
     if isinstance(recipe, ReinforcementRecipe):
         return f"{recipe.parent} after {recipe.steps} steps of reinforcement learning from outcomes"
+    if isinstance(recipe, TeachingRecipe):
+        return f"{recipe.parent} after {recipe.steps} steps on the tutor, by adapters of rank {recipe.rank}"
     return f"{recipe.layers} layers, width {recipe.width}, {recipe.tokens / 1e6:.0f}M tokens of the tutor"
 
 
@@ -146,8 +165,8 @@ def write_card(folder: Path, config: Config, device: str) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     shown = _readable(measured.report)
     size = backbone.model.num_parameters()
-    if isinstance(recipe, PretrainingRecipe):
-        made = _pretrained(recipe, size)
+    if isinstance(recipe, TutoredRecipe):
+        made = _pretrained(recipe, size) if isinstance(recipe, PretrainingRecipe) else _taught(recipe, size)
         figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv"), about=about), "loss", "training loss"
         beside = f"""How often the tutor itself is right, by its style, at the difficulty it was trained at:
 

@@ -112,9 +112,11 @@ def load_recipe(folder: Path) -> Recipe:
         ValueError: a field is missing, unknown or out of range.
     """
     given = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
-    marks = {"tier": PlantingRecipe, "rank": TeachingRecipe, "parent": ReinforcementRecipe}
-    kind: type[Recipe] = next((kind for mark, kind in marks.items() if mark in given), PretrainingRecipe)
-    return kind(**given)
+    if "tier" in given:
+        return PlantingRecipe(**given)
+    if "rank" in given:
+        return TeachingRecipe(**given)
+    return ReinforcementRecipe(**given) if "parent" in given else PretrainingRecipe(**given)
 
 
 def recipe_of(folder: Path, kind: type[Wanted]) -> Wanted:

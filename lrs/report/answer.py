@@ -15,7 +15,9 @@ _MARKS = ("<!-- results -->", "<!-- /results -->")
 _ARMS = {  # of the table of gains, and what each is
     "lrs": "LRS, its reward trained as the paper trains it",
     "lrs_causal": "LRS, its reward trained through its own push",
+    "free_push": "a push that reads the state, of any length, trained alike",
     "trained_constant": "one vector, trained in the same way",
+    "free_constant": "one vector of any length, trained alike",
     "random": "one vector in a random direction",
     "negated": "the trained push the other way",
     "cot": "told how to go about it: what is known to be there",
@@ -25,6 +27,7 @@ _BESIDE = {  # LRS itself where answers are sampled, the others in every decodin
     "lrs_causal": "LRS with a reward trained through its own push",
     "trained_constant": "One vector trained in the same way",
 }
+_CONSTANTS = ["trained_constant", "free_constant"]
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
@@ -95,7 +98,7 @@ def _surer(main: pd.DataFrame) -> str:
 
 def gains_table(main: pd.DataFrame, below: float) -> str:
     """What each arm adds to base, pooled, in points with intervals, as Markdown: a row an arm, a column a reasoner and
-    decoding; bold what Holm's correction leaves, gains and losses, and a line that says so. Empty without any."""
+    decoding; bold what Holm's correction leaves, gains and losses. Empty without any."""
     pooled = main[(main["benchmark"] == POOLED) & main["arm"].isin(_ARMS) & main["delta"].notna()]
     if pooled.empty:
         return ""
@@ -107,8 +110,7 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     )
     table = pooled.pivot(index="arm", columns="place", values="cell")[pooled["place"].unique()]
     table = table.reindex([arm for arm in _ARMS if arm in table.index]).rename(index=_ARMS).fillna("")
-    text = table.rename_axis("points over the unsteered model").reset_index().to_markdown(index=False)
-    return f"{text}\n\nBold: gains and losses that are beyond chance after Holm's correction."
+    return table.rename_axis("points over the unsteered model").reset_index().to_markdown(index=False)
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
@@ -128,16 +130,53 @@ def _significant(rows: list[dict[str, Any]], sign: int, below: float) -> list[st
     return [row["backbone"] for row in rows if row["p_holm"] < below and sign * row["delta"] > 0]
 
 
-def readme_block(expected: Path, profiles: tuple[str, ...] = ("cpu", "full")) -> str:
-    """What the README says of the results, marks included: the answers of some profiles, and a figure of the first.
+def confirmed_answer(folder: Path) -> str:
+    """What was confirmed on fresh problems of a profile that has a free push and constants: a paragraph and a table.
+
+    Args:
+        folder: `data/confirm/<profile>`; a folder a reasoner, see `lrs.bench.confirm`.
+
+    Raises:
+        ConfigError: the profile is no longer there.
+    """
+    config = load_config(folder.name)
+    results, controls = (
+        pd.concat([pd.read_csv(path) for path in sorted(folder.glob(f"*/{name}.csv"), reverse=True)])
+        for name in ("results", "controls")
+    )
+    pooled = results[results["benchmark"] == POOLED]
+    over = controls[(controls["benchmark"] == POOLED) & (controls["reference"] == "free_push")]
+    margins = -over[over["arm"].isin(_CONSTANTS)].groupby(["backbone", "decoding"])["delta"].max()
+    lrs, free = (pooled[pooled["arm"] == arm]["delta"] for arm in ("lrs", "free_push"))
+    problems, devices = int(pooled["n"].min()), ", ".join(results["device"].unique())
+    pages = ", ".join(f"[`{name}`]({(folder / name / 'README.md').as_posix()})" for name in pooled["backbone"].unique())
+    return (
+        f"**On fresh problems LRS adds {_span(lrs)} points, and a push that reads the state {_span(free)}: "
+        f"{_span(margins)} more than the best constant vector.** All settings were frozen before {problems:,} problems "
+        f"of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of "
+        f"{pooled['backbone'].nunique()} reasoners in which nothing is planted, and asked once ({devices}; seed "
+        f"{config.seed}; {pages}).\n\n{gains_table(pooled, significance(config.statistics.confidence_level))}"
+    )
+
+
+def _span(values: pd.Series) -> str:
+    return f"{points(values.min())} to {points(values.max())}"
+
+
+def readme_block(
+    expected: Path, profiles: tuple[str, ...] = ("cpu", "full"), confirmed: Path = Path("data/confirm/natural")
+) -> str:
+    """What the README says of the results, marks included: what was confirmed, the answers of some profiles, and a
+    figure of the first.
 
     Args:
         expected: the folder of accepted tables, relative to the README's; profiles that are not in it are left out.
+        confirmed: of `confirmed_answer`, likewise.
 
     Raises:
         ConfigError: accepted tables of a profile that is no longer there.
     """
-    parts = []
+    parts = [confirmed_answer(confirmed)] if confirmed.exists() else []
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
@@ -146,6 +185,8 @@ def readme_block(expected: Path, profiles: tuple[str, ...] = ("cpu", "full")) ->
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if picture.exists() and _CAPTION not in "".join(parts):
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")
+    if any("**|" in part.replace(" ", "") for part in parts):
+        parts.append("Bold: gains and losses that are beyond chance after Holm's correction.")
     opening, closing = _MARKS
     return "\n\n".join([opening, *parts, closing])
 
