@@ -192,6 +192,30 @@ def path_rows():
     return frame.assign(low=means - 0.05, high=means + 0.05)
 
 
+def push_rows():
+    lines = [("gate", "lrs"), ("gate", "lrs_causal"), ("push", "lrs"), ("push", "lrs_causal")]
+    lines += [("instability", "right"), ("instability", "wrong")]
+    rows = [(quantity, line, place + 1) for quantity, line in lines for place in range(10)]
+    means = np.linspace(0.1, 0.6, len(rows))
+    frame = pd.DataFrame(rows, columns=["quantity", "line", "place"]).assign(n=48, mean=means)
+    return frame.assign(low=means - 0.05, high=means + 0.05)
+
+
+def head_rows():
+    rows = [(arm, layer, head) for arm in ("lrs", "lrs_causal") for layer in (4, 5) for head in range(4)]
+    frame = pd.DataFrame(rows, columns=["arm", "layer", "head"])
+    return frame.assign(change=np.linspace(0.0, 0.3, len(rows)), n=48)
+
+
+CASES = [("first repaired", "p"), ("first broken", "q")]
+
+
+def case_rows():
+    texts = {("p", "base"): "a b c d", ("p", "lrs"): "a b x y z " * 12, ("q", "base"): "e f", ("q", "lrs"): "e g"}
+    rows = [{"problem_id": name, "arm": arm, "words": text.split()} for (name, arm), text in texts.items()]
+    return pd.DataFrame([row | {"rewards": np.linspace(0, 1, len(row["words"])).tolist()} for row in rows])
+
+
 def budget_rows():
     arms = ("cot", "free_push", "lrs_causal", "lrs")
     gains = np.array([0.2, 0.15, 0.1, 0.0])
@@ -246,6 +270,9 @@ FIGURES = {
     "meaning": lambda **how: latents.meaning_figure(latent_rows(), **how),
     "words": lambda **how: latents.words_figure(word_rows(), **how),
     "reward_paths": lambda **how: latents.reward_paths_figure(path_rows(), **how),
+    "push_paths": lambda **how: latents.push_paths_figure(push_rows(), **how),
+    "heads": lambda **how: latents.heads_figure(head_rows(), **how),
+    "cases": lambda **how: latents.cases_figure(case_rows(), CASES, {"p": "sum 1 2", "q": "sum 3 4"}, **how),
     "budget": lambda **how: budget_figure(budget_rows(), **how),
     "mediation": lambda **how: mediation_figure(mediation_rows((0, 1)), **how),
     "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),

@@ -6,14 +6,14 @@ method whose dose is nearly nothing can change nearly nothing, whatever its grad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 import torch
 from datasets import Dataset
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
@@ -44,6 +44,53 @@ def kl_divergence(
     return (p.exp() * (p - q)).sum(dim=-1)
 
 
+class SideBySide(NamedTuple):
+    """Traces in one batch: prompts end, and answers begin, in the same column, `width`."""
+
+    ids: Int[Tensor, "rows length"]
+    mask: Int[Tensor, "rows length"]
+    positions: Int[Tensor, "rows length"]
+    width: int
+
+    def read(self, model: PreTrainedModel, columns: slice = slice(None), cache: DynamicCache | None = None) -> Tensor:
+        """Logits of these columns, all that lie before them being in the cache: (rows, columns, vocabulary)."""
+        return model(
+            input_ids=self.ids[:, columns],
+            attention_mask=self.mask[:, : columns.stop],
+            position_ids=self.positions[:, columns],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).logits
+
+
+def side_by_side(traces: Sequence[tuple[list[int], list[int]]], pad_id: int, device: torch.device) -> SideBySide:
+    """(prompt ids, generated ids) pairs as one batch."""
+    width, length = max(len(prompt) for prompt, _ in traces), max(len(written) for _, written in traces)
+    ids = torch.full((len(traces), width + length), pad_id, device=device)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, written) in enumerate(traces):
+        ids[row, width - len(prompt) : width + len(written)] = torch.tensor(prompt + written)
+        mask[row, width - len(prompt) :] = 1
+    return SideBySide(ids, mask, (mask.cumsum(dim=1) - 1).clamp(min=0), width)
+
+
+@torch.no_grad()
+def read_steered(model: PreTrainedModel, steering: Steering, batch: SideBySide) -> Iterator[tuple[int, Tensor]]:
+    """Read the batch as the engine would have written it, token by token.
+
+    Yields:
+        The place of a generated token, from 0, and the steered logits behind it, (rows, vocabulary). All but the last
+        are processed; those behind the end of a shorter trace mean nothing.
+    """
+    cache, ascent, width = DynamicCache(config=model.config), steering.ascent, batch.width
+    with steer(
+        model, steering.layer, steering.dictionary, steering.reward, steering.gate, ascent.num_steps, ascent.step_size
+    ):
+        batch.read(model, slice(0, width), cache)
+        for place in range(batch.ids.shape[1] - width - 1):
+            yield place, batch.read(model, slice(width + place, width + place + 1), cache)[:, -1]
+
+
 @torch.no_grad()
 def token_doses(
     model: PreTrainedModel, steering: Steering, traces: Sequence[tuple[list[int], list[int]]], pad_id: int
@@ -53,29 +100,11 @@ def token_doses(
     Args:
         traces: (prompt ids, generated ids) pairs, read as one batch; the last generated token is never processed.
     """
-    width, length = max(len(prompt) for prompt, _ in traces), max(len(written) for _, written in traces)
-    ids = torch.full((len(traces), width + length), pad_id, device=model.device)
-    mask = torch.zeros_like(ids)
-    for row, (prompt, written) in enumerate(traces):
-        ids[row, width - len(prompt) : width + len(written)] = torch.tensor(prompt + written)
-        mask[row, width - len(prompt) :] = 1
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    plain = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, width:]
-    doses = torch.zeros(len(traces), length, dtype=torch.float64, device=model.device)
-    cache, ascent = DynamicCache(config=model.config), steering.ascent
-    with steer(
-        model, steering.layer, steering.dictionary, steering.reward, steering.gate, ascent.num_steps, ascent.step_size
-    ):
-        for start, end in [(0, width), *((width + t, width + t + 1) for t in range(length - 1))]:
-            steered = model(
-                input_ids=ids[:, start:end],
-                attention_mask=mask[:, :end],
-                position_ids=positions[:, start:end],
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-            if start:
-                doses[:, start - width] = kl_divergence(steered, plain[:, start - width])
+    batch = side_by_side(traces, pad_id, model.device)
+    plain = batch.read(model)[:, batch.width :]
+    doses = torch.zeros(plain.shape[:2], dtype=torch.float64, device=model.device)
+    for place, steered in read_steered(model, steering, batch):
+        doses[:, place] = kl_divergence(steered, plain[:, place])
     return torch.cat([doses[row, : len(written) - 1] for row, (_, written) in enumerate(traces)])
 
 

@@ -22,7 +22,7 @@ from lrs.models.activations import replay
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
 from lrs.tasks.problems import Problem
-from lrs.tasks.prompts import prompt_ids
+from lrs.tasks.prompts import prompt_ids, text_of
 
 if TYPE_CHECKING:
     from lrs.config import Config, StatisticsSection
@@ -103,7 +103,8 @@ def keep_paths(
         problems: those of `outcomes`, and maybe others.
 
     Returns:
-        A row a trace: problem_id, change, arm (`base` or the arm), text, rewards (probabilities along it).
+        A row a trace: problem_id, change, arm (`base` or the arm), text, words (its processed tokens, each as text),
+        rewards (probabilities along them).
     """
     changed, by_id = changed_by(outcomes, arm), {problem.id: problem for problem in problems}
     plan = {
@@ -123,11 +124,17 @@ def keep_paths(
         for name in ("base", arm):
             found = rewards_along(*read, asked, changed[name].tolist(), config.decoding.batch_size)
             table = changed[["problem_id", "change"]].assign(arm=name, text=changed[name])
+            table["words"] = [_words(text, backbone) for text in changed[name]]
             tables.append(table.assign(rewards=[rewards.tolist() for rewards in found]))
         write_frame(made / "paths.arrow", pd.concat(tables, ignore_index=True))
 
     keep(folder, "rewards along traces", plan | code_of(__name__), make)
     return read_kept(folder).to_pandas()
+
+
+def _words(text: str, backbone: Backbone) -> list[str]:
+    ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [text_of([one], backbone.tokenizer).strip() for one in ids[:-1]]
 
 
 def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
@@ -139,14 +146,23 @@ def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0
     Returns:
         A row a change, arm and place (1 to 10): mean, its bootstrap interval low and high over problems, n.
     """
+    tables = [
+        along(group["rewards"], statistics, seed).assign(change=str(change), arm=str(arm))
+        for (change, arm), group in paths.groupby(["change", "arm"], sort=False)
+    ]
+    return pd.concat([table for table in tables if len(table)], ignore_index=True) if tables else pd.DataFrame()
+
+
+def along(values: pd.Series, statistics: StatisticsSection, seed: int) -> pd.DataFrame:
+    """Means over traces by tenth of the trace, of a sequence a trace; those of fewer than ten values are left out.
+
+    Returns:
+        A row a place (1 to 10): mean, its bootstrap interval low and high over traces, n; none without a trace.
+    """
+    cut = [np.array_split(one, _PLACES) for one in values if len(one) >= _PLACES]
     rows = []
-    for (change, arm), group in paths.groupby(["change", "arm"], sort=False):
-        cut = [np.array_split(rewards, _PLACES) for rewards in group["rewards"] if len(rewards) >= _PLACES]
-        for place in range(_PLACES):
-            means = np.array([parts[place].mean() for parts in cut])
-            if not len(means):
-                continue
-            low, high = bootstrap_interval(means, statistics.confidence_level, statistics.bootstrap_resamples, seed)
-            rows.append({"change": change, "arm": arm, "place": place + 1, "n": len(means), "mean": means.mean()})
-            rows[-1] |= {"low": low, "high": high}
+    for place in range(_PLACES if cut else 0):
+        means = np.array([parts[place].mean() for parts in cut])
+        low, high = bootstrap_interval(means, statistics.confidence_level, statistics.bootstrap_resamples, seed)
+        rows.append({"place": place + 1, "n": len(means), "mean": means.mean(), "low": low, "high": high})
     return pd.DataFrame(rows)

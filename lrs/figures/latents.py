@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 
-from lrs.core.frames import each_row
+from lrs.core.frames import each_group, each_row
 from lrs.figures.parts import categories, legend_above, marker_handle, panels
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
+    BLACK,
     COLUMN,
+    GREEN,
     GREY,
     ORANGE,
     PAGE,
+    VERMILLION,
     Sheet,
     arm_color,
     arm_label,
@@ -25,6 +29,9 @@ from lrs.figures.style import (
 from lrs.tasks.behaviors import BEHAVIORS
 
 _MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
+_LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before it
+# a label, and each word with where it starts, its reward, and whether the trace splits there
+Line = tuple[str, list[tuple[int, str, float, bool]]]
 _MARGIN = 0.1  # of rewards, above and below what is drawn
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em auto;max-width:72em;padding:0 1em}
 .card{border:1px solid #bbb;border-radius:6px;margin:1em 0;padding:.6em 1em}
@@ -169,3 +176,106 @@ def words_figure(table: pd.DataFrame) -> Sheet:
     legend_above(figure, [marker_handle("written by the model", ORANGE), marker_handle("put in", ORANGE, filled=False)])
     figure.counted = count_range([*table["n_genuine"], *table["n_put_in"]], "tokens")
     return figure
+
+
+@styled
+def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str]], questions: Mapping[str, str]) -> Sheet:
+    """Case studies: each answer without and with steering, a token darker where the reward is higher, and framed where
+    the steered one first goes another way.
+
+    Args:
+        paths: of `lrs.experiment.reward_paths.keep_paths`.
+        cases: of `lrs.experiment.reward_paths.cases_of`.
+        questions: by problem id.
+    """
+    lines: list[Line] = []
+    for title, name in cases:
+        lines.append((f"{title}: {questions[name]}", []))
+        told = paths[paths["problem_id"] == name]
+        pairs = enumerate(zip(*told["words"], strict=False))
+        split = next((place for place, (one, other) in pairs if one != other), -1)
+        for row in each_row(told):
+            lines += _wrapped(arm_label(row.arm), row.words, row.rewards, split if row.arm != "base" else -1)
+    figure, axes = panels(1, 1, PAGE, 0.3 + 0.16 * len(lines))
+    axis = axes[0, 0]
+    axis.set(xlim=(0, _LINE + _LABEL), ylim=(len(lines), 0))
+    axis.axis("off")
+    rewards = np.concatenate([np.asarray(one) for one in paths["rewards"]] or [np.zeros(1)])
+    low, high = float(rewards.min()), float(rewards.max())
+    for height, (label, words) in enumerate(lines):
+        axis.text(0, height + 0.5, label, size=6.5, va="center", weight="normal" if words else "bold")
+        for start, word, reward, first in words:
+            shade = to_rgba(ORANGE, 0.08 + 0.92 * (reward - low) / max(high - low, 1e-9))
+            frame = {"boxstyle": "square,pad=0.15", "lw": 0.8 if first else 0, "ec": BLACK, "fc": shade}
+            axis.text(_LABEL + start, height + 0.5, word, family="monospace", size=5.5, va="center", bbox=frame)
+    figure.counted = count_range([len(cases)], "cases")
+    return figure
+
+
+def _wrapped(label: str, words: Sequence[str], rewards: Sequence[float], split: int) -> list[Line]:
+    """Lines of at most `_LINE` letters; the trace splits at token number `split`."""
+    lines: list[Line] = [(label, [])]
+    start = 0
+    for place, (word, reward) in enumerate(zip(words, rewards, strict=False)):
+        if start + len(word) > _LINE:
+            lines.append(("", []))
+            start = 0
+        lines[-1][1].append((start, word, float(reward), place == split))
+        start += len(word) + 1
+    return lines
+
+
+@styled
+def push_paths_figure(table: pd.DataFrame) -> Sheet:
+    """Along base's greedy answers: where gates fire, how hard pushes are, and how unstable the next token is where the
+    answer is right and where it is wrong; means by tenth of the trace, with intervals.
+
+    Args:
+        table: of `lrs.experiment.push_paths.push_means`.
+    """
+    titles = {"gate": "tokens pushed", "push": "push, of the residual stream", "instability": "instability, nats"}
+    figure, axes = panels(1, len(titles), PAGE, 2.4, sharex=True)
+    for axis, (quantity, title) in zip(axes[0], titles.items(), strict=True):
+        for line, part in each_group(table[table["quantity"] == quantity], "line", sort=False):
+            color = {"right": GREEN, "wrong": VERMILLION}.get(line, arm_color(line))
+            axis.plot(part["place"], part["mean"], color=color, label=arm_label(line))
+            axis.fill_between(part["place"], part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
+        axis.set_title(title)
+        axis.set_xlabel("tenth of the trace")
+        axis.set_ylim(bottom=0)
+    handles = [handle for axis in axes[0][[0, 2]] for handle in axis.get_legend_handles_labels()[0]]
+    legend_above(figure, handles)
+    figure.counted = count_range(table["n"], "traces")
+    return figure
+
+
+@styled
+def heads_figure(table: pd.DataFrame) -> Sheet:
+    """Which heads above the steered layer read a push: how much it changes of what each puts out, an arm a panel.
+
+    Args:
+        table: of `lrs.experiment.push_paths.head_means`.
+    """
+    arms = list(dict.fromkeys(table["arm"]))
+    layers = sorted(table["layer"].unique())
+    figure, axes = panels(1, len(arms), PAGE, 1.1 + 0.3 * len(layers), sharey=True)
+    most = float(table["change"].max())
+    for axis, arm in zip(axes[0], arms, strict=True):
+        wide = table[table["arm"] == arm].pivot(index="layer", columns="head", values="change")
+        image = axis.imshow(wide.to_numpy(), cmap="Blues", vmin=0, vmax=most, aspect="auto", origin="lower")
+        for (row, head), change in np.ndenumerate(wide.to_numpy()):
+            axis.text(head, row, f"{change:.2g}", ha="center", va="center", size="small", color=_ink(change / most))
+        axis.set_yticks(range(len(layers)), layers)
+        axis.set_xticks(range(wide.shape[1]))
+        axis.grid(visible=False)
+        axis.set_title(arm_label(arm))
+        axis.set_xlabel("head")
+    axes[0, 0].set_ylabel("layer")
+    figure.colorbar(image, ax=list(axes[0]), label="change, squared", shrink=0.9)
+    figure.counted = count_range(table["n"], "traces")
+    return figure
+
+
+def _ink(share: float) -> str:
+    """Readable on a cell that is as dark."""
+    return "white" if share > 0.6 else BLACK

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lrs.core.frames import each_row
+from lrs.core.frames import each_group, each_row, most
 from lrs.report.comparison import is_primary, significance
 
 SMOKE_MARK = "SMOKE: not the paper's numbers"  # short enough to be written across a figure
@@ -187,5 +187,21 @@ def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
         told.append(
             "Where the word that opens a behavior is put in the place of another, the latent most tied to that opening "
             f"fires this strongly, compared with where the model wrote it: {', '.join(shares)}. Means over few tokens."
+        )
+    return " ".join(told)
+
+
+def heads_sentence(heads: pd.DataFrame) -> str:
+    """Which head each push changes most.
+
+    Args:
+        heads: of `lrs.experiment.push_paths.head_means`.
+    """
+    told = []
+    for arm, part in each_group(heads, "arm", sort=False):
+        row = most(part, "change")
+        told.append(
+            f"The push of `{arm}` changes head {row['head']:.0f} of layer {row['layer']:.0f} most: {row['change']:.2g} "
+            f"of the square of what it puts out; the median head changes by {part['change'].median():.2g}."
         )
     return " ".join(told)

@@ -1,0 +1,104 @@
+"""Pushes along traces: what a gate lets through, as hard as it is, where it is; and heads that read it, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import tiny_llama, tiny_steering
+
+from lrs.config import StatisticsSection
+from lrs.experiment.push_paths import PushPath, head_means, push_means, push_paths
+from lrs.method.gate import ALWAYS, NEVER, stability_of
+from lrs.models.activations import pad_right, replay
+from lrs.models.backbones import Backbone, decoder_layers, edited_layer
+
+STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
+
+
+class Padding:
+    """All that is asked of a tokenizer here."""
+
+    pad_token_id = 0
+
+
+@pytest.fixture
+def backbone():
+    return Backbone("tiny", tiny_llama(), Padding(), "tiny")
+
+
+TRACES = [([3, 4, 5], [6, 7, 8, 9]), ([2, 9], [5, 5, 1, 2, 3, 4, 7])]
+
+
+def test_a_closed_gate_pushes_nothing_and_no_head_reads_it(backbone):
+    found = push_paths(backbone, tiny_steering("token", gate=NEVER), TRACES)
+    for path, (_, written) in zip(found, TRACES, strict=True):
+        assert len(path.push) == len(path.instability) == len(path.heads) == len(written) - 1
+        assert (path.push == 0).all()
+        assert np.abs(path.heads).max() < 1e-12
+
+
+@torch.no_grad()
+def test_pushes_and_heads_are_those_of_a_loop(backbone):
+    """The push of a reward that reads one token, added by hand to a whole trace at once."""
+    steering, model = tiny_steering("token", gate=ALWAYS), backbone.model
+    found = push_paths(backbone, steering, TRACES)
+    for path, (prompt, written) in zip(found, TRACES, strict=True):
+        ((_, hidden),) = replay(model, steering.layer, [(prompt, written)], 1, 0)
+        dictionary = steering.dictionary
+        latents = dictionary.encode(hidden).to(steering.reward.dtype)
+        moved = latents
+        for _ in range(steering.ascent.num_steps):
+            with torch.enable_grad():
+                moved = moved.detach().requires_grad_(True)
+                (gradient,) = torch.autograd.grad(steering.reward(moved[:, None]).sum(), moved)
+            moved = moved + steering.ascent.step_size * gradient / gradient.norm(dim=-1, keepdim=True)
+        push = ((moved - latents) @ dictionary.W_dec / dictionary.input_scale).detach().to(hidden.dtype)
+        np.testing.assert_allclose(path.push, push.norm(dim=-1) / hidden.norm(dim=-1), rtol=1e-5)
+
+        def of_heads(edit, prompt=prompt, written=written):
+            seen = []
+            above = list(decoder_layers(model))[steering.layer + 1 :]
+            maps = [one.self_attn.o_proj for one in above]
+            handles = [one.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for one in maps]
+            with edited_layer(model, steering.layer, edit):
+                logits = model(**pad_right([prompt + written[:-1]], 0, model.device)).logits[0]
+            for handle in handles:
+                handle.remove()
+            return logits, torch.stack([one[0, len(prompt) :] for one in seen], dim=1)
+
+        def add(hidden, push=push, prompt=prompt):
+            return torch.cat([hidden[:, : len(prompt)], hidden[:, len(prompt) :] + push], dim=1)
+
+        (logits, plain), (_, pushed) = of_heads(lambda hidden: hidden), of_heads(add)
+        heads = model.config.num_attention_heads
+        change, size = ((part.unflatten(-1, (heads, -1)) ** 2).sum(-1) for part in (pushed - plain, plain))
+        np.testing.assert_allclose(path.heads, change / size, rtol=1e-4, atol=1e-10)
+        chosen = logits[len(prompt) - 1 : -1]
+        before = torch.cat([chosen[:1], chosen[:-1]])
+        np.testing.assert_allclose(path.instability, -stability_of(chosen, before).log(), rtol=1e-5, atol=1e-8)
+
+
+def test_the_last_layer_has_no_reader(backbone):
+    steering = tiny_steering("token", gate=ALWAYS)
+    last = type(steering)(1 + steering.layer + 99, *list(vars(steering).values())[1:])
+    with pytest.raises(ValueError, match="no layer lies above layer"):
+        push_paths(backbone, last, TRACES)
+
+
+def test_means_by_tenth_and_by_head():
+    path = PushPath(np.r_[np.zeros(10), np.full(10, 0.2)], np.arange(20.0), np.zeros(0))
+    rows = [
+        {"problem_id": str(n), "arm": arm, "correct": n > 0, "push": path.push * scale, "instability": path.instability}
+        | {"heads": [scale, 2.0, 3.0, 4.0, 5.0, 6.0 + n], "layers": 2, "heads_each": 3}
+        for arm, scale in (("lrs", 1.0), ("lrs_causal", 0.5))
+        for n in range(3)
+    ]
+    means = push_means(pd.DataFrame(rows), STATISTICS).set_index(["quantity", "line", "place"])["mean"]
+    assert means["gate"]["lrs"].tolist() == [0.0] * 5 + [1.0] * 5
+    assert means["push"]["lrs_causal"].tolist() == pytest.approx([0.0] * 5 + [0.1] * 5)
+    assert means["instability"]["right"].tolist() == [0.5 + 2 * place for place in range(10)]
+    assert set(means.index.get_level_values("line")) == {"right", "wrong", "lrs", "lrs_causal"}
+    heads = head_means(pd.DataFrame(rows), layer=3).set_index(["arm", "layer", "head"])
+    assert heads.loc[("lrs_causal", 4, 0), "change"] == 0.5
+    assert heads.loc[("lrs", 5, 2), "change"] == 7.0
+    assert set(heads["n"]) == {3}
