@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lrs.bench import seeds
-from lrs.bench.seeds import measure_seeds, run_of
+from lrs.bench.seeds import measure_seeds, run_at
 from lrs.models.backbones import load_backbone
 from lrs.pipeline import measuring
 from lrs.report.seeds import seeds_sentence, seeds_table
@@ -41,7 +41,7 @@ def test_runs_share_a_profile_and_no_problem(small_power, tmp_path, monkeypatch)
 
 
 def test_a_run_has_a_folder_of_its_own(small_power):
-    runs = [run_of(seed, small_power) for seed in (0, 1)]
+    runs = [run_at(seed, small_power) for seed in (0, 1)]
     assert len({run.data for run in runs}) == 2
     assert [run.seed for run in runs] == [0, 1]
     assert all(run.data.parent == SEEDS and run.backbone == small_power.backbone for run in runs)
