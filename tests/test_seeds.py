@@ -72,7 +72,7 @@ def test_the_sentence_is_of_several_runs():
     told = seeds_sentence(seeds_table(runs([0.01, 0.03]), 0.95), 0.95)
     assert told.startswith("`lrs` on `toy`, greedy: +2.0 points [-10.7, +14.7] in 2 runs, from +1.0 to +3.0.")
     alone = seeds_table(runs([0.01]), 0.95)
-    assert alone[["low", "high", "spread"]].isna().all(None)
+    assert alone[["low", "high", "spread"]].isna().all(axis=None)
     assert "One run tells nothing" in seeds_sentence(alone, 0.95)
 
 
