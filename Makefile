@@ -25,7 +25,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep doctor status reasoner notebook docs test test-slow test-kills lint clean-build
+.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test test-slow test-kills lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -71,6 +71,9 @@ transfer: setup  ## a reward of each benchmark, asked about the others
 
 sweep: setup  ## steps, thresholds, layers and latents, one or two at a time, on validation problems
 	@python -m lrs sweep
+
+seeds: setup  ## the whole pipeline of the profile in params.yaml at five seeds
+	@python -m lrs seeds
 
 doctor:  ## is this machine fit to run it? what is not, and its mend
 	@python -m lrs doctor

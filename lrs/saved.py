@@ -1,7 +1,7 @@
 """Saved results: what tables and figures are made from, each format's writer beside its reader. No model, no torch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +179,14 @@ def read_measured(name: str, folder: Path = BENCH) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; run `make {folder.name}` first")
     return pd.read_csv(path)
+
+
+def find_measured(backbones: Iterable[Config], folder: Path) -> pd.DataFrame:
+    """The tables `<profile>-<backbone>.csv` that a command has written so far, in one: no rows where there is none.
+
+    Args:
+        backbones: a profile as each of its backbones sees it.
+    """
+    paths = [folder / f"{one.profile}-{one.backbone_name}.csv" for one in backbones]
+    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

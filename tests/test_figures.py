@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from lrs.figures.style import (
     save_figure,
     show,
 )
+from lrs.figures.sweep import swept_figure
 from lrs.report.budget import STAGES
 from lrs.report.comparison import behavior_shares, compare_arms
 from lrs.report.mediation import mediation_table
@@ -223,6 +225,24 @@ def budget_rows():
     return frame.assign(backbone="toy", decoding="greedy", low=gains - 0.03, high=gains + 0.03)
 
 
+def swept_rows(decodings=("greedy", "sampled")):
+    """Two arms over all that is swept; the one without a gate has no thresholds."""
+    gates, none = [(r, c) for r in (0.1, 0.3, 0.6) for c in (0.0, 0.1, 0.3)], [(np.nan, np.nan)]
+    rows = []
+    for decoding, (arm, gate) in product(decodings, {"lrs": [(0.3, 0.1)], "lrs_causal": none}.items()):
+        asked = [("step", np.nan, k, alpha, *gate[0]) for k in (1, 2, 4) for alpha in (0.5, 1.0, 2.0, 4.0)]
+        asked += [("threshold", np.nan, 1, 2.0, *pair) for pair in (gates if arm == "lrs" else none)]
+        asked += [("layer", layer, 1, 2.0, *gate[0]) for layer in range(6)]
+        asked += [("latents", count, 1, 2.0, *gate[0]) for count in (32, 64, 128, 256)]
+        rows += [(decoding, arm, *place) for place in asked]
+    names = ["decoding", "arm", "quantity", "value", "num_steps", "step_size", "reward_quantile", "confidence_quantile"]
+    frame = pd.DataFrame(rows, columns=names)
+    delta, dose = 0.12 * np.sin(np.arange(len(frame))), 0.02 * frame["num_steps"] * frame["step_size"]
+    own = frame["value"].isin([3, 128]) | (frame["quantity"].eq("step") & frame["num_steps"].eq(1))
+    frame = frame.assign(delta=delta, delta_low=delta - 0.025, delta_high=delta + 0.03, own=own, dose=dose)
+    return frame.assign(n=500, shown=True, within_cap=dose <= 0.1, backbone="pocket", device="cpu")
+
+
 @cache
 def mediation_rows(seeds):
     statistics = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
@@ -275,6 +295,9 @@ FIGURES = {
     "cases": lambda **how: latents.cases_figure(case_rows(), CASES, {"p": "sum 1 2", "q": "sum 3 4"}, **how),
     "budget": lambda **how: budget_figure(budget_rows(), **how),
     "mediation": lambda **how: mediation_figure(mediation_rows((0, 1)), **how),
+    "swept_two": lambda **how: swept_figure(swept_rows(), **how),
+    "swept_greedy": lambda **how: swept_figure(swept_rows(("greedy",)), **how),
+    "swept_lines": lambda **how: swept_figure(swept_rows().query("quantity == 'layer'"), **how),
     "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),
 }
 LOOKED_AT = Path(__file__).with_name("drawn.json")  # digests of what each of these drew when it was last looked at

@@ -1,16 +1,21 @@
-"""Sweeps: what is changed and what is not, on kept rewards and on new ones, and never on a test problem."""
+"""Sweeps: what is changed and what is not, on kept rewards and on new ones, and never on a test problem; and what is
+read of their table."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lrs.bench import sweep
-from lrs.bench.sweep import measure_sweep, variants
+from lrs.bench.sweep import mark_shown, measure_sweep, variants
 from lrs.config import load_config
 from lrs.experiment.evaluation import evaluate
 from lrs.experiment.traces import draw_all_problems
 from lrs.experiment.whole import run_whole
+from lrs.figures.sweep import swept_figure
 from lrs.models.backbones import load_backbone
-from lrs.saved import load_candidates
+from lrs.report.sentences import not_measured
+from lrs.report.sweep import best_swept, swept_grid, swept_lines, swept_places, swept_sentence
+from lrs.saved import SWEEP, find_measured, load_candidates
 from lrs.tasks.problems import save_problems
 
 
@@ -67,3 +72,107 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     for quantity in ("layer", "latents"):
         again = table[table["quantity"] == quantity].set_index("arm")["dose"]
         assert again["lrs_causal"] == pytest.approx(before["lrs_causal"], rel=1e-3)
+    assert (table[["profile", "backbone", "device", "seed"]] == [config.profile, config.backbone_name, "cpu", 0]).all(
+        None
+    )
+    own = table[table["own"]].groupby(["quantity", "arm"]).size().to_dict()
+    fitted = {(quantity, arm): 1 for quantity in ("layer", "latents") for arm in ("lrs", "lrs_causal")}
+    assert own == fitted | {("step", "lrs"): 1, ("step", "lrs_causal"): 1, ("threshold", "lrs"): 1}
+    assert table["shown"].all()  # one setting a place
+    found = find_measured([config], SWEEP)
+    assert swept_figure(found).counted.startswith("n 3 validation problems · cpu · ")
+    assert "n 3 validation problems" in swept_sentence(found, 0.95)
+
+
+def rows(arm="lrs", decoding="greedy", **columns):
+    """Rows of a sweep that were tried on 100 problems; what is not said is alike in all."""
+    frame = pd.DataFrame(columns)
+    for name, value in {"quantity": "step", "value": np.nan, "num_steps": 1, "step_size": 1.0, "dose": 0.05}.items():
+        frame[name] = frame.get(name, value)
+    gate = (0.3, 0.1) if arm == "lrs" else (np.nan, np.nan)
+    for name, value in zip(("reward_quantile", "confidence_quantile"), gate, strict=True):
+        frame[name] = frame.get(name, value)
+    frame["delta"] = frame.get("delta", 0.0)
+    return frame.assign(
+        arm=arm,
+        decoding=decoding,
+        n=100,
+        accuracy=0.5 + frame["delta"],
+        delta_low=frame["delta"] - 0.02,
+        delta_high=frame["delta"] + 0.03,
+        within_cap=frame["dose"] <= 0.1,
+        own=frame.get("own", False),
+        shown=True,
+        profile="cpu",
+        backbone="toy",
+        device="cpu",
+        seed=0,
+    )
+
+
+def test_a_place_is_told_by_what_the_selection_would_take_there():
+    """Of the settings in a cell the most accurate within the cap; cells and arms are told apart."""
+    cells = [
+        rows(
+            quantity="threshold",
+            reward_quantile=quantile,
+            step_size=[1.0, 2.0, 4.0],
+            delta=[best, 0.02, 0.09],
+            dose=[0.01, 0.05, 0.2],
+        )
+        for quantile, best in ((0.1, 0.0), (0.6, 0.05))
+    ]
+    table = pd.concat([*cells, rows("lrs_causal", quantity=["threshold"])], ignore_index=True)
+    marked = mark_shown(table.drop(columns=["shown", "within_cap"]), "threshold", dose_cap=0.1)
+    shown = marked[marked["shown"]]
+    assert shown["step_size"].tolist() == [2.0, 1.0, 1.0]
+    assert shown["reward_quantile"].tolist() == pytest.approx([0.1, 0.6, np.nan], nan_ok=True)
+    assert marked.index.tolist() == table.index.tolist()
+    one = mark_shown(table.drop(columns=["shown", "within_cap"]).query("arm == 'lrs'"), "layer", dose_cap=0.1)
+    assert one.loc[one["shown"], "delta"].tolist() == [0.05]
+
+
+def test_a_grid_has_each_cell_at_its_place():
+    cells = [(steps, size) for steps in (4, 1, 2) for size in (2.0, 0.5)]
+    table = rows(
+        num_steps=[steps for steps, _ in cells],
+        step_size=[size for _, size in cells],
+        delta=[steps * size / 100 for steps, size in cells],
+    )
+    hidden = rows(num_steps=[1], step_size=[0.5], delta=[0.9]).assign(shown=False)
+    grid = swept_grid(swept_places(pd.concat([hidden, table]), "step"), "step")
+    assert grid.columns.tolist() == [1, 2, 4]
+    assert grid.index.tolist() == [2.0, 0.5]  # the largest on top
+    for steps, size in cells:
+        assert grid.loc[size, steps] == pytest.approx(steps * size / 100)
+
+
+def test_an_arm_without_a_gate_has_no_thresholds():
+    table = pd.concat([rows("lrs_causal", quantity=["threshold"]), rows(quantity=["threshold"])])
+    assert swept_places(table, "threshold")["arm"].tolist() == ["lrs"]
+
+
+def test_the_best_place_is_within_the_cap_and_told_beside_the_profiles_own():
+    steps = rows(num_steps=[1, 2, 4], delta=[0.01, 0.05, 0.09], dose=[0.02, 0.08, 0.2], own=[True, False, False])
+    layers = rows(quantity=["layer"] * 2, value=[0, 3], delta=[-0.02, 0.03], own=[False, True])
+    beyond = rows("lrs_causal", "sampled", num_steps=[1, 2], delta=[0.02, 0.01], dose=[0.3, 0.4])
+    table = pd.concat([steps, layers, beyond], ignore_index=True)
+    best = best_swept(table).set_index(["arm", "quantity"])
+    assert best.loc[("lrs", "step"), ["places", "at", "delta", "own"]].tolist() == [3, "K 2, alpha 1", 0.05, 0.01]
+    assert best.loc[("lrs", "layer"), ["places", "at", "delta", "own"]].tolist() == [2, "layer 3", 0.03, 0.03]
+    assert not best.loc[("lrs_causal", "step"), "within_cap"]
+    told = swept_sentence(table, 0.95)
+    assert "On `toy` (cpu, seed 0, n 100 validation problems)" in told
+    assert "`lrs`, greedy, +5.0 [+3.0, +8.0] points at K 2, alpha 1 (of 5 places)" in told
+    assert (
+        "`lrs_causal`, sampled, +2.0 [+0.0, +5.0] points at K 1, alpha 1, beyond the cap on dose (of 2 places)" in told
+    )
+    assert "Nothing was chosen by this sweep, and no test problem asked." in told
+    lines = swept_lines(table)
+    assert lines.loc[("toy", "layer", 3, 100), ("lrs", "greedy")] == "+3.0 [+1.0, +6.0], 0.05 nats"
+
+
+def test_what_was_not_measured_is_said_with_its_command():
+    one = load_config("natural", "pocket-1m")
+    assert find_measured([one], SWEEP / "nowhere").empty
+    assert not_measured("natural", SWEEP) == "`data/sweep` has no table of profile natural yet: `make sweep` writes it."

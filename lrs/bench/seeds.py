@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lrs.config import Config
 
 
-def run_of(seed: int, config: Config) -> Config:
+def run_at(seed: int, config: Config) -> Config:
     """The profile as one run sees it: with a seed, and a folder under `data/seeds`, of its own."""
     name = f"{config.profile}-{config.backbone_name}-seed-{seed}"
     own = {"seed": seed, "profile": SEEDS.name, "backbone_name": name, "backbones": {name: config.backbone}}
@@ -35,7 +35,7 @@ def measure_seeds(config: Config, seeds: Sequence[int]) -> None:
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     made_by = fingerprint([backbone.identity, config.model_dump(exclude={"seed"})])
     for seed in seeds:
-        run = run_of(seed, config)
+        run = run_at(seed, config)
         outcomes = run_whole(backbone, draw_all_problems(run), run).assign(backbone=config.backbone_name)
         table = main_results(outcomes, run).assign(profile=config.profile, seed=seed, made_by=made_by)
         write_measured(table, "results", run.data)

@@ -5,7 +5,7 @@ threshold   where the gate's two clauses lie, as quantiles of what base shows
 layer       the layer that is read and steered; all is fitted anew
 latents     of the autoencoder; all is fitted anew
 
-Nothing here is chosen, and no test problem is asked.
+Nothing that the pipeline uses is chosen here, and no test problem is asked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from lrs.core.frames import each_row
 from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.selection import choose_settings
 from lrs.experiment.whole import fit_all, try_all
 from lrs.method.arms import rewards_for
 from lrs.models.backbones import Backbone, load_backbone
+from lrs.models.devices import describe_device
+from lrs.report.sweep import GRIDS
 from lrs.saved import SWEEP, write_measured
 from lrs.tasks.problems import Problem, first_of_each, load_problems
 
@@ -71,14 +75,44 @@ def _elsewhere(quantity: str, value: int, config: Config, changed: dict[str, Any
 
 def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
-    benchmark, and write `<profile>-<backbone>.csv`: `candidate_row`s with quantity and value. Resumes."""
+    benchmark, and write `<profile>-<backbone>.csv`. Resumes.
+
+    Returns:
+        `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
+        (see `mark_shown`) and `own` (whether the profile itself has what was varied like that).
+    """
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
     asked = first_of_each(validation, problems_each)
     swept = variants(config, backbone.model.config.num_hidden_layers)
-    table = pd.concat([_tried(variant, backbone, learned, asked) for variant in swept], ignore_index=True)
+    tried = pd.concat([_tried(variant, backbone, learned, asked) for variant in swept], ignore_index=True)
+    table = tried.assign(
+        own=[_is_own(row, config) for row in each_row(tried)],
+        **{"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed},
+        device=describe_device(backbone.device),
+    )
     write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
     return table
+
+
+def mark_shown(table: pd.DataFrame, quantity: str, dose_cap: float) -> pd.DataFrame:
+    """Mark as `shown` the row that stands for each place, arm and decoding: of all else that was tried there, what
+    `choose_settings` would take.
+
+    Args:
+        table: of `candidate_row`s. Places of a grid are its cells; else all of the table is one.
+    """
+    cells = [table]
+    if by := list(GRIDS.get(quantity, ())):
+        cells = [cell for _, cell in table.groupby(by, sort=False, dropna=False)]
+    marked = pd.concat([choose_settings(cell, dose_cap) for cell in cells])
+    return marked.rename(columns={"chosen": "shown"}).sort_index()
+
+
+def _is_own(row: Any, config: Config) -> bool:
+    if row.quantity in GRIDS:
+        return all(getattr(row, name) in getattr(config.select, name) for name in GRIDS[row.quantity])
+    return row.value == {"layer": config.backbone.layer, "latents": config.sae.d_sae}[row.quantity]
 
 
 def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem]) -> pd.DataFrame:
@@ -90,4 +124,5 @@ def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: 
     name = f"{config.profile}-{config.backbone_name}-{variant.quantity}"
     folder = (config.data if variant.fits else SWEEP / name) / "validation"
     _, table = try_all(backbone, asked, config, artifacts, folder)
-    return table.assign(quantity=variant.quantity, value=variant.value, backbone=backbone.name)
+    shown = mark_shown(table, variant.quantity, config.select.dose_cap)
+    return shown.assign(quantity=variant.quantity, value=variant.value)

@@ -111,6 +111,22 @@ def power(
     measure_power(config, planted_share(config), range(5) if seeds is None else seeds)
 
 
+@app.command()
+def seeds(
+    seeds: Annotated[list[int] | None, typer.Argument(help="of the runs; 0 to 4 if none is named")] = None,
+    profile: Profile = "",
+    backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
+    device: Annotated[str, typer.Option(help="default: the profile's")] = "",
+    batch: Annotated[int, typer.Option(help="rows side by side; default: the profile's")] = 0,
+) -> None:
+    """Run the whole pipeline of a profile at every seed, into data/seeds: how much hangs on it? Resumes."""
+    from lrs.bench.profiles import on_device
+    from lrs.bench.seeds import measure_seeds
+
+    for config in configs_of(profile, backbone):
+        measure_seeds(on_device(config, device, batch), range(5) if seeds is None else seeds)
+
+
 def _names(listed: str) -> list[str]:
     """Those of an option, with commas between them."""
     return [name.strip() for name in listed.split(",") if name.strip()]

@@ -42,10 +42,11 @@ PAPER_ITEMS = (
         "sweep over K and alpha",
         ("cpu/pocket-3m/selection.png", "cpu/paper_sweeps.png"),
         "04_select",
-        why="alpha alone, on validation problems (K is 1); and what sweeps like the paper's find by chance",
+        why="alpha alone, on validation problems (K is 1), and what sweeps like the paper's find by chance; both "
+        "numbers: `make sweep`, drawn in notebook 6 where it was run",
     ),
-    Item("sensitivity to the thresholds", why="one pair of quantiles a profile; the gate itself is ablated"),
-    Item("layers, and number of latents", why="one layer and one dictionary a reasoner: no profile varies them yet"),
+    Item("sensitivity to the thresholds", why="`make sweep`, drawn in notebook 6 where it was run"),
+    Item("layers, and number of latents", why="`make sweep`, drawn in notebook 6 where it was run"),
     Item(
         "rewards moved to other benchmarks",
         ("cpu/transfer.png",),

@@ -1,6 +1,7 @@
 """What the notebooks' results say, in a sentence each, computed from the tables: no such prose can be out of date."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,11 @@ SMOKE_MARK = "SMOKE: not the paper's numbers"  # short enough to be written acro
 def smoke_warning(profile: str) -> str:
     """What has to stand before numbers of profile smoke; empty of any other."""
     return f"{SMOKE_MARK}. It only shows that every stage runs." if profile == "smoke" else ""
+
+
+def not_measured(profile: str, folder: Path) -> str:
+    """What stands in the place of a table that a command of the folder's name has not written of this profile."""
+    return f"`{folder}` has no table of profile {profile} yet: `make {folder.name}` writes it."
 
 
 def percent(share: float) -> str:
