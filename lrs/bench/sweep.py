@@ -88,7 +88,9 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     tried = pd.concat([_tried(variant, backbone, learned, asked) for variant in swept], ignore_index=True)
     table = tried.assign(
         own=[_is_own(row, config) for row in each_row(tried)],
-        **{"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed},
+        profile=config.profile,
+        backbone=config.backbone_name,
+        seed=config.seed,
         device=describe_device(backbone.device),
     )
     write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)

@@ -66,8 +66,9 @@ def _draw_map(axis: Axes, places: pd.DataFrame, quantity: str, strongest: float)
     x, y = GRIDS[quantity]
     grid = swept_grid(places, quantity)
     image = axis.imshow(grid.to_numpy(), cmap="PuOr_r", vmin=-strongest, vmax=strongest, aspect="auto")
+    columns, rows = list(grid.columns), list(grid.index)
     for cell in each_row(places):
-        column, row = grid.columns.get_loc(getattr(cell, x)), grid.index.get_loc(getattr(cell, y))
+        column, row = columns.index(getattr(cell, x)), rows.index(getattr(cell, y))
         text = f"{points(cell.delta)}{'' if cell.within_cap else '*'}\n±{50 * (cell.delta_high - cell.delta_low):.1f}"
         color = "white" if np.dot(_LUMINANCE, image.to_rgba(cell.delta)[:3]) < _DARK else BLACK
         axis.text(column, row, text, ha="center", va="center", fontsize=5.5, color=color, linespacing=0.95)
@@ -76,7 +77,8 @@ def _draw_map(axis: Axes, places: pd.DataFrame, quantity: str, strongest: float)
     axis.set_xticks(range(len(grid.columns)), [f"{value:g}" for value in grid.columns])
     axis.set_yticks(range(len(grid)), [f"{value:g}" for value in grid.index])
     axis.set_xlabel(_NAMES[x])
-    if axis.get_subplotspec().is_first_col():
+    place = axis.get_subplotspec()
+    if place and place.is_first_col():
         axis.set_ylabel(_NAMES[y])
     axis.tick_params(length=0)
 
