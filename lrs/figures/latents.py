@@ -205,7 +205,7 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str]], question
     for height, (label, words) in enumerate(lines):
         axis.text(0, height + 0.5, label, size=6.5, va="center", weight="normal" if words else "bold")
         for start, word, reward, first in words:
-            shade = to_rgba(ORANGE, 0.08 + 0.92 * (reward - low) / max(high - low, 1e-9))
+            shade = to_rgba(ORANGE, float(np.clip(0.08 + 0.92 * (reward - low) / max(high - low, 1e-9), 0, 1)))
             frame = {"boxstyle": "square,pad=0.15", "lw": 0.8 if first else 0, "ec": BLACK, "fc": shade}
             axis.text(_LABEL + start, height + 0.5, word, family="monospace", size=5.5, va="center", bbox=frame)
     figure.counted = count_range([len(cases)], "cases")
