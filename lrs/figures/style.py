@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
@@ -227,7 +226,8 @@ def _settle(figure: Sheet) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axis in figure.axes:
-        axis.set_position(np.rint(np.divide(axis.get_position(original=True).bounds, _GRID)) * _GRID)
+        left, bottom, width, height = (round(x / _GRID) * _GRID for x in axis.get_position(original=True).bounds)
+        axis.set_position((left, bottom, width, height))
 
 
 def _provenance(about: Config | str) -> str:
