@@ -25,7 +25,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test test-slow test-kills lint clean-build
+.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-kills lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -102,6 +102,9 @@ docs: setup  ## make the site, build/site/index.html; a broken link fails
 test: setup  ## fast tests
 	@$(PYTEST)
 
+coverage: setup  ## fast tests, and which lines of lrs none of them runs (build/coverage/index.html)
+	@$(PYTEST) --cov --cov-report=term --cov-report=html
+
 test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
 	@$(PYTEST) -m slow
 
@@ -113,5 +116,5 @@ lint: setup  ## style of modules, tests and notebooks; types of modules
 	@ruff format --check .
 	@mypy
 
-clean-build:  ## remove copies of profiles, scratch space and the site (not a reasoner's checkpoints)
-	rm -rf build/profiles build/scratch build/failed build/docs build/site
+clean-build:  ## remove copies of profiles, scratch space, the site and coverage (not a reasoner's checkpoints)
+	rm -rf build/profiles build/scratch build/failed build/docs build/site build/coverage

@@ -46,6 +46,8 @@ class ProblemsSection(_Section):
 
 
 class DecodingSection(_Section):
+    """How many rows are decoded at once, by how many processes, and how far."""
+
     batch_size: PositiveInt = Field(description="rows decoded side by side")
     workers: PositiveInt = Field(description="processes that share the rows, on a CPU: as many as it has cores")
     problems_per_part: PositiveInt = Field(description="generations saved at a time: the most a kill can lose")
@@ -60,6 +62,8 @@ class TracesSection(_Section):
 
 
 class SaeSection(_Section):
+    """Size and training of the top-k sparse autoencoder."""
+
     d_sae: PositiveInt
     k: PositiveInt
     learning_rate: float = Field(gt=0)
@@ -74,6 +78,8 @@ class SaeSection(_Section):
 
 
 class RewardSection(_Section):
+    """Size and training of the rewards that predict."""
+
     width: PositiveInt
     layers: PositiveInt
     heads: PositiveInt
@@ -156,6 +162,8 @@ class SteeringSection(_Section):
 
 
 class StatisticsSection(_Section):
+    """Of intervals: their level, and the resamples that bootstrap ones rest on."""
+
     confidence_level: Fraction = Field(gt=0, lt=1)
     bootstrap_resamples: PositiveInt
 

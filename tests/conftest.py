@@ -3,6 +3,7 @@
 import pytest
 import torch
 from datasets import Dataset
+from hypothesis import HealthCheck, settings
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrs.config import Config, load_config
@@ -16,6 +17,10 @@ from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.problems import Problem, draw_problems
 
 torch.set_num_threads(1)  # sums this small are slower on more, and far slower beside another busy process
+
+# A shared machine, or one that counts lines (`make coverage`), is slow and not wrong; `timeout` ends what hangs.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 VOCABULARY, WIDTH, LATENTS = 40, 16, 12
 DEVICE = "cpu"  # of tiny models; a test that is marked `gpu` replaces it

@@ -280,7 +280,7 @@ tree = st.tuples(leaf, st.sampled_from("+-*/"), pair) | st.tuples(pair, st.sampl
 
 
 @given(tree, st.integers(-2, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scoring_equals_exact_arithmetic(tree, off):
     value = naive_value(tree)
     target = (int(value) if value is not None else 7) + off
@@ -288,7 +288,7 @@ def test_scoring_equals_exact_arithmetic(tree, off):
 
 
 @given(st.text(alphabet="123+-*/() \n", max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_answer_raises_or_reaches_what_cannot_be_reached(answer):
     numbers = [int(digits) for digits in re.findall("[0-9]+", answer)]
     assert not answered(countdown(10**31, *numbers), answer)
@@ -296,7 +296,7 @@ def test_no_answer_raises_or_reaches_what_cannot_be_reached(answer):
 
 
 @given(st.text(alphabet="abcz123knightve ,.\n", max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_answer_in_words_raises(answer):
     assert not answered(graph(3, "ab", "bc", "ac"), answer) or sorted(answer.split()[1::2]) == ["1", "2", "3"]
     assert not answered(knights(True, False, True), answer) or answer.split()[1::2] == ["knight", "knave", "knight"]

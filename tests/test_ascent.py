@@ -18,7 +18,7 @@ def logit_of(reward, latent):
 
 
 @given(st.integers(0, 4), st.floats(0, 3), st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_equals_the_oracle(num_steps, step_size, seed):
     reward = tiny_reward("token")
     latent = torch.randn(3, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -76,7 +76,7 @@ def test_components_are_those_of_largest_variance():
 
 
 @given(st.floats(0.1, 10), st.integers(0, 50))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_projections_read_where_a_state_points_to_and_not_how_far(stretch, seed):
     dictionary = made(projection_basis)
     offset = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(seed))

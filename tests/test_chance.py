@@ -28,7 +28,7 @@ def test_best_of_two_by_hand():
     assert shares[-0.5] == pytest.approx(lose**2, abs=0.01)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 60), st.floats(0, 1), st.floats(0, 1))
 def test_gains_lie_within_what_there_is(n, solved, share):
     right = round(solved * n)

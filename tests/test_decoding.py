@@ -223,7 +223,7 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_a
     signal=st.sampled_from(get_args(Signal)),
     ends=st.lists(st.integers(0, VOCABULARY), min_size=1, max_size=4),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_steered_equals_the_oracle(
     run, seed, sizes, batch_size, variant, reward_threshold, confidence_threshold, num_steps, signal, ends
 ):
@@ -272,7 +272,7 @@ def test_sampling_is_keyed_by_problem_seed_and_position(run, model, prompts):
 
 
 @given(st.integers(0, 1000), st.floats(0.3, 2.0))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_choose_is_the_inverse_cdf_in_vocabulary_order(seed, temperature):
     rng = np.random.default_rng(seed)
     logits, uniform = rng.normal(size=9) * 3, rng.random()

@@ -380,6 +380,30 @@ def test_files_are_byte_identical_saved_again_and_drawn_anew(name, tmp_path):
     assert b"matplotlib" not in first[0].read_bytes().lower()
 
 
+def places(figure):
+    """Left, bottom, width and height of every axes, in shares of the figure: (axes, 4)."""
+    return np.array([axis.get_position(original=True).bounds for axis in figure.axes])
+
+
+@pytest.mark.parametrize("name", ["delta", "words"])
+def test_files_do_not_hang_on_the_last_digits_of_the_layout(name, tmp_path, monkeypatch):
+    """Its solver may add up in another order: once, two machines' pages were apart in a tenth decimal."""
+    lay_out, rng, laid_out = Figure.draw_without_rendering, np.random.default_rng(0), []
+
+    def lay_out_elsewhere(figure):
+        lay_out(figure)
+        for axis, place in zip(figure.axes, places(figure), strict=True):
+            axis.set_position(place + rng.uniform(-1e-10, 1e-10, 4))
+        laid_out.append(places(figure))
+
+    monkeypatch.setattr(Figure, "draw_without_rendering", lay_out_elsewhere)
+    here, there = FIGURES[name](), FIGURES[name]()
+    assert (laid_out[0] != laid_out[1]).all()
+    saved, again = save_figure(here, tmp_path / "here", name), save_figure(there, tmp_path / "there", name)
+    assert [path.read_bytes() for path in saved] == [path.read_bytes() for path in again]
+    np.testing.assert_allclose(places(here), laid_out[0], rtol=0, atol=1e-7)  # and nothing moves visibly
+
+
 def test_a_saved_picture_is_small_and_shows_what_was_drawn(tmp_path):
     figure = FIGURES["cost_curves"](about=load_config("smoke"))
     png, _ = save_figure(figure, tmp_path, "cost_curves")

@@ -23,7 +23,7 @@ def rows_of(lengths):
 
 
 @given(lengths_of_traces, st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_encoding_traces_equals_encoding_each_activation(lengths, seed):
     dictionary, activations = LinearDictionary(), activations_of(lengths, seed)
     latents = encode_traces(dictionary, activations, rows_of(lengths))
@@ -67,7 +67,7 @@ def test_a_token_without_active_latents_survives(tmp_path):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 9), st.integers(0, 9) | st.none())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_batches_cover_every_trace_exactly_once(lengths, batch_size, seed):
     latents = sparse_traces([torch.zeros(n, 2) for n in lengths], [True] * len(lengths), ["p"] * len(lengths))
     traces = np.arange(len(lengths))[::2]

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from lrs.__main__ import main
+from lrs.config import load_config
 from lrs.pipeline.profile_copy import copy_sources, list_sources, select_profile
 
 ROOT = Path(__file__).parents[1]
@@ -250,3 +251,62 @@ def test_debugging_shows_the_traceback(repository: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["lrs", "summary"])
     with pytest.raises(FileNotFoundError):
         main()
+
+
+@pytest.mark.parametrize(
+    ("name", "trainer", "writer"),
+    [
+        ("pocket-1m", "pretraining.train_reasoner", "model_card.write_card"),
+        ("planted-p1", "planting.plant_mode", "planted_card.write_planted_card"),
+        ("pocket-3m-rl", "reinforcement.reinforce_reasoner", "model_card.write_card"),
+    ],
+)
+def test_a_reasoner_is_made_and_told_of_as_its_recipe_asks(
+    name: str, trainer: str, writer: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Before its card is written, and the overview after it, on the device that was named."""
+    called: list[tuple] = []
+    makers = ("pretraining.train_reasoner", "planting.plant_mode", "reinforcement.reinforce_reasoner")
+    for place in (*makers, "model_card.write_card", "planted_card.write_planted_card", "model_card.write_overview"):
+        monkeypatch.setattr(f"lrs.reasoners.{place}", lambda *given, place=place: called.append((place, *given)))
+    monkeypatch.chdir(ROOT)
+    folder = Path("data/reasoners") / name
+    assert run(monkeypatch, "reasoner", str(folder), "--device", "cuda") == 0
+    assert called == [
+        (trainer, folder, Path("build/reasoners") / name, "cuda"),
+        (writer, folder, load_config("full"), "cuda"),
+        ("model_card.write_overview", folder.parent),
+    ]
+
+
+@pytest.mark.parametrize("faults", [[], ["a row left its interval", "another did"]])
+def test_check_fails_by_accuracies_and_not_by_bytes(repository: Path, monkeypatch, capsys, faults: list[str]):
+    asked = []
+    moved = ["2 of 3 outputs differ:", "one", "two"]
+    monkeypatch.setattr(
+        "lrs.report.expected.check", lambda profile, home: asked.append((profile, home)) or (moved, faults)
+    )
+    assert run(monkeypatch, "check", "--profile", "smoke") == bool(faults)
+    assert asked == [("smoke", Path("build/profiles/smoke"))]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == moved
+    assert "accuracies decide" in printed[3]
+    assert printed[4:] == (faults or ["smoke: every accuracy is within its interval"])
+
+
+def test_a_run_is_accepted_from_where_it_ran(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    accepted = []
+    monkeypatch.setattr("lrs.report.expected.accept", lambda *given: accepted.append(given))
+    assert run(monkeypatch, "accept") == 0
+    assert run(monkeypatch, "accept", "--profile", "smoke") == 0
+    assert accepted == [("cpu", Path()), ("smoke", Path("build/profiles/smoke"))]
+
+
+def test_an_estimate_is_of_every_backbone_at_the_rate_that_is_named(repository: Path, monkeypatch, capsys):
+    add_backbone(repository, "smoke")
+    monkeypatch.setattr(
+        "lrs.report.estimate.estimate_lines", lambda config, rate: [f"{config.profile} {config.backbone_name} {rate}"]
+    )
+    assert run(monkeypatch, "estimate", "--profile", "smoke", "--tokens-per-second", "10") == 0
+    assert run(monkeypatch, "estimate") == 0
+    assert capsys.readouterr().out.splitlines() == ["smoke pocket-3m 10.0", "smoke second 10.0", "cpu pocket-3m None"]

@@ -38,6 +38,7 @@ NOT_IMPORTED = {
     "mkdocstrings-python": "the site's API pages, named in mkdocs.yml",
     "mypy": "`make lint`",
     "pandas-stubs": "types of pandas, for mypy",
+    "pytest-cov": "`make coverage`",
     "pytest-timeout": "the option `timeout` of pytest",
     "ruff": "`make lint`",
     "types-pyyaml": "types of yaml, for mypy",

@@ -36,7 +36,7 @@ def by_autograd(model, prefix, newest):
 
 
 @given(st.sampled_from(VARIANTS), st.integers(1, 5), st.integers(1, 12), st.integers(0, 50))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_step_by_step_equals_the_full_causal_pass(variant, rows, length, seed):
     model, latents = tiny_reward(variant), latents_of(rows, length, seed)
     steps, stepped = RewardSteps(model, rows, capacity=4), []  # grows as needed
@@ -51,7 +51,7 @@ def test_step_by_step_equals_the_full_causal_pass(variant, rows, length, seed):
     lengths=st.lists(st.integers(0, 130), min_size=1, max_size=6),
     seed=st.integers(0, 50),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_gradient_equals_autograd_in_rows_of_any_length(variant, lengths, seed):
     model, latents = tiny_reward(variant), latents_of(len(lengths), max(lengths) + 1, seed)
     steps = begin(model, latents, lengths)

@@ -95,7 +95,7 @@ def places(content, before=()):
 
 
 @given(st.sampled_from(sorted(places(PLAIN))), VALUES, st.sampled_from(["replaced", "removed", "renamed", "added"]))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_profile_is_read_or_refused_in_one_line(tmp_path, monkeypatch, place, value, how):
     content = copy.deepcopy(PLAIN)
     inner = content
@@ -120,7 +120,7 @@ def test_a_profile_is_read_or_refused_in_one_line(tmp_path, monkeypatch, place, 
 
 @given(st.binary(max_size=200))
 @example(b"?")  # a map of nothing to nothing
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_no_crash_as_a_profile(tmp_path, monkeypatch, content):
     (tmp_path / "odd.yaml").write_bytes(content)
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)

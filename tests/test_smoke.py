@@ -45,6 +45,13 @@ def digests(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def assert_same_end(one: Path, other: Path) -> None:
+    """Every file that the stages made, and what DVC locked: the same bytes."""
+    first, second = digests(one), digests(other)
+    assert {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)} == set()
+    assert (one / "dvc.lock").read_bytes() == (other / "dvc.lock").read_bytes()
+
+
 def test_every_output_is_there(clones: list[Path]):
     locked = yaml.safe_load((clones[0] / "dvc.lock").read_text())["stages"]
     outputs = [out["path"] for stage in locked.values() for out in stage["outs"]]
@@ -55,9 +62,7 @@ def test_every_output_is_there(clones: list[Path]):
 
 def test_two_clones_make_the_same_bytes(clones: list[Path]):
     """They lie in folders of different names, so this also finds a machine's path in an output."""
-    first, second = (digests(clone) for clone in clones)
-    assert {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)} == set()
-    assert (clones[0] / "dvc.lock").read_bytes() == (clones[1] / "dvc.lock").read_bytes()
+    assert_same_end(*clones)
 
 
 def test_nothing_is_left_to_do(clones: list[Path], capfd: pytest.CaptureFixture[str]):
@@ -89,10 +94,11 @@ def test_a_byte_changed_in_each_kind_of_result_is_made_again(clones: list[Path],
     assert digests(root) == before
 
 
-def killed_after(seconds: float, running: subprocess.Popen) -> bool:
-    """Whether a run that was to be killed by SIGKILL after some seconds had not ended before."""
+def killed_after(seconds: float, root: Path) -> bool:
+    """Whether a run was killed by SIGKILL after some seconds; else it had ended before, and well."""
+    running = subprocess.Popen(**dvc_call(root, "repro"), start_new_session=True)
     try:
-        running.wait(seconds)
+        assert running.wait(seconds) == 0
         return False
     except subprocess.TimeoutExpired:
         os.killpg(running.pid, signal.SIGKILL)
@@ -103,12 +109,18 @@ def killed_after(seconds: float, running: subprocess.Popen) -> bool:
 @pytest.mark.skipif(not KILLS, reason="takes minutes a kill: `make test-kills`")
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp_path: Path):
-    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done."""
-    killed, moments = clone(tmp_path / "killed"), random.Random(0)
-    in_time = []
-    for _ in range(KILLS):
-        running = subprocess.Popen(**dvc_call(killed, "repro"), start_new_session=True)
-        in_time.append(killed_after(moments.uniform(2, 30), running))
-    assert any(in_time)
+    """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done.
+
+    A run that ends in spite of its kills is compared, and the kills left fall on another one.
+    """
+    moments, kills, ended = random.Random(0), 0, 0
+    killed = clone(tmp_path / "0")
+    while kills < KILLS:
+        if killed_after(moments.uniform(2, 30), killed):
+            kills += 1
+        else:
+            assert_same_end(killed, clones[0])
+            ended += 1
+            killed = clone(tmp_path / str(ended))
     assert run_dvc(killed, "repro") == 0
-    assert digests(killed) == digests(clones[0])
+    assert_same_end(killed, clones[0])

@@ -152,7 +152,7 @@ ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.sampled_from("abc
 
 
 @given(ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_auroc_is_the_share_of_concordant_pairs(rows):
     labels, scores, _ = map(np.array, zip(*rows, strict=True))
     concordant, pairs = naive_pairs(labels, scores)
@@ -164,7 +164,7 @@ def test_auroc_is_the_share_of_concordant_pairs(rows):
 
 
 @given(ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_within_group_auroc_pools_the_pairs_of_each_group(rows):
     labels, scores, groups = map(np.array, zip(*rows, strict=True))
     counts = [naive_pairs(labels[groups == group], scores[groups == group]) for group in np.unique(groups)]

@@ -91,6 +91,22 @@ def test_a_public_name_has_one_meaning():
     assert {name: found for name, found in twice.items() if name not in SAME_ON_PURPOSE | commands} == {}
 
 
+def public(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.ClassDef]:
+    named = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [node for node in named if not node.name.startswith("_")]
+
+
+def test_every_module_and_public_name_says_what_it_is():
+    silent = []
+    for path in MODULES:
+        module = ast.parse(path.read_text())
+        nodes = public(module.body)
+        nodes += [method for node in nodes if isinstance(node, ast.ClassDef) for method in public(node.body)]
+        silent += [f"{path.name}: {node.name}" for node in nodes if not ast.get_docstring(node)]
+        silent += [path.name] * (not ast.get_docstring(module))
+    assert silent == []
+
+
 def test_types_are_ignored_rarely_and_for_a_reason():
     ignores = [line for path in MODULES for line in path.read_text().splitlines() if "type: ignore" in line]
     assert len(ignores) <= MOST_IGNORES

@@ -16,6 +16,7 @@ from lrs.report.tables import (
     describe_rows,
     main_results,
     readable,
+    settings_table,
     summary_text,
     table_one,
     write_table,
@@ -346,3 +347,23 @@ def test_behavior_shares_count_traces_that_show_it_at_all():
 @pytest.mark.parametrize(("level", "below"), [(0.95, 0.05), (0.9, 0.1), (0.99, 0.01)])
 def test_a_p_value_of_exactly_one_less_the_level_is_not_below_it(level, below):
     assert significance(level) == below
+
+
+def test_settings_are_every_number_of_the_methods():
+    config = load_config("cpu")
+    table = settings_table(config)
+    told = {(row.section, row.setting): row.value for row in table.itertuples()}
+    assert len(told) == len(table)
+    assert list(told)[:2] == [("backbones", "layer of pocket-3m"), ("backbones", "layer of planted-p1")]
+    assert told["backbones", "layer of pocket-3m"] == "3"
+    sections = {section for section, _ in told} - {"backbones"}
+    assert sections == set(type(config).model_fields) & sections  # each is one of the profile's
+    for section in sections:
+        own = getattr(config, section)
+        assert {name: told[section, name] for name in type(own).model_fields} == {
+            name: str(value) for name, value in own.model_dump().items()
+        }
+    assert {"sae", "reward", "causal", "select", "decoding", "traces", "prompting", "statistics"} == sections
+    sharper = config.model_copy(update={"sae": config.sae.model_copy(update={"k": 7})})
+    changed = table.compare(settings_table(sharper))
+    assert changed["value"]["other"].tolist() == ["7"]

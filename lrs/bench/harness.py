@@ -58,9 +58,11 @@ class SteeredLM(HFLM):
             return super()._model_generate(*arguments, **options)
 
     def loglikelihood(self, *arguments: Any, **options: Any) -> Any:
+        """Raises NotImplementedError: what is given is not steered."""
         raise NotImplementedError(_UNSTEERED)
 
     def loglikelihood_rolling(self, *arguments: Any, **options: Any) -> Any:
+        """Raises NotImplementedError: what is given is not steered."""
         raise NotImplementedError(_UNSTEERED)
 
 

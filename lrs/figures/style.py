@@ -166,6 +166,7 @@ STYLE: dict[Any, Any] = {  # matplotlib's types list the keys, hundreds
     "pdf.fonttype": 42,
 }
 _FOOT_SIZE, _FOOT_LINE = 6.5, 0.11  # points; inches a line
+_GRID = 2.0**-24  # of a figure's width or height: a ten-thousandth of a dot
 
 
 class Sheet(Figure):
@@ -207,13 +208,26 @@ def styled(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:
             strip = _write_foot(figure, " · ".join(filter(None, [_provenance(about), figure.counted])))
             if isinstance(about, Config) and about.profile == "smoke":
                 _mark(figure, SMOKE_MARK)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # constrained layout moves a little at every draw: files would differ
+            _settle(figure)
             if label := figure.get_supxlabel():
                 figure.supxlabel(label, y=strip + 0.01, size="medium")  # the layout leaves it at the very bottom
         return figure
 
     return drawn
+
+
+def _settle(figure: Sheet) -> None:
+    """Lay a figure out once and for all, each of its axes on a grid that is finer than a dot.
+
+    Constrained layout moves a little at every draw, and its solver may add up in another order, so that places differ
+    in their last digits and files with them. The grid is binary, because what layouts are made of (halves, and 64ths
+    of a dot) often lies midway between two decimals of any length, and would be rounded either way.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        left, bottom, width, height = (round(x / _GRID) * _GRID for x in axis.get_position(original=True).bounds)
+        axis.set_position((left, bottom, width, height))
 
 
 def _provenance(about: Config | str) -> str:

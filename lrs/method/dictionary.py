@@ -60,6 +60,7 @@ class SaeDictionary:
 
     @torch.no_grad()
     def encode(self, activation: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
+        """Latents of the scaled activation, as the autoencoder finds them."""
         return self.sae.encode(activation.to(self.sae.dtype) * self.input_scale)
 
     @torch.no_grad()
@@ -90,6 +91,7 @@ class ProjectionDictionary:
 
     @torch.no_grad()
     def encode(self, activation: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
+        """Coordinates along the directions, of the centred activation."""
         centred = activation.to(self.W_enc.dtype) * self.input_scale - self.mean
         return (unit(centred) if self.normalises else centred) @ self.W_enc
 

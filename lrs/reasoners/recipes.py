@@ -59,10 +59,12 @@ class PretrainingRecipe(TutoredRecipe):
 
     @property
     def steps(self) -> int:
+        """Of the optimiser, in all."""
         return math.ceil(self.tokens / (self.row_length * self.rows_per_batch))
 
     @property
     def clean_steps(self) -> int:
+        """The first ones, in which slips are left out of the loss."""
         return round(self.clean_share * self.steps)
 
 

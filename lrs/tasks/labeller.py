@@ -98,6 +98,7 @@ class RuleLabeller:
     own_words: bool = False
 
     def label(self, text: str) -> list[Span]:
+        """Every sentence that shows a behavior, in the order of the text."""
         spans = []
         for sentence in _SENTENCE.finditer(text):
             said = sentence[0].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")

@@ -12,6 +12,8 @@ NEAR = 10  # how far from the target a value may be and still be mistaken for it
 
 
 class Equation(NamedTuple):
+    """One operation on two numbers, and its value."""
+
     left: int
     op: str
     right: int

@@ -1,0 +1,60 @@
+"""The study of latents: its columns speak of the same latents, and its numbers are those of the parts by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import LATENTS, LinearDictionary, tiny_reward
+from datasets import Dataset
+
+from lrs.experiment.latent_study import SHOWN, study
+from lrs.learning.influence import ablation_effects, logit_attribution
+from lrs.learning.latents import encode_traces
+from lrs.models.activations import pairs_of, replay_traces
+from lrs.tasks.behaviors import VERIFICATION
+
+LAYER = 1
+TEXTS = (
+    "<think> b 3 + 4 = 7 . check 7 - 4 = 3 ok . </think> answer 7",
+    "<think> b 2 + 4 = 6 . </think> answer 6",
+    "<think> b 5 + 1 = 7 . check 7 - 1 = 6 ok . </think> answer 7",
+)
+
+
+def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_problems):
+    tokenizer, problems, dictionary = tiny_backbone.tokenizer, drawn_problems["chain_sum"][:3], LinearDictionary()
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    names = [problem.id for problem in problems]
+    rows = {"problem_id": names, "seed": [0] * 3, "correct": [True, True, False], "token_ids": ids}
+    traces = Dataset.from_dict(rows)
+    activations = replay_traces(tiny_backbone, LAYER, traces, problems, 8)
+    latents = encode_traces(dictionary, activations, traces)
+    paper, causal = tiny_reward("token"), tiny_reward("token", seed=1)
+    found = study(tiny_backbone, dictionary, latents, traces, problems, (paper, causal), LAYER, seed=0)
+
+    table, tokens = found.latents, torch.cat([dictionary.encode(states) for states in activations])
+    assert table["latent"].tolist() == list(range(LATENTS))
+    assert table["density"].tolist() == pytest.approx((tokens > 0).double().mean(dim=0).tolist())
+    np.testing.assert_allclose(table["pushed"], causal.direction(tokens).mean(dim=0).detach(), atol=1e-5)
+    whole = (paper(tokens[:, None]) - paper(torch.zeros_like(tokens)[:, None])).sum().item()
+    shared = sum(
+        share * active for share, active in zip(table["shapley"], (tokens > 0).sum(dim=0).tolist(), strict=True)
+    )
+    assert shared == pytest.approx(whole, abs=1e-3)
+
+    attribution = logit_attribution(tiny_backbone, dictionary)
+    assert table["promotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmax(dim=1).tolist())
+    assert table["demotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmin(dim=1).tolist())
+    ranked = table["shapley"].rank(method="first")
+    shown = table[(ranked <= SHOWN) | (ranked > LATENTS - SHOWN)]["latent"].tolist()
+    assert table.loc[table["kl"].notna(), "latent"].tolist() == shown
+    pairs = pairs_of(tiny_backbone, traces, problems)
+    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, shown).set_index("latent")
+    np.testing.assert_allclose(table.set_index("latent").loc[shown, "kl"], effects.loc[shown, "kl"], rtol=1e-6)
+
+    checks = found.words.set_index("behavior").loc[VERIFICATION]
+    assert isinstance(found.words, pd.DataFrame)
+    assert (checks["word"], checks["n_genuine"]) == ("check", 2)
+    places = [ids[n].index(tokenizer.convert_tokens_to_ids("check")) for n in (0, 2)]
+    here = [dictionary.encode(activations[n])[place, checks["latent"]] for n, place in zip((0, 2), places, strict=True)]
+    assert checks["genuine"] == pytest.approx(float(sum(here) / 2))

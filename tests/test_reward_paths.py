@@ -1,0 +1,68 @@
+"""Rewards along what steering repaired and broke: what the model reads token by token says, made once and kept."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import LinearDictionary, tiny_reward
+
+from lrs.config import load_config
+from lrs.experiment import reward_paths
+from lrs.experiment.evaluation import dictionary_key
+from lrs.experiment.reward_paths import keep_paths, rewards_along
+from lrs.tasks.prompts import prompt_ids
+
+LAYER = 1
+TEXTS = ["<think> b 3 + 4 = 7 . </think> answer 7", "<think> goal 3 + 4 : b 3 + 4 = 8 . </think> answer 8"]
+
+
+@pytest.fixture
+def problems(drawn_problems):
+    return drawn_problems["chain_sum"][:2]
+
+
+def naive_rewards(backbone, problem, text) -> np.ndarray:
+    """Of one answer, by one pass over all that was written but the last token."""
+    prompt = prompt_ids(problem, backbone.tokenizer)
+    ids = prompt + backbone.tokenizer(text, add_special_tokens=False)["input_ids"][:-1]
+    with torch.no_grad():
+        states = backbone.model(torch.tensor([ids]), output_hidden_states=True).hidden_states[LAYER + 1]
+        latents = LinearDictionary().encode(states[0, len(prompt) :])
+        return torch.sigmoid(tiny_reward("token")(latents[None])[0]).numpy()
+
+
+def test_rewards_are_those_of_every_answer_by_itself(tiny_backbone, problems):
+    read = tiny_backbone, LAYER, LinearDictionary(), tiny_reward("token")
+    found = rewards_along(*read, problems, TEXTS, batch_size=8)
+    for rewards, problem, text in zip(found, problems, TEXTS, strict=True):
+        np.testing.assert_allclose(rewards, naive_rewards(tiny_backbone, problem, text), atol=1e-9)
+
+
+def test_paths_are_of_what_changed_and_are_made_once(tiny_backbone, problems, tmp_path, monkeypatch):
+    right = {("base", 0): False, ("lrs", 0): True, ("base", 1): True, ("lrs", 1): True}
+    outcomes = pd.DataFrame(
+        [
+            {"problem_id": problems[n].id, "arm": arm, "decoding": "greedy", "correct": correct}
+            | {"text": TEXTS[arm == "lrs"]}
+            for (arm, n), correct in right.items()
+        ]
+    )
+    digests = {dictionary_key("sae"): "a", "token": "b"}
+    artifacts = SimpleNamespace(
+        layer=LAYER, digests=digests, dictionaries={"sae": LinearDictionary()}, rewards={"token": tiny_reward("token")}
+    )
+    given = tiny_backbone, artifacts, problems, outcomes, "lrs", load_config("smoke"), tmp_path / "paths"
+    paths = keep_paths(*given)
+    assert paths[["problem_id", "change", "arm", "text"]].values.tolist() == [
+        [problems[0].id, "repaired", "base", TEXTS[0]],
+        [problems[0].id, "repaired", "lrs", TEXTS[1]],
+    ]
+    for rewards, text in zip(paths["rewards"], TEXTS, strict=True):
+        np.testing.assert_allclose(rewards, naive_rewards(tiny_backbone, problems[0], text), atol=1e-9)
+    monkeypatch.setattr(reward_paths, "rewards_along", lambda *again: pytest.fail("made again"))
+    assert keep_paths(*given).equals(paths)
+    digests["token"] = "another"
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        keep_paths(*given)
