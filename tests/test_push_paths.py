@@ -6,11 +6,13 @@ import pytest
 import torch
 from conftest import tiny_llama, tiny_steering
 
-from lrs.config import StatisticsSection
-from lrs.experiment.push_paths import PushPath, head_means, push_means, push_paths
+from lrs.config import StatisticsSection, load_config
+from lrs.experiment import push_paths as module
+from lrs.experiment.push_paths import PushPath, head_means, keep_push_paths, push_means, push_paths
 from lrs.method.gate import ALWAYS, NEVER, stability_of
 from lrs.models.activations import pad_right, replay
 from lrs.models.backbones import Backbone, decoder_layers, edited_layer
+from lrs.tasks.prompts import prompt_ids
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
 
@@ -83,6 +85,34 @@ def test_the_last_layer_has_no_reader(backbone):
     last = type(steering)(1 + steering.layer + 99, *list(vars(steering).values())[1:])
     with pytest.raises(ValueError, match="no layer lies above layer"):
         push_paths(backbone, last, TRACES)
+
+
+def test_paths_are_along_the_first_answers_of_base_and_made_once(tiny_backbone, drawn_problems, tmp_path, monkeypatch):
+    problems = drawn_problems["chain_sum"][:2]
+    texts = ["<think> b 3 + 4 = 7 . </think> answer 7", "<think> b 3 + 4 = 8 . </think> answer 8"]
+    rows = [
+        {"problem_id": problem.id, "arm": arm, "decoding": decoding, "correct": right, "text": text}
+        for problem, text, right in zip(problems, texts, (True, False), strict=True)
+        for arm in ("base", "lrs")
+        for decoding in ("greedy", "sampled")
+    ]
+    steering, where = tiny_steering("token", gate=ALWAYS), tmp_path / "pushes"
+    given = tiny_backbone, {"lrs": steering}, problems, pd.DataFrame(rows), load_config("smoke"), where
+    kept = keep_push_paths(*given, {"token": "a"}).set_index("problem_id")
+    assert list(kept.index) == sorted(problem.id for problem in problems)
+    tokenizer = tiny_backbone.tokenizer
+    for problem, text, right in zip(problems, texts, (True, False), strict=True):
+        written = tokenizer(text, add_special_tokens=False)["input_ids"]
+        (path,) = push_paths(tiny_backbone, steering, [(prompt_ids(problem, tokenizer), written)])
+        row = kept.loc[problem.id]
+        assert row["correct"] == right
+        np.testing.assert_allclose(row["push"], path.push, atol=1e-9)
+        np.testing.assert_allclose(row["heads"], path.heads.mean(axis=0).flatten(), atol=1e-9)
+        assert row["layers"] * row["heads_each"] == len(row["heads"])
+    monkeypatch.setattr(module, "push_paths", lambda *again: pytest.fail("made again"))
+    keep_push_paths(*given, {"token": "a"})
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        keep_push_paths(*given, {"token": "another"})
 
 
 def test_means_by_tenth_and_by_head():
