@@ -57,7 +57,12 @@ PAPER_ITEMS = (
     Item("which behaviors are promoted", ("cpu/pocket-3m/promoted.png", "cpu/pocket-3m/behaviors.png"), _PAPER),
     Item("what latents mean", ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png"), "07_latents"),
     Item("reward paths", ("cpu/pocket-3m/reward_paths.png",), "07_latents"),
-    Item("case studies", ("cpu/notebooks/pocket-3m/07_latents.ipynb",), "07_latents"),
+    Item(
+        "where pushes act, and which heads read them",
+        ("cpu/pocket-3m/push_paths.png", "cpu/pocket-3m/heads.png"),
+        "07_latents",
+    ),
+    Item("case studies", ("cpu/pocket-3m/cases.png", "cpu/notebooks/pocket-3m/07_latents.ipynb"), "07_latents"),
 )
 OUR_ITEMS = (
     Item("what is known to be there, and what is found", ("cpu/pocket-3m/assay.png",), "06_assay"),
