@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.colors import to_rgba
 
 from lrs.core.frames import each_group, each_row
-from lrs.figures.parts import categories, legend_above, marker_handle, panels
+from lrs.figures.parts import categories, draw_band, ink_on, legend_above, marker_handle, panels
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
     BLACK,
@@ -144,8 +144,7 @@ def reward_paths_figure(table: pd.DataFrame) -> Sheet:
     for axis, kind in zip(axes[0], kinds, strict=True):
         part = table[table["change"] == kind]
         for arm, line in part.groupby("arm", sort=False):
-            axis.plot(line["place"], line["mean"], color=arm_color(arm), label=arm_label(arm))
-            axis.fill_between(line["place"], line["low"], line["high"], color=arm_color(arm), alpha=0.2, linewidth=0)
+            draw_band(axis, line["place"], line, arm_color(arm), arm_label(arm))
         axis.set_title(f"{kind} (n {part['n'].max():.0f})")
         axis.set_xlabel("tenth of the trace")
     axes[0, 0].set_ylabel("reward")
@@ -238,8 +237,7 @@ def push_paths_figure(table: pd.DataFrame) -> Sheet:
     for axis, (quantity, title) in zip(axes[0], titles.items(), strict=True):
         for line, part in each_group(table[table["quantity"] == quantity], "line", sort=False):
             color = {"right": GREEN, "wrong": VERMILLION}.get(line, arm_color(line))
-            axis.plot(part["place"], part["mean"], color=color, label=arm_label(line))
-            axis.fill_between(part["place"], part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
+            draw_band(axis, part["place"], part, color, arm_label(line))
         axis.set_title(title)
         axis.set_xlabel("tenth of the trace")
         axis.set_ylim(bottom=0)
@@ -264,7 +262,7 @@ def heads_figure(table: pd.DataFrame) -> Sheet:
         wide = table[table["arm"] == arm].pivot(index="layer", columns="head", values="change")
         image = axis.imshow(wide.to_numpy(), cmap="Blues", vmin=0, vmax=most, aspect="auto", origin="lower")
         for (row, head), change in np.ndenumerate(wide.to_numpy()):
-            axis.text(head, row, f"{change:.2g}", ha="center", va="center", size="small", color=_ink(change / most))
+            axis.text(head, row, f"{change:.2g}", ha="center", va="center", size="small", color=ink_on(image, change))
         axis.set_yticks(range(len(layers)), layers)
         axis.set_xticks(range(wide.shape[1]))
         axis.grid(visible=False)
@@ -274,8 +272,3 @@ def heads_figure(table: pd.DataFrame) -> Sheet:
     figure.colorbar(image, ax=list(axes[0]), label="change, squared", shrink=0.9)
     figure.counted = count_range(table["n"], "traces")
     return figure
-
-
-def _ink(share: float) -> str:
-    """Readable on a cell that is as dark."""
-    return "white" if share > 0.6 else BLACK

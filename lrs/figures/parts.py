@@ -5,13 +5,18 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from lrs.figures.style import DECODINGS, GREY, PAGE, Sheet
+from lrs.figures.style import BLACK, DECODINGS, GREY, PAGE, Sheet
+
+_DARK = 0.5  # luminance below which a cell is too dark for black letters
+_LUMINANCE = (0.299, 0.587, 0.114)  # shares of red, green and blue (ITU-R BT.601)
 
 ABREAST = 3  # panels that stand side by side on a page
 
@@ -72,6 +77,17 @@ def draw_intervals(
         elinewidth=1.1,
         capsize=0,
     )
+
+
+def draw_band(axes: Axes, x: ArrayLike, rows: pd.DataFrame, color: str, label: str) -> None:
+    """A line of means in a band from `low` to `high`."""
+    axes.plot(x, rows["mean"], color=color, label=label)
+    axes.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0)
+
+
+def ink_on(image: AxesImage, value: float) -> str:
+    """Of letters that can be read on the cell of an image that shows a value."""
+    return "white" if np.dot(_LUMINANCE, image.to_rgba(np.asarray(value))[:3]) < _DARK else BLACK
 
 
 def dodge(index: int, count: int, width: float = 0.6) -> float:

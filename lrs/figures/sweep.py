@@ -2,13 +2,21 @@
 
 from itertools import product
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lrs.core.frames import each_row
-from lrs.figures.parts import decodings_in, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
+from lrs.figures.parts import (
+    decodings_in,
+    dodge,
+    draw_intervals,
+    ink_on,
+    legend_above,
+    marker_handle,
+    panels,
+    percent_axis,
+)
 from lrs.figures.style import BLACK, COLUMN, LIGHT, Sheet, arm_color, arm_label, count_range, styled
 from lrs.report.sentences import points
 from lrs.report.sweep import GRIDS, LINES, swept_grid, swept_places
@@ -19,8 +27,6 @@ _NAMES = {
     "reward_quantile": "quantile of rewards",
     "confidence_quantile": "quantile of\nconfidences",
 }
-_DARK = 0.5  # luminance below which a cell is too dark for black letters
-_LUMINANCE = (0.299, 0.587, 0.114)  # shares of red, green and blue (ITU-R BT.601)
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either
 
 
@@ -70,7 +76,7 @@ def _draw_map(axis: Axes, places: pd.DataFrame, quantity: str, strongest: float)
     for cell in each_row(places):
         column, row = columns.index(getattr(cell, x)), rows.index(getattr(cell, y))
         text = f"{points(cell.delta)}{'' if cell.within_cap else '*'}\n±{50 * (cell.delta_high - cell.delta_low):.1f}"
-        color = "white" if np.dot(_LUMINANCE, image.to_rgba(cell.delta)[:3]) < _DARK else BLACK
+        color = ink_on(image, cell.delta)
         axis.text(column, row, text, ha="center", va="center", fontsize=5.5, color=color, linespacing=0.95)
         if cell.own:
             axis.add_patch(Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor=BLACK, linewidth=1))
