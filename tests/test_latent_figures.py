@@ -12,7 +12,7 @@ import pytest
 from test_meaning import toy_latents
 
 from lrs.config import StatisticsSection
-from lrs.experiment.reward_paths import cases_of, changed_by, path_means
+from lrs.experiment.reward_paths import changed_by
 from lrs.figures.latents import (
     card_html,
     case_html,
@@ -23,6 +23,7 @@ from lrs.figures.latents import (
     words_figure,
 )
 from lrs.learning.meaning import cards_of
+from lrs.report.along import cases_of, path_means
 from lrs.report.sentences import meaning_sentence
 from lrs.tasks.behaviors import BEHAVIORS
 

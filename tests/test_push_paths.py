@@ -8,10 +8,11 @@ from conftest import tiny_llama, tiny_steering
 
 from lrs.config import StatisticsSection, load_config
 from lrs.experiment import push_paths as module
-from lrs.experiment.push_paths import PushPath, head_means, keep_push_paths, push_means, push_paths
+from lrs.experiment.push_paths import PushPath, keep_push_paths, push_paths
 from lrs.method.gate import ALWAYS, NEVER, stability_of
 from lrs.models.activations import pad_right, replay
 from lrs.models.backbones import Backbone, decoder_layers, edited_layer
+from lrs.report.along import head_means, push_means
 from lrs.tasks.prompts import prompt_ids
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)

@@ -18,7 +18,6 @@ from lrs.core.digests import fingerprint
 from lrs.core.kept import keep, read_kept
 from lrs.core.store import write_frame
 from lrs.experiment.dose import read_steered, side_by_side
-from lrs.experiment.reward_paths import along
 from lrs.method.gate import stability_of
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, decoder_layers
@@ -27,7 +26,7 @@ from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
 
 if TYPE_CHECKING:
-    from lrs.config import Config, StatisticsSection
+    from lrs.config import Config
 
 _LEAST = 1e-4  # of the residual stream: what is below is rounding, and no push
 _READ = 48  # traces
@@ -147,36 +146,3 @@ def keep_push_paths(
 
     keep(folder, "pushes along traces", plan | code_of(__name__), make)
     return read_kept(folder).to_pandas()
-
-
-def push_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
-    """What `keep_push_paths` returns, by tenth of the trace: means over traces, with bootstrap intervals.
-
-    Returns:
-        A row a quantity, line and place (1 to 10): mean, low, high, n. Quantities: `gate` (share of the tokens pushed)
-        and `push` (of the residual stream, over all tokens) with an arm as line; `instability`, with `right` or `wrong`
-        (what base answered).
-    """
-    first = paths[paths["arm"] == paths["arm"].iloc[0]]
-    lines = [("instability", "right" if right else "wrong", part) for right, part in first.groupby("correct")]
-    tables = [along(part["instability"], statistics, seed).assign(quantity=q, line=line) for q, line, part in lines]
-    for arm, part in paths.groupby("arm", sort=False):
-        fired = part["push"].map(lambda values: np.asarray(values) > 0)
-        for quantity, values in (("gate", fired), ("push", part["push"])):
-            tables.append(along(values, statistics, seed).assign(quantity=quantity, line=str(arm)))
-    return pd.concat(tables, ignore_index=True)
-
-
-def head_means(paths: pd.DataFrame, layer: int) -> pd.DataFrame:
-    """How much a push changes each head above the steered layer.
-
-    Returns:
-        A row an arm, layer and head: change, the mean over traces of what `keep_push_paths` tells; n (traces).
-    """
-    rows = []
-    for arm, part in paths.groupby("arm", sort=False):
-        means = np.mean(np.stack(part["heads"].map(np.asarray).tolist()), axis=0)
-        shape = int(part["layers"].iloc[0]), int(part["heads_each"].iloc[0])
-        for (above, head), change in np.ndenumerate(means.reshape(shape)):
-            rows.append({"arm": arm, "layer": layer + 1 + above, "head": head, "change": change, "n": len(part)})
-    return pd.DataFrame(rows)

@@ -13,7 +13,6 @@ import torch
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import keep, read_kept
-from lrs.core.statistics import bootstrap_interval
 from lrs.core.store import write_frame
 from lrs.experiment.evaluation import Artifacts, dictionary_key
 from lrs.method.dictionary import Dictionary
@@ -25,9 +24,7 @@ from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids, text_of
 
 if TYPE_CHECKING:
-    from lrs.config import Config, StatisticsSection
-
-_PLACES = 10  # that a trace is cut into
+    from lrs.config import Config
 
 
 @torch.no_grad()
@@ -66,26 +63,6 @@ def changed_by(outcomes: pd.DataFrame, arm: str) -> pd.DataFrame:
     change = np.where(flipped["correct_steered"].astype(bool), "repaired", "broken")
     table = flipped.rename(columns={"text": "base", "text_steered": arm})[["problem_id", "base", arm]]
     return table.assign(change=change).reset_index(drop=True)
-
-
-def cases_of(paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
-    """What is worth looking at, by rule: the problem whose mean reward rises most from base to the arm, the first that
-    was repaired and the first that was broken, in the order of their ids.
-
-    Args:
-        paths: of `keep_paths`.
-
-    Returns:
-        Title and problem_id of each, no problem twice.
-    """
-    if paths.empty:
-        return []
-    means = paths.assign(mean=paths["rewards"].map(np.mean)).pivot(index="problem_id", columns="arm", values="mean")
-    found = [("largest rise of the reward", str((means[arm] - means["base"]).idxmax()))]
-    for change in ("repaired", "broken"):
-        ids = sorted(paths.loc[paths["change"] == change, "problem_id"])
-        found += [(f"first {change}", name) for name in ids[:1]]
-    return [case for place, case in enumerate(found) if case[1] not in [name for _, name in found[:place]]]
 
 
 def keep_paths(
@@ -135,34 +112,3 @@ def keep_paths(
 def _words(text: str, backbone: Backbone) -> list[str]:
     ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
     return [text_of([one], backbone.tokenizer).strip() for one in ids[:-1]]
-
-
-def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
-    """Mean rewards over problems, by tenth of the trace.
-
-    Args:
-        paths: of `keep_paths`.
-
-    Returns:
-        A row a change, arm and place (1 to 10): mean, its bootstrap interval low and high over problems, n.
-    """
-    tables = [
-        along(group["rewards"], statistics, seed).assign(change=str(change), arm=str(arm))
-        for (change, arm), group in paths.groupby(["change", "arm"], sort=False)
-    ]
-    return pd.concat([table for table in tables if len(table)], ignore_index=True) if tables else pd.DataFrame()
-
-
-def along(values: pd.Series, statistics: StatisticsSection, seed: int) -> pd.DataFrame:
-    """Means over traces by tenth of the trace, of a sequence a trace; those of fewer than ten values are left out.
-
-    Returns:
-        A row a place (1 to 10): mean, its bootstrap interval low and high over traces, n; none without a trace.
-    """
-    cut = [np.array_split(one, _PLACES) for one in values if len(one) >= _PLACES]
-    rows = []
-    for place in range(_PLACES if cut else 0):
-        means = np.array([parts[place].mean() for parts in cut])
-        low, high = bootstrap_interval(means, statistics.confidence_level, statistics.bootstrap_resamples, seed)
-        rows.append({"place": place + 1, "n": len(means), "mean": means.mean(), "low": low, "high": high})
-    return pd.DataFrame(rows)

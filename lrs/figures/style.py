@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import Image as Shown
 from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -166,6 +167,7 @@ STYLE: dict[Any, Any] = {  # matplotlib's types list the keys, hundreds
     "pdf.fonttype": 42,
 }
 _FOOT_SIZE, _FOOT_LINE = 6.5, 0.11  # points; inches a line
+_SHOWN = 100  # of a browser's pixels an inch, in notebooks
 _GRID = 2.0**-24  # of a figure's width or height: a ten-thousandth of a dot
 
 
@@ -281,6 +283,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def show(figure: Figure, folder: Path, name: str) -> None:
-    """Save a figure that was just drawn (see `save_figure`), and show it in the notebook."""
-    save_figure(figure, folder, name)
-    display(figure)
+    """Save a figure that was just drawn (see `save_figure`), and show the saved picture in the notebook: what is looked
+    at there is what is kept, and nothing is drawn twice."""
+    picture = next(path for path in save_figure(figure, folder, name) if path.suffix == ".png")
+    display(Shown(filename=picture, width=round(_SHOWN * figure.get_figwidth())))
