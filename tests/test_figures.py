@@ -177,12 +177,14 @@ def learning_curve():
 def latent_rows():
     rng = np.random.default_rng(0)
     columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within", "shapley", "pushed"]
-    return pd.DataFrame(rng.normal(size=(10, len(columns))), columns=columns).assign(latent=range(10))
+    table = pd.DataFrame(rng.normal(size=(10, len(columns))), columns=columns)
+    return table.assign(latent=range(10), shapley_se=0.2, pushed_se=0.1)
 
 
 def word_rows():
     rows = {"word": ["check", "back"], "latent": [1, 2], "genuine": [2.0, 3.0], "put_in": [1.9, 0.5]}
-    return pd.DataFrame(rows | {"n_genuine": [8, 9], "n_put_in": [20, 20]})
+    errors = {"genuine_se": [0.2, 0.3], "put_in_se": [0.1, np.nan]}
+    return pd.DataFrame(rows | errors | {"n_genuine": [8, 9], "n_put_in": [20, 1]})
 
 
 def path_rows():
@@ -631,7 +633,7 @@ def test_show_saves_and_displays(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "display", shown.append)
     figure = FIGURES["density"]()
     show(figure, tmp_path / "pocket-3m", "density")
-    assert shown == [figure]
+    assert [picture.data for picture in shown] == [(tmp_path / "pocket-3m" / "density.png").read_bytes()]
     assert sorted(path.name for path in (tmp_path / "pocket-3m").iterdir()) == ["density.pdf", "density.png"]
 
 

@@ -44,13 +44,15 @@ TABLE = pd.DataFrame(
         "correct_within": [0.3, 0.0],
         "shapley": [0.5, -0.5],
         "pushed": [0.1, 0.1],
+        "shapley_se": [0.1, 0.1],
+        "pushed_se": [0.02, 0.02],
         "latent": [4, 9],
         "density": [0.1, 0],
     }
 )
 WORDS = pd.DataFrame(
     {"word": ["check", "back"], "latent": [1, 2], "genuine": [2.0, 3.0], "put_in": [1.9, 0.5]}
-    | {"n_genuine": [8, 9], "n_put_in": [20, 20]}
+    | {"genuine_se": [0.2, 0.3], "put_in_se": [0.1, 0.1], "n_genuine": [8, 9], "n_put_in": [20, 20]}
 )
 
 
@@ -164,7 +166,8 @@ def test_cards_show_each_latents_strongest_contexts():
 
 def test_figures_draw_their_tables():
     assert len(meaning_figure(TABLE, about="toy").axes) == 4
-    assert len(words_figure(WORDS, about="toy").axes[0].collections) == 4
+    written, put_in = (dots[0].get_xdata().tolist() for dots in words_figure(WORDS, about="toy").axes[0].containers)
+    assert (written, put_in) == ([2.0, 3.0], [1.9, 0.5])
     told = meaning_sentence(TABLE, WORDS)
     assert "1 of 2 latents ever fire" in told
     assert "`check` 95.0% (n 8 and 20), `back` 16.7% (n 9 and 20)" in told

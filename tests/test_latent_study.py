@@ -41,6 +41,9 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
         share * active for share, active in zip(table["shapley"], (tokens > 0).sum(dim=0).tolist(), strict=True)
     )
     assert shared == pytest.approx(whole, abs=1e-3)
+    spread = causal.direction(tokens).detach().std(dim=0) / len(tokens) ** 0.5
+    np.testing.assert_allclose(table["pushed_se"], spread, atol=1e-5)
+    assert (table["shapley_se"].dropna() >= 0).all()
 
     attribution = logit_attribution(tiny_backbone, dictionary)
     assert table["promotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmax(dim=1).tolist())
@@ -58,3 +61,4 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     places = [ids[n].index(tokenizer.convert_tokens_to_ids("check")) for n in (0, 2)]
     here = [dictionary.encode(activations[n])[place, checks["latent"]] for n, place in zip((0, 2), places, strict=True)]
     assert checks["genuine"] == pytest.approx(float(sum(here) / 2))
+    assert checks["genuine_se"] == pytest.approx(float(abs(here[0] - here[1])) / 2, abs=1e-6)

@@ -48,10 +48,11 @@ class LatentStudy(NamedTuple):
         latents: a row a latent: the columns of `latent_facts`; shapley (mean share in the paper's reward, logits, where
             it is active); promotes and demotes (tokens, by direct attribution); pushed (how far one step of the
             causal reward moves it, on average); of those that are `shown`, kl, lost and gained of `ablation_effects`,
-            score and score_without of `output_scores`.
+            score and score_without of `output_scores`; standard errors over tokens of two of the means, shapley_se and
+            pushed_se.
         words: a row a behavior and the latent most tied to its beginning: word (the token that opens it), latent,
             genuine and put_in (its mean where the model wrote the word, and where it was put in the place of another),
-            n_genuine and n_put_in.
+            their standard errors genuine_se and put_in_se, n_genuine and n_put_in.
     """
 
     latents: pd.DataFrame
@@ -85,10 +86,12 @@ def study(
     values = shapley_values(paper, tokens.to(paper.dtype), seed=seed).cpu()
     active = (tokens != 0).cpu()
     table["shapley"] = (values.sum(dim=0) / active.sum(dim=0).clamp_min(1)).numpy()
+    table["shapley_se"] = pd.DataFrame(values.numpy()).where(active.numpy()).sem()
     attribution = logit_attribution(backbone, dictionary)
     for name, ids in (("promotes", attribution.argmax(dim=1)), ("demotes", attribution.argmin(dim=1))):
         table[name] = names(ids.tolist())
-    table["pushed"] = causal.direction(tokens.to(causal.dtype)).detach().mean(dim=0).cpu().numpy()
+    pushes = causal.direction(tokens.to(causal.dtype)).detach().cpu()
+    table["pushed"], table["pushed_se"] = pushes.mean(dim=0).numpy(), pd.DataFrame(pushes.numpy()).sem()
     order = table["shapley"].sort_values(kind="stable").index
     shown = [*order[::-1][:SHOWN], *order[:SHOWN]]
     pairs = [(prompt, ids[:_LONGEST]) for prompt, ids in pairs_of(backbone, traces.select(some), problems)]
@@ -103,12 +106,12 @@ def study(
     opening = latent_facts(latents, openings)
     for behavior, token in opening_tokens(written, openings).items():
         latent = int(most(opening, f"in_{behavior}")["latent"])
-        genuine, put_in = injected(backbone, layer, dictionary, pairs, token, seed)
-        rows.append(
-            {"behavior": behavior, "word": names(token), "latent": latent}
-            | {"genuine": float(genuine[:, latent].mean()), "put_in": float(put_in[:, latent].mean())}
-            | {"n_genuine": len(genuine), "n_put_in": len(put_in)}
-        )
+        row = {"behavior": behavior, "word": names(token), "latent": latent}
+        found = injected(backbone, layer, dictionary, pairs, token, seed)
+        for name, states in zip(("genuine", "put_in"), found, strict=True):
+            values = pd.Series(states[:, latent].cpu().numpy())
+            row |= {name: float(values.mean()), f"{name}_se": float(values.sem()), f"n_{name}": len(values)}
+        rows.append(row)
     return LatentStudy(table, pd.DataFrame(rows))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.colors import to_rgba
 
 from lrs.core.frames import each_group, each_row
-from lrs.figures.parts import categories, draw_band, ink_on, legend_above, marker_handle, panels
+from lrs.figures.parts import categories, dodge, draw_band, draw_intervals, ink_on, legend_above, marker_handle, panels
 from lrs.figures.style import (
     BEHAVIOR_LABELS,
     BLACK,
@@ -29,6 +29,7 @@ from lrs.figures.style import (
 from lrs.tasks.behaviors import BEHAVIORS
 
 _MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
+_ERRORS = 2  # standard errors to each side of a mean
 _LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before it
 # a label, and each word with where it starts, its reward, and whether the trace splits there
 Line = tuple[str, list[tuple[int, str, float, bool]]]
@@ -107,7 +108,8 @@ def dashboard_html(cards: Sequence[Mapping[str, Any]], title: str) -> str:
 @styled
 def meaning_figure(table: pd.DataFrame) -> Sheet:
     """What the latents that weigh most in the reward go with: a row a latent, a column a behavior, and being right
-    within a problem; beside them the share of the reward, and how far the causal push moves each.
+    within a problem; beside them the share of the reward, and how far the causal push moves each, with two standard
+    errors to both sides.
 
     Args:
         table: of `lrs.experiment.latent_study`, its `latents` that are to be shown.
@@ -123,7 +125,9 @@ def meaning_figure(table: pd.DataFrame) -> Sheet:
     figure.colorbar(image, ax=left, label="correlation", shrink=0.8)
     for axis, column, label in ((middle, "shapley", "share of the reward (logits)"), (right, "pushed", "causal push")):
         axis.axvline(0, color=GREY, linewidth=0.8)
-        axis.barh(range(len(table)), table[column], color=[ORANGE if value > 0 else GREY for value in table[column]])
+        error = {"xerr": _ERRORS * table[f"{column}_se"].fillna(0), "error_kw": {"elinewidth": 0.9, "ecolor": BLACK}}
+        colors = [ORANGE if value > 0 else GREY for value in table[column]]
+        axis.barh(range(len(table)), table[column], color=colors, **error)
         axis.set_xlabel(label)
     categories(axes[:, :1], [str(latent) for latent in table["latent"]])
     left.set_ylabel("latent")
@@ -158,19 +162,20 @@ def reward_paths_figure(table: pd.DataFrame) -> Sheet:
 @styled
 def words_figure(table: pd.DataFrame) -> Sheet:
     """Behavior or word? How strongly the latent most tied to the beginning of a behavior fires on the word that opens
-    it, where the model wrote it (filled) and where it was put in the place of another (hollow).
+    it, where the model wrote it (filled) and where it was put in the place of another (hollow), each with two standard
+    errors to both sides.
 
     Args:
         table: of `lrs.experiment.latent_study`, its `words`, with the words as text.
     """
     figure, axes = panels(1, 1, COLUMN, 0.9 + 0.28 * len(table))
     (axis,) = axes[0]
-    for place, row in enumerate(each_row(table)):
-        axis.plot([row.put_in, row.genuine], [place] * 2, color=GREY, linewidth=1, zorder=1)
-        axis.scatter([row.genuine], [place], color=ORANGE, zorder=2, s=22)
-        axis.scatter([row.put_in], [place], facecolor="white", edgecolor=ORANGE, zorder=2, s=22)
+    for index, name in enumerate(("genuine", "put_in")):
+        error = _ERRORS * table[f"{name}_se"].fillna(0)
+        places = np.arange(len(table)) + dodge(index, 2, 0.5)
+        draw_intervals(axis, table[name], places, table[name] - error, table[name] + error, ORANGE, filled=not index)
     axis.set_xlim(left=0)
-    axis.set_xlabel("mean activation on the word")
+    axis.set_xlabel("mean activation (± 2 standard errors)")
     categories(axes, [f"{row.word} (latent {row.latent})" for row in each_row(table)])
     legend_above(figure, [marker_handle("written by the model", ORANGE), marker_handle("put in", ORANGE, filled=False)])
     figure.counted = count_range([*table["n_genuine"], *table["n_put_in"]], "tokens")
@@ -179,8 +184,8 @@ def words_figure(table: pd.DataFrame) -> Sheet:
 
 @styled
 def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str]], questions: Mapping[str, str]) -> Sheet:
-    """Case studies: each answer without and with steering, a token darker where the reward is higher, and framed where
-    the steered one first goes another way.
+    """Case studies: each answer without and with steering, a token darker where the reward is higher (from the lowest
+    of these answers to the highest), and framed where the steered one first goes another way.
 
     Args:
         paths: of `lrs.experiment.reward_paths.keep_paths`.
@@ -199,7 +204,8 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str]], question
     axis = axes[0, 0]
     axis.set(xlim=(0, _LINE + _LABEL), ylim=(len(lines), 0))
     axis.axis("off")
-    rewards = np.concatenate([np.asarray(one) for one in paths["rewards"]] or [np.zeros(1)])
+    told = paths.loc[paths["problem_id"].isin([name for _, name in cases]), "rewards"]
+    rewards = np.concatenate([np.asarray(one) for one in told] or [np.zeros(1)])
     low, high = float(rewards.min()), float(rewards.max())
     for height, (label, words) in enumerate(lines):
         axis.text(0, height + 0.5, label, size=6.5, va="center", weight="normal" if words else "bold")

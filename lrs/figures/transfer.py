@@ -2,10 +2,8 @@
 
 import pandas as pd
 
-from lrs.figures.parts import panels
-from lrs.figures.style import BLACK, COLUMN, Sheet, count_range, styled
-
-_DARK = 0.2  # away from one half, a cell is too dark for black letters
+from lrs.figures.parts import ink_on, panels
+from lrs.figures.style import COLUMN, Sheet, count_range, styled
 
 
 @styled
@@ -25,9 +23,9 @@ def transfer_figure(table: pd.DataFrame) -> Sheet:
     image = axis.imshow(grid.to_numpy(), cmap="PuOr_r", vmin=0.2, vmax=0.8, aspect="auto")
     for row, name in enumerate(sources):
         for column, other in enumerate(asked):
-            value, dark = grid.loc[name, other], abs(grid.loc[name, other] - 0.5) > _DARK
+            value = grid.loc[name, other]
             text = f"{value:.2f}\n±{width.loc[name, other]:.2f}"
-            axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else BLACK)
+            axis.text(column, row, text, ha="center", va="center", fontsize=6, color=ink_on(image, value))
     axis.set_xticks(range(len(asked)), [name.replace("_", " ") for name in asked], rotation=25, ha="right")
     axis.set_yticks(range(len(sources)), [name.replace("_", " ") for name in sources])
     axis.set(xlabel="asked about", ylabel="learned from")
