@@ -169,7 +169,7 @@ def test_the_instruction_is_measured_on_the_same_problems_and_draws(monkeypatch,
     config = load_config("smoke")
     decoding = config.decoding.model_copy(update={"max_new_tokens": 6})
     config = config.model_copy(update={"decoding": decoding, "benchmarks": BENCHMARK})
-    measured = measurements.measurements_of(tiny_backbone, config, "check every step")
+    measured = measurements.measurements_of(tiny_backbone, config, "check every step", count=5)
     plain, told = "", "check every step"
     assert [call[1:] for call in asked] == [(0.0, plain), (0.7, plain), (1.0, plain), (0.0, told), (0.7, told)]
     jobs = [call[0] for call in asked]

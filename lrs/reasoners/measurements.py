@@ -48,14 +48,14 @@ def answers_to(
     return pd.DataFrame(rows)
 
 
-def measurements_of(backbone: Backbone, config: Config, instruction: str) -> Measurements:
+def measurements_of(backbone: Backbone, config: Config, instruction: str, count: int) -> Measurements:
     """Answer the profile's benchmarks plainly and told to take care, greedily and sampled, with the same random numbers
-    for every prompt."""
+    for every prompt: `count` problems a benchmark."""
     reports, cares, steps = [], [], []
     examples: dict[str, tuple[str, str]] = {}
     with Progress("reasoner: card", len(config.benchmarks) * len(MEASURED), "measurements") as progress:
         for benchmark, difficulty in config.benchmarks.items():
-            problems = draw_problems(benchmark, difficulty, {"validation": PROBLEMS}, config.seed)
+            problems = draw_problems(benchmark, difficulty, {"validation": count}, config.seed)
             tables: dict[tuple[str, float], pd.DataFrame] = {}
             for prompt, temperature in MEASURED:
                 asked = problems if ("instructed", temperature) in MEASURED else problems[:FEWER]

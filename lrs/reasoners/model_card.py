@@ -159,12 +159,14 @@ def write_card(folder: Path, config: Config, device: str) -> None:
     parent = _report_of(folder.parent / recipe.parent) if isinstance(recipe, ReinforcementRecipe) else pd.DataFrame()
     backbone = load_backbone(str(folder), device)
     on = "" if backbone.device.type == "cpu" else f" on one {describe_device(backbone.device)}"
-    measured = measurements_of(backbone, config, origin.instruction)
+    count = FEWER if isinstance(recipe, TeachingRecipe) else PROBLEMS  # a language model is slow
+    measured = measurements_of(backbone, config, origin.instruction, count)
     for name in ("report", "care", "steps"):
         table = getattr(measured, name)
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     shown = _readable(measured.report)
     size = backbone.model.num_parameters()
+    fewer = f" ({FEWER} of them at temperature 1)" if count > FEWER else ""
     if isinstance(recipe, TutoredRecipe):
         made = _pretrained(recipe, size) if isinstance(recipe, PretrainingRecipe) else _taught(recipe, size)
         figure, name, caption = loss_figure(pd.read_csv(folder / "loss.csv"), about=about), "loss", "training loss"
@@ -192,7 +194,7 @@ Its problems come from reasoning-gym, only those of split `train` (by content ha
 
 ## How well it does, and how it fails
 
-On {PROBLEMS:,} problems a benchmark of split `validation` ({FEWER} of them at temperature 1){on}, at the difficulty of
+On {count:,} problems a benchmark of split `validation`{fewer}{on}, at the difficulty of
 profile `{config.profile}`:
 
 {_list(config.benchmarks)}
