@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from lrs.config import StatisticsSection, load_config
@@ -390,15 +391,15 @@ def places(figure):
 @pytest.mark.parametrize("name", ["delta", "words"])
 def test_files_do_not_hang_on_the_last_digits_of_the_layout(name, tmp_path, monkeypatch):
     """Its solver may add up in another order: once, two machines' pages were apart in a tenth decimal."""
-    lay_out, rng, laid_out = Figure.draw_without_rendering, np.random.default_rng(0), []
+    lay_out, rng, laid_out = ConstrainedLayoutEngine.execute, np.random.default_rng(0), []
 
-    def lay_out_elsewhere(figure):
-        lay_out(figure)
+    def lay_out_elsewhere(engine, figure):
+        lay_out(engine, figure)
         for axis, place in zip(figure.axes, places(figure), strict=True):
             axis.set_position(place + rng.uniform(-1e-10, 1e-10, 4))
         laid_out.append(places(figure))
 
-    monkeypatch.setattr(Figure, "draw_without_rendering", lay_out_elsewhere)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lay_out_elsewhere)
     here, there = FIGURES[name](), FIGURES[name]()
     assert (laid_out[0] != laid_out[1]).all()
     saved, again = save_figure(here, tmp_path / "here", name), save_figure(there, tmp_path / "there", name)

@@ -225,7 +225,8 @@ def _settle(figure: Sheet) -> None:
     in their last digits and files with them. The grid is binary, because what layouts are made of (halves, and 64ths
     of a dot) often lies midway between two decimals of any length, and would be rounded either way.
     """
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for axis in figure.axes:
         left, bottom, width, height = (round(x / _GRID) * _GRID for x in axis.get_position(original=True).bounds)
@@ -275,7 +276,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with plt.rc_context(STYLE):
-        figure.savefig(drawn := BytesIO(), format="png")
+        figure.savefig(drawn := BytesIO(), format="png", pil_kwargs={"compress_level": 0})
         picture = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
         picture.save(paths[0], optimize=True)
         figure.savefig(paths[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})

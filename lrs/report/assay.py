@@ -9,7 +9,6 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.frames import each_row, records
-from lrs.core.statistics import resample_groups
 from lrs.report.answer import with_interval
 from lrs.report.comparison import POOLED, by_problem_means, pair_arms
 
@@ -71,8 +70,7 @@ def assay_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int
         for benchmark in [*group["benchmark"].unique(), POOLED]:
             part = by_problem if benchmark == POOLED else by_problem.loc[[benchmark]]
             single = over if benchmark == POOLED else over.loc[[benchmark]]
-            resampled = resample_groups(np.arange(len(part)), statistics.bootstrap_resamples, seed)
-            drawn = np.stack(list(resampled))
+            drawn = np.random.default_rng(seed).integers(len(part), size=(statistics.bootstrap_resamples, len(part)))
             for method in methods:
                 name = {"backbone": backbone, "benchmark": benchmark, "decoding": decoding, "method": method}
                 counts = {"n": len(part), "seeds": group["seed"].nunique()}

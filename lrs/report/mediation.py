@@ -104,9 +104,10 @@ def _benchmarks(right: pd.Series, base: pd.Series, strata: pd.Series, of_base: p
     levels = np.union1d(strata, of_base)
     lies, base_lies = (given.to_numpy()[:, None] == levels for given in (strata, of_base))
     parts = lies, base_lies, base_lies * base.to_numpy()[:, None], right.to_numpy()[:, None]
-    by_problem = [by_problem_means(pd.DataFrame(part.astype(float), index=right.index)) for part in parts]
-    for benchmark in sorted(by_problem[0].index.unique("benchmark")):
-        shown, base_shown, base_right, arm_right = (part.loc[benchmark].to_numpy() for part in by_problem)
+    by_problem = by_problem_means(pd.DataFrame(np.hstack(parts).astype(float), index=right.index))
+    ends = np.cumsum([part.shape[1] for part in parts[:-1]])
+    for benchmark in sorted(by_problem.index.unique("benchmark")):
+        shown, base_shown, base_right, arm_right = np.hsplit(by_problem.loc[benchmark].to_numpy(), ends)
         yield _Benchmark(shown, base_shown, base_right, arm_right[:, 0])
 
 

@@ -34,29 +34,21 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
     for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
         right = pair_arms(group, "base")
         tables = {arm: part.set_index(_KEYS).loc[right.index] for arm, part in group.groupby("arm", sort=False)}
-        base = tables.pop("base")
+        base, shown = tables.pop("base"), list(BEHAVIORS)
         for arm, table in tables.items():
-            gained = right[arm] - right["base"]
-            for behavior in BEHAVIORS:
-                more = table[behavior] - base[behavior]
-                density = 100 * (table[behavior] / table["tokens"] - base[behavior] / base["tokens"])
-                name = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
-                parts = {f"gain_{way}": gained[np.sign(more) == sign].sum() for way, sign in _WAYS.items()}
-                rows.append(
-                    name
-                    | {"n": right.reset_index("seed").index.nunique()}
-                    | _with_interval("more", more, statistics, seed)
-                    | _with_interval("density", density, statistics, seed)
-                    | {"gain": gained.mean()}
-                    | {part: total / len(right) for part, total in parts.items()}
-                )
+            gained, more = right[arm] - right["base"], table[shown] - base[shown]
+            density = 100 * (table[shown].div(table["tokens"], axis=0) - base[shown].div(base["tokens"], axis=0))
+            by_problem = {"more": by_problem_means(more), "density": by_problem_means(density)}
+            for behavior in shown:
+                row = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
+                row |= {"n": len(by_problem["more"]), "gain": gained.mean()}
+                for name, means in by_problem.items():
+                    low, high = bootstrap_by_problem(means[behavior], statistics, seed)
+                    row |= {name: means[behavior].mean(), f"{name}_low": low, f"{name}_high": high}
+                for way, sign in _WAYS.items():
+                    row[f"gain_{way}"] = gained[np.sign(more[behavior]) == sign].sum() / len(right)
+                rows.append(row)
     return pd.DataFrame(rows).reindex(columns=PROMOTED_COLUMNS)
-
-
-def _with_interval(name: str, values: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:
-    by_problem = by_problem_means(values)
-    low, high = bootstrap_by_problem(by_problem, statistics, seed)
-    return {name: by_problem.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
 def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:
