@@ -40,7 +40,7 @@ $(STAMP): requirements.lock
 	  if $$python -c '$(IS_IT)' 2>/dev/null; then exec $$python -m venv .venv; fi; \
 	done; echo "lrs needs Python 3.11, and none of $(PYTHON), python3 and python is: make setup PYTHON=<path>" >&2; exit 1; }
 	@echo "Installing requirements.lock into .venv (minutes the first time)"
-	@python -m pip install --quiet --disable-pip-version-check $(addprefix --extra-index-url ,$(TORCH_INDEX)) -r requirements.lock
+	@python -m pip install -qq --disable-pip-version-check $(addprefix --extra-index-url ,$(TORCH_INDEX)) -r requirements.lock
 	@touch $@
 
 repro: setup  ## every stage of the profile in params.yaml, then the main table

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,23 @@ def test_a_byte_changed_in_each_kind_of_result_is_made_again(clones: list[Path],
         path for path in changed if f"{path.relative_to(root)} is not as it was written and is made again" not in told
     ] == []
     assert digests(root) == before
+
+
+def test_of_two_runs_at_once_one_is_refused(tmp_path: Path):
+    """By DVC's own locks, with what stands in the way; the first is not disturbed."""
+    stage = {"cmd": "touch begun && while [ ! -f enough ]; do sleep 0.1; done && touch made", "outs": ["made"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"one": stage}}))
+    subprocess.run(**dvc_call(tmp_path, "init", "--no-scm", "--quiet"), check=True)
+    first = subprocess.Popen(**dvc_call(tmp_path, "repro"))
+    while not (tmp_path / "begun").exists():
+        assert first.poll() is None
+        time.sleep(0.1)
+    second = subprocess.run(**dvc_call(tmp_path, "repro"), capture_output=True, text=True, check=False)
+    (tmp_path / "enough").touch()
+    assert "is busy, it is being blocked by" in second.stderr
+    assert second.returncode != 0
+    assert first.wait() == 0
+    assert (tmp_path / "made").exists()
 
 
 def killed_after(seconds: float, root: Path) -> bool:
