@@ -6,7 +6,7 @@ the arithmetic is ever wrong.
 
     p0  nothing hangs on the mode: no method may gain
     p1  under `moon` the last term is left out: a constant push suffices
-    p2  left out under `moon` if it is added, under `sun` if it is subtracted: only a push that reads the state wins
+    p2  left out under `moon` if it is added, under `sun` if it is subtracted: the problem says which is right
     p3  a decoy: `sun` is likely on short sums, which are likely right; it causes nothing
     p4  a mode before every step, which leaves out that step's term: timing and persistence
 
