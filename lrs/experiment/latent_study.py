@@ -106,11 +106,12 @@ def study(
     opening = latent_facts(latents, openings)
     for behavior, token in opening_tokens(written, openings).items():
         latent = int(most(opening, f"in_{behavior}")["latent"])
-        row = {"behavior": behavior, "word": names(token), "latent": latent}
+        row: dict[str, object] = {"behavior": behavior, "word": names(token), "latent": latent}
         found = injected(backbone, layer, dictionary, pairs, token, seed)
         for name, states in zip(("genuine", "put_in"), found, strict=True):
-            values = pd.Series(states[:, latent].cpu().numpy())
-            row |= {name: float(values.mean()), f"{name}_se": float(values.sem()), f"n_{name}": len(values)}
+            fired = pd.Series(states[:, latent].cpu().numpy())
+            row |= {name: float(fired.mean()), f"{name}_se": float(fired.sem())}
+            row[f"n_{name}"] = len(fired)
         rows.append(row)
     return LatentStudy(table, pd.DataFrame(rows))
 

@@ -204,8 +204,8 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str]], question
     axis = axes[0, 0]
     axis.set(xlim=(0, _LINE + _LABEL), ylim=(len(lines), 0))
     axis.axis("off")
-    told = paths.loc[paths["problem_id"].isin([name for _, name in cases]), "rewards"]
-    rewards = np.concatenate([np.asarray(one) for one in told] or [np.zeros(1)])
+    drawn = paths.loc[paths["problem_id"].isin([name for _, name in cases]), "rewards"]
+    rewards = np.concatenate([np.asarray(one) for one in drawn] or [np.zeros(1)])
     low, high = float(rewards.min()), float(rewards.max())
     for height, (label, words) in enumerate(lines):
         axis.text(0, height + 0.5, label, size=6.5, va="center", weight="normal" if words else "bold")
