@@ -110,7 +110,7 @@ def study(
         found = injected(backbone, layer, dictionary, pairs, token, seed)
         for name, states in zip(("genuine", "put_in"), found, strict=True):
             fired = pd.Series(states[:, latent].cpu().numpy())
-            row |= {name: float(fired.mean()), f"{name}_se": float(fired.sem())}
+            row |= {name: float(fired.mean()), f"{name}_se": fired.sem()}
             row[f"n_{name}"] = len(fired)
         rows.append(row)
     return LatentStudy(table, pd.DataFrame(rows))
