@@ -94,8 +94,8 @@ def push_paths(backbone: Backbone, steering: Steering, traces: Sequence[tuple[li
             changes.append(change / size)
             residual.clear()
             heads.clear()
-    told = [torch.stack(parts, dim=1).cpu().numpy() for parts in (pushes, changes)]
-    told.insert(1, instability.cpu().numpy())
+    told = [torch.stack(parts, dim=1).float().cpu().numpy() for parts in (pushes, changes)]
+    told.insert(1, instability.float().cpu().numpy())
     return [PushPath(*(values[row, : len(written) - 1] for values in told)) for row, (_, written) in enumerate(traces)]
 
 
