@@ -27,7 +27,7 @@ def canonical(name: str) -> str:
 PINS = {canonical(line.split("==")[0]): line.split("==")[1] for line in LINES}
 UNLOCKED = {"cluster", "harness"}  # extras of one module each, which says what to install
 EXTRAS = PROJECT["optional-dependencies"]
-NAMED = {"": PROJECT["dependencies"]} | {name: EXTRAS[name] for name in EXTRAS.keys() - UNLOCKED}
+NAMED = {"": PROJECT["dependencies"]} | {name: EXTRAS[name] for name in sorted(EXTRAS.keys() - UNLOCKED)}
 DIRECT = [canonical(name) for names in NAMED.values() for name in names]
 # Named without being imported, and why.
 NOT_IMPORTED = {
