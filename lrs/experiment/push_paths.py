@@ -94,8 +94,8 @@ def push_paths(backbone: Backbone, steering: Steering, traces: Sequence[tuple[li
             changes.append(change / size)
             residual.clear()
             heads.clear()
-    told = [torch.stack(parts, dim=1).float().cpu().numpy() for parts in (pushes, changes)]
-    told.insert(1, instability.float().cpu().numpy())
+    found = torch.stack(pushes, dim=1), instability, torch.stack(changes, dim=1)
+    told = [values.float().cpu().numpy() for values in found]  # numpy has no bfloat16
     return [PushPath(*(values[row, : len(written) - 1] for values in told)) for row, (_, written) in enumerate(traces)]
 
 

@@ -286,5 +286,5 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 def show(figure: Figure, folder: Path, name: str) -> None:
     """Save a figure that was just drawn (see `save_figure`), and show the saved picture in the notebook: what is looked
     at there is what is kept, and nothing is drawn twice."""
-    picture = next(path for path in save_figure(figure, folder, name) if path.suffix == ".png")
+    picture, _ = save_figure(figure, folder, name)
     display(Shown(filename=picture, width=round(_SHOWN * figure.get_figwidth())))
