@@ -13,7 +13,7 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_constant"): "does not read the state, trained alike",
     ("free_push", "free_mean"): "the same push, everywhere as on average",
     ("free_push", "free_rest"): "the same push, without that average",
-    ("free_push", "trained_constant"): "does not read the state, steps of length one",
+    ("free_push", "trained_constant"): "does not read the state, steps of one length",
     ("lrs_causal", "trained_constant"): "does not read the state, trained alike",
     ("lrs_causal", "untrained"): "reads the state, has learned nothing",
     ("lrs_causal", "random"): "does not read the state, has learned nothing",
