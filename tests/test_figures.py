@@ -20,6 +20,7 @@ from matplotlib.text import Text
 from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import auroc, calibration_bins
 from lrs.figures import bench, latents, reasoner, results, reward, sae, select, style, traces
+from lrs.figures.assay import assay_figure
 from lrs.figures.budget import budget_figure
 from lrs.figures.mediation import mediation_figure
 from lrs.figures.style import (
@@ -34,8 +35,10 @@ from lrs.figures.style import (
     show,
 )
 from lrs.figures.sweep import swept_figure
+from lrs.method.arms import ARMS
+from lrs.report.assay import assay_table
 from lrs.report.budget import STAGES
-from lrs.report.comparison import behavior_shares, compare_arms
+from lrs.report.comparison import POOLED, behavior_shares, compare_arms
 from lrs.report.mediation import mediation_table
 from lrs.report.paper import read_paper_table
 from lrs.report.sentences import SMOKE_MARK
@@ -45,11 +48,13 @@ from lrs.tasks.behaviors import BEHAVIORS
 pytestmark = pytest.mark.filterwarnings("error")
 
 
+FAST = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
+FEW = ("base", "cot", "lrs_basic", "lrs", "random")
 TWO = ("countdown", "chain_sum")
 SIX = (*TWO, "gcd", "basic_arithmetic", "prime_factorization", "number_sorting")
 
 
-def outcomes_frame(seeds, arms=("base", "cot", "lrs_basic", "lrs", "random"), problems=40, benchmarks=TWO):
+def outcomes_frame(seeds, arms=FEW, problems=40, benchmarks=TWO):
     """Random outcomes of each arm; seed 0 is greedy."""
     rng = np.random.default_rng(0)
     keys = pd.MultiIndex.from_product(
@@ -69,9 +74,10 @@ def outcomes_frame(seeds, arms=("base", "cot", "lrs_basic", "lrs", "random"), pr
 
 
 @cache
-def main_table(seeds, benchmarks=TWO):
+def main_table(seeds, benchmarks=TWO, arms=FEW):
     return compare_arms(
-        outcomes_frame(seeds, benchmarks=benchmarks), StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
+        outcomes_frame(seeds, arms, benchmarks=benchmarks),
+        FAST,
     )
 
 
@@ -248,8 +254,7 @@ def swept_rows(decodings=("greedy", "sampled")):
 
 @cache
 def mediation_rows(seeds):
-    statistics = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
-    return mediation_table(outcomes_frame(seeds), statistics)
+    return mediation_table(outcomes_frame(seeds), FAST)
 
 
 PATHS = ("unsteered", "lrs_token", "lrs_history")
@@ -281,8 +286,15 @@ FIGURES = {
     "behaviors": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95), **how),
     "behaviors_greedy": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0,)), 0.95), **how),
     "delta_six": lambda **how: results.delta_figure(main_table((0, 1, 2), SIX), **how),
+    "delta_many": lambda **how: results.delta_figure(main_table((0,), SIX, tuple(ARMS)), **how),
     "behaviors_six": lambda **how: results.behaviors_figure(
         behavior_shares(outcomes_frame((0, 1, 2), benchmarks=SIX), 0.95), **how
+    ),
+    "behaviors_many": lambda **how: results.behaviors_figure(
+        behavior_shares(outcomes_frame((0,), tuple(ARMS)), 0.95), **how
+    ),
+    "assay_many": lambda **how: assay_figure(
+        assay_table(outcomes_frame((0, 1), tuple(ARMS), benchmarks=SIX), FAST), **how
     ),
     "behavior_rates_six": lambda **how: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX), **how),
     "behavior_rates_four": lambda **how: traces.behavior_rates(
@@ -320,6 +332,18 @@ def drawn_data(figure):
     numbers = [np.asarray(part, dtype=float).round(3).tolist() for part in parts]
     texts = sorted(text.get_text() for text in figure.findobj(Text))
     return hashlib.sha256(json.dumps([numbers, texts]).encode()).hexdigest()[:16]
+
+
+def test_what_no_page_would_hold_is_left_out():
+    """Benchmarks, where arms and benchmarks are too many lines; controls, where arms are more than there are colors."""
+    blocks = set(main_table((0,), SIX, tuple(ARMS))["benchmark"])
+    texts = {text.get_text() for text in FIGURES["delta_many"](about="toy").findobj(Text)}
+    assert blocks & texts == {POOLED}
+    assert blocks <= {text.get_text() for text in FIGURES["delta_six"](about="toy").findobj(Text)}
+    shown = {text.get_text() for text in FIGURES["behaviors_many"](about="toy").findobj(Text)}
+    assert {arm for arm in ARMS if arm_label(arm) in shown} == {arm for arm in ARMS if ARMS[arm].group != "control"}
+    named = [label.get_text() for label in FIGURES["assay_many"](about="toy").axes[0].get_yticklabels()]
+    assert named == [arm_label(arm) for arm in ARMS if arm not in ("base", "cot")]
 
 
 @pytest.mark.parametrize("name", FIGURES)

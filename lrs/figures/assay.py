@@ -15,40 +15,44 @@ from lrs.figures.parts import (
     percent_axis,
 )
 from lrs.figures.style import GREY, LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
-from lrs.report.comparison import POOLED
+from lrs.report.comparison import COLORS, POOLED, pooled_where_many
 
 
 @styled
 def assay_figure(table: pd.DataFrame) -> Sheet:
     """Gains over base in points, a panel a decoding, a line a benchmark: the ceiling (grey, with its interval) and each
-    method (with its own).
+    method (with its own). With more methods than a page has lines, all benchmarks pooled alone, a line a method.
 
     Args:
         table: of one backbone, what `lrs.report.assay.assay_table` returns.
     """
     if table["benchmark"].nunique() == 2:  # one, and its pool
         table = table[table["benchmark"] != POOLED]
+    table = pooled_where_many(table, "method")
     decodings, benchmarks = decodings_in(table["decoding"]), list(table["benchmark"].unique())
     methods = list(table["method"].unique())
-    height = 0.9 + len(benchmarks) * (0.16 + 0.1 * len(methods))
-    figure, axes = panels(1, len(decodings), PAGE, height, sharex=True, sharey=True)
+    named = len(benchmarks) == 1 and len(methods) > COLORS
+    room, half = (len(methods), len(methods) / 2) if named else (0.7, 0.42)  # of the lines, and the ceiling, of a place
+    shade = 0.3 if named else 0.6
+    height = len(methods) * 0.16 if named else len(benchmarks) * (0.16 + 0.1 * len(methods))
+    figure, axes = panels(1, len(decodings), PAGE, 0.9 + height, sharex=True, sharey=True)
     for axis, decoding in zip(axes[0], decodings, strict=True):
         axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
         part = table[table["decoding"] == decoding]
-        for place, benchmark in enumerate(benchmarks):
-            rows = part[part["benchmark"] == benchmark]
-            known = rows.iloc[0]
-            span = {"ymin": place - 0.42, "ymax": place + 0.42}
-            axis.vlines(known["ceiling"], span["ymin"], span["ymax"], color=GREY, linewidth=1.5, zorder=1)
-            axis.fill_betweenx(list(span.values()), known["ceiling_low"], known["ceiling_high"], color=LIGHT, alpha=0.6)
+        for index, benchmark in enumerate(benchmarks):
+            rows, place = part[part["benchmark"] == benchmark], half - 0.5 if named else index
+            known, ends = rows.iloc[0], (place - half, place + half)
+            axis.vlines(known["ceiling"], *ends, color=GREY, linewidth=1.5, zorder=1)
+            axis.fill_betweenx(ends, known["ceiling_low"], known["ceiling_high"], color=LIGHT, alpha=shade)
             for row in each_row(rows):
-                y = place + dodge(methods.index(row.method), len(methods), 0.7)
+                y = place + dodge(methods.index(row.method), len(methods), room)
                 draw_intervals(axis, [row.gain], [y], [row.gain_low], [row.gain_high], arm_color(row.method), size=3)
         axis.set_title(decoding)
         percent_axis(axis, "")
-    categories(axes, benchmarks)
+    categories(axes, [arm_label(arm) for arm in methods] if named else benchmarks)
     figure.supxlabel("accuracy minus base (points)", size="medium")
     ceiling = Line2D([], [], color=GREY, linewidth=1.5, label="ceiling: told how")
-    legend_above(figure, [ceiling, *(marker_handle(arm_label(arm), arm_color(arm)) for arm in methods)])
+    colors = [] if named else [marker_handle(arm_label(arm), arm_color(arm)) for arm in methods]
+    legend_above(figure, [ceiling, *colors])
     figure.counted = count_range(table["n"], "problems")
     return figure

@@ -29,7 +29,7 @@ from lrs.figures.style import (
     count_range,
     styled,
 )
-from lrs.report.comparison import POOLED
+from lrs.report.comparison import POOLED, no_controls_where_many, pooled_where_many
 from lrs.tasks.behaviors import BEHAVIORS
 
 _ROW = 0.17  # inches a line of a forest plot
@@ -42,10 +42,11 @@ def _count(table: pd.DataFrame) -> str:
     for decoding in decodings_in(table["decoding"]):
         part = table[table["decoding"] == decoding]
         pooled = part["benchmark"] == POOLED
-        text = f"{decoding} {count_range(part.loc[~pooled, 'n'], 'a benchmark')}"
-        text += f", {part.loc[pooled, 'n'].iloc[0]:,} pooled" if pooled.any() else ""
+        parts = [] if pooled.all() else [count_range(part.loc[~pooled, "n"], "a benchmark")]
+        parts += [f"{part.loc[pooled, 'n'].iloc[0]:,} pooled"] if pooled.any() else []
         samples = part["seeds"].max() if "seeds" in part else 1
-        told.append(f"{text}, {samples} samples each" if samples > 1 else text)
+        parts += [f"{samples} samples each"] if samples > 1 else []
+        told.append(f"{decoding} {', '.join(parts)}")
     return " · ".join(told)
 
 
@@ -75,13 +76,13 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
     """Forest plot: difference to base with bootstrap intervals, a block a benchmark, pooled first; wins/losses beside.
 
     Arms that only ask in another way have a panel with a scale of its own: their losses can be ten times what steering
-    does. Open markers are sampled decoding.
+    does. Open markers are sampled decoding. With more arms than a page has lines, the pooled block alone.
 
     Args:
         table: of one backbone, what `lrs.report.tables.main_results` returns; the rows of base, which have no delta,
             are left out.
     """
-    table = table.dropna(subset=["delta"])
+    table = pooled_where_many(table.dropna(subset=["delta"]), "arm")
     decodings = decodings_in(table["decoding"])
     asking = table["arm_group"] == "prompting"
     halves = {"steering": table[~asking], "prompting": table[asking]}
@@ -107,11 +108,13 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
 
 @styled
 def behaviors_figure(shares: pd.DataFrame) -> Sheet:
-    """Share of traces that show each behavior, by arm and benchmark, with its interval; a row a decoding.
+    """Share of traces that show each behavior, by arm and benchmark, with its interval; a row a decoding. Of more arms
+    than colors can tell apart, no controls.
 
     Args:
         shares: of one backbone, what `lrs.report.comparison.behavior_shares` returns.
     """
+    shares = no_controls_where_many(shares)
     benchmarks, arms = list(shares["benchmark"].unique()), list(shares["arm"].unique())
     decodings = [decoding for decoding in DECODINGS if decoding in set(shares["decoding"])]
     height = 0.3 + len(BEHAVIORS) * (0.08 + 0.06 * len(arms))

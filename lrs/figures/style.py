@@ -57,7 +57,7 @@ ARM_COLORS = {
     "causal_gate_confidence": "#EE99AA",
     "causal_gate_certainty": "#994455",
     "causal_gate_stability": "#EE8866",
-    "causal_gate_lot": "#DDDDDD",
+    "causal_gate_lot": "#8C8C6B",
     "free_push": "#228833",
     "free_mean": "#BBCC33",
     "free_rest": "#44BB99",
