@@ -1,4 +1,4 @@
-"""Is it specific to the state? Each push held against others that lack one thing, on the same problems.
+"""Is it specific to the state, and to the reward? Each push held against others that lack one thing, on the same problems.
 
 Each was tuned on its own, but for parts of a push and pushes drawn by lot, which take the steps of that push.
 """
@@ -14,6 +14,10 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_mean"): "the same push, everywhere as on average",
     ("free_push", "free_rest"): "the same push, without that average",
     ("free_push", "trained_constant"): "does not read the state, steps of one length",
+    ("lrs", "lrs_basic"): "at every token",
+    ("lrs", "gate_reward"): "where the reward is low, and nowhere else",
+    ("lrs", "gate_confidence"): "where confidence is low, and nowhere else",
+    ("lrs", "shuffled"): "a reward that learned from shuffled answers",
     ("lrs_causal", "trained_constant"): "does not read the state, trained alike",
     ("lrs_causal", "untrained"): "reads the state, has learned nothing",
     ("lrs_causal", "random"): "does not read the state, has learned nothing",
