@@ -32,12 +32,23 @@ def backbone():
 TRACES = [([3, 4, 5], [6, 7, 8, 9]), ([2, 9], [5, 5, 1, 2, 3, 4, 7])]
 
 
-def test_a_closed_gate_pushes_nothing_and_no_head_reads_it(backbone):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_closed_gate_pushes_nothing_and_no_head_reads_it(backbone, dtype: torch.dtype):
+    backbone.model.to(dtype)
     found = push_paths(backbone, tiny_steering("token", gate=NEVER), TRACES)
     for path, (_, written) in zip(found, TRACES, strict=True):
         assert len(path.push) == len(path.instability) == len(path.heads) == len(written) - 1
         assert (path.push == 0).all()
-        assert np.abs(path.heads).max() < 1e-12
+        assert (path.heads == 0).all()
+
+
+def test_pushes_in_half_precision_are_near_those_in_full(backbone):
+    full = push_paths(backbone, tiny_steering("token", gate=ALWAYS), TRACES)
+    backbone.model.to(torch.bfloat16)
+    half = push_paths(backbone, tiny_steering("token", gate=ALWAYS), TRACES)
+    for there, here in zip(full, half, strict=True):
+        assert here.push.dtype == here.instability.dtype == here.heads.dtype == np.float32
+        np.testing.assert_allclose(here.push, there.push, rtol=0.05)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ method whose dose is nearly nothing can change nearly nothing, whatever its grad
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,17 +76,21 @@ def side_by_side(traces: Sequence[tuple[list[int], list[int]]], pad_id: int, dev
 
 
 @torch.no_grad()
-def read_steered(model: PreTrainedModel, steering: Steering, batch: SideBySide) -> Iterator[tuple[int, Tensor]]:
+def read_steered(model: PreTrainedModel, steering: Steering | None, batch: SideBySide) -> Iterator[tuple[int, Tensor]]:
     """Read the batch as the engine would have written it, token by token.
+
+    Args:
+        steering: None: unsteered, and where a gate stays closed the same to the last bit.
 
     Yields:
         The place of a generated token, from 0, and the steered logits behind it, (rows, vocabulary). All but the last
         are processed; those behind the end of a shorter trace mean nothing.
     """
-    cache, ascent, width = DynamicCache(config=model.config), steering.ascent, batch.width
-    with steer(
-        model, steering.layer, steering.dictionary, steering.reward, steering.gate, ascent.num_steps, ascent.step_size
-    ):
+    cache, width = DynamicCache(config=model.config), batch.width
+    with ExitStack() as stack:
+        if steering:
+            pushed = steering.layer, steering.dictionary, steering.reward, steering.gate
+            stack.enter_context(steer(model, *pushed, steering.ascent.num_steps, steering.ascent.step_size))
         batch.read(model, slice(0, width), cache)
         for place in range(batch.ids.shape[1] - width - 1):
             yield place, batch.read(model, slice(width + place, width + place + 1), cache)[:, -1]

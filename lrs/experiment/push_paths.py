@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import Module
 from transformers import PreTrainedModel
 
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import keep, read_kept
 from lrs.core.store import write_frame
-from lrs.experiment.dose import read_steered, side_by_side
+from lrs.experiment.dose import SideBySide, read_steered, side_by_side
 from lrs.method.gate import stability_of
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, decoder_layers
@@ -28,7 +29,6 @@ from lrs.tasks.prompts import prompt_ids
 if TYPE_CHECKING:
     from lrs.config import Config
 
-_LEAST = 1e-4  # of the residual stream: what is below is rounding, and no push
 _READ = 48  # traces
 PATHS = ("push", "instability")
 
@@ -49,24 +49,28 @@ class PushPath(NamedTuple):
     heads: np.ndarray
 
 
-@contextmanager
-def _watched(model: PreTrainedModel, layer: int) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """The residual streams that the layer above `layer` is given, and what goes into the map behind the heads of each
-    layer above, in order, as forward passes go by."""
-    residual: list[Tensor] = []
-    heads: list[Tensor] = []
+@torch.no_grad()
+def _read(model: PreTrainedModel, layer: int, steering: Steering | None, batch: SideBySide) -> Iterator[list[Tensor]]:
+    """At each generated token, one after the other: the residual stream that the layer above `layer` is given, and what
+    goes into the map behind the heads of each layer above; (rows, width) each."""
+    seen: list[Tensor] = []
     above = list(decoder_layers(model))[layer + 1 :]
     with ExitStack() as stack:
-        stack.callback(above[0].register_forward_pre_hook(lambda _, given: residual.append(given[0])).remove)
-        for one in above:
-            (outward,) = [part for name, part in one.named_modules() if name.endswith(("attn.o_proj", "attn.c_proj"))]
-            stack.callback(outward.register_forward_pre_hook(lambda _, given: heads.append(given[0])).remove)
-        yield residual, heads
+        for one in (above[0], *(_behind_heads(one) for one in above)):
+            stack.callback(one.register_forward_pre_hook(lambda _, given: seen.append(given[0][:, -1])).remove)
+        for _ in read_steered(model, steering, batch):
+            yield seen[-1 - len(above) :]
+            seen.clear()
+
+
+def _behind_heads(layer: Module) -> Module:
+    (outward,) = [part for name, part in layer.named_modules() if name.endswith(("attn.o_proj", "attn.c_proj"))]
+    return outward
 
 
 @torch.no_grad()
 def push_paths(backbone: Backbone, steering: Steering, traces: Sequence[tuple[list[int], list[int]]]) -> list[PushPath]:
-    """The path of each trace, all read as one batch, at once without the push, and token by token with it.
+    """The path of each trace, all read as one batch, token by token, without the push and with it.
 
     Args:
         traces: (prompt ids, generated ids) pairs; the last generated token is never processed.
@@ -74,26 +78,19 @@ def push_paths(backbone: Backbone, steering: Steering, traces: Sequence[tuple[li
     Raises:
         ValueError: the layer is the last: nothing above it could read a push.
     """
-    model, shape = backbone.model, (-1, backbone.model.config.num_attention_heads)
+    model, count = backbone.model, backbone.model.config.num_attention_heads
     if steering.layer + 1 >= model.config.num_hidden_layers:
         raise ValueError(f"no layer lies above layer {steering.layer}, the steered one")
     batch = side_by_side(traces, backbone.tokenizer.pad_token_id, model.device)
-    with _watched(model, steering.layer) as (residual, heads):
-        logits = batch.read(model)[:, batch.width - 1 : -1]
-        plain, own = residual[0][:, batch.width :], torch.stack(heads, dim=2)[:, batch.width :]
+    logits = batch.read(model)[:, batch.width - 1 : -1]
     before = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)  # the first token's has none
     instability = -stability_of(logits, before).log()
     pushes, changes = [], []
-    with _watched(model, steering.layer) as (residual, heads):
-        for place, _ in read_steered(model, steering, batch):
-            push = (residual[-1][:, -1] - plain[:, place]).norm(dim=-1) / plain[:, place].norm(dim=-1)
-            pushes.append(torch.where(push < _LEAST, 0, push))
-            there = torch.stack([one[:, -1] for one in heads[-own.shape[2] :]], dim=1)
-            parts = there - own[:, place], own[:, place]
-            change, size = (part.unflatten(-1, (shape[1], -1)).square().sum(-1) for part in parts)
-            changes.append(change / size)
-            residual.clear()
-            heads.clear()
+    unsteered = list(_read(model, steering.layer, None, batch))
+    for (plain, *own), (residual, *heads) in zip(unsteered, _read(model, steering.layer, steering, batch), strict=True):
+        pushes.append((residual - plain).norm(dim=-1) / plain.norm(dim=-1))
+        there, here = (torch.stack(parts, dim=1).unflatten(-1, (count, -1)) for parts in (heads, own))
+        changes.append((there - here).square().sum(dim=-1) / here.square().sum(dim=-1))
     found = torch.stack(pushes, dim=1), instability, torch.stack(changes, dim=1)
     told = [values.float().cpu().numpy() for values in found]  # numpy has no bfloat16
     return [PushPath(*(values[row, : len(written) - 1] for values in told)) for row, (_, written) in enumerate(traces)]

@@ -1,4 +1,5 @@
-"""Is it specific to the state, and to the reward? Each push held against others that lack one thing, on the same problems.
+"""Is it specific to the state, and to the reward? Each push is held against others that lack one thing, on the same
+problems.
 
 Each was tuned on its own, but for parts of a push and pushes drawn by lot, which take the steps of that push.
 """
