@@ -19,7 +19,7 @@ def setting(arm, **values):
     return Setting(arm=arm, num_steps=2, step_size=0.5, **values)
 
 
-NUMBERED = ("_2", "_3", "_4", "_5")
+DRAWN = ("", "_2", "_3", "_4", "_5")
 
 
 def test_steered_arms_and_what_they_steer_with():
@@ -27,14 +27,15 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_basic": "token", "lrs": "token", "lrs_history": "history", "mean_difference": "linear"},
         **{"lrs_advantage": "advantage", "lrs_advantage_history": "advantage_history"},
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
-        **dict.fromkeys(("gate_reward", "gate_confidence"), "token"),
+        **dict.fromkeys(("gate_reward", "gate_confidence", "lrs_negated"), "token"),
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
         **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
         **{name: name for name in ("free_mean", "free_rest", "free_constant")},
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
         **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
-        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled") for draw in ("", *NUMBERED)},
+        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled", "free_turned") for draw in DRAWN},
+        **{f"lrs_turned{draw}": f"token_turned{draw}" for draw in DRAWN},
     }
     assert {arm.reward for arm in ARMS.values() if arm.reward} == set(REWARDS_THERE_ARE)
     dictionary = LinearDictionary()

@@ -6,7 +6,7 @@ method whose dose is nearly nothing can change nearly nothing, whatever its grad
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -98,19 +98,22 @@ def read_steered(model: PreTrainedModel, steering: Steering | None, batch: SideB
 
 @torch.no_grad()
 def token_doses(
-    model: PreTrainedModel, steering: Steering, traces: Sequence[tuple[list[int], list[int]]], pad_id: int
-) -> Float[Tensor, " tokens"]:
-    """The dose at every generated token that is processed, those of all traces in a row.
+    model: PreTrainedModel,
+    steerings: Iterable[Steering],
+    traces: Sequence[tuple[list[int], list[int]]],
+    pad_id: int,
+) -> Iterator[Float[Tensor, " tokens"]]:
+    """The dose of each steering at every generated token that is processed, those of all traces in a row.
 
     Args:
         traces: (prompt ids, generated ids) pairs, read as one batch; the last generated token is never processed.
     """
     batch = side_by_side(traces, pad_id, model.device)
-    plain = batch.read(model)[:, batch.width :]
-    doses = torch.zeros(plain.shape[:2], dtype=torch.float64, device=model.device)
-    for place, steered in read_steered(model, steering, batch):
-        doses[:, place] = kl_divergence(steered, plain[:, place])
-    return torch.cat([doses[row, : len(written) - 1] for row, (_, written) in enumerate(traces)])
+    plain = [logits for _, logits in read_steered(model, None, batch)]
+    for steering in steerings:
+        steered = read_steered(model, steering, batch)
+        doses = torch.stack([kl_divergence(logits, plain[place]) for place, logits in steered], dim=1)
+        yield torch.cat([doses[row, : len(written) - 1] for row, (_, written) in enumerate(traces)])
 
 
 def keep_doses(
@@ -140,10 +143,10 @@ def keep_doses(
         prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
         pairs = [(prompts[row.problem_id], list(row.token_ids)) for row in each_row(first)]
         rows = []
+        steerings = (artifacts.steering(ARMS[setting.arm], setting) for setting in settings)
+        measured = token_doses(backbone.model, steerings, pairs, backbone.tokenizer.pad_token_id)
         with Progress("validation: dose", len(settings), "settings") as progress:
-            for setting in settings:
-                steering = artifacts.steering(ARMS[setting.arm], setting)
-                doses = token_doses(backbone.model, steering, pairs, backbone.tokenizer.pad_token_id)
+            for setting, doses in zip(settings, measured, strict=True):
                 rows.append({"name": setting.name, "dose": doses.mean().item()})
                 progress.advance()
         write_frame(made / "doses.arrow", pd.DataFrame(rows))

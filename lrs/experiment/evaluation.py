@@ -17,9 +17,10 @@ from lrs.experiment.traces import Job, jobs_for, outcome_row, plan_of, write_gen
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, ProjectionDictionary, SaeDictionary, load_dictionary
 from lrs.method.gate import ALWAYS, Gate
-from lrs.method.reward import LatentRewardModel, load_reward
+from lrs.method.reward import LatentRewardModel, Reward, load_reward
 from lrs.method.setting import Arm, RewardKind, Setting, Signal, check_setting
 from lrs.method.steering import Steering, check_fit
+from lrs.method.turned import Turned, turned_of
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, first_of_each
 from lrs.tasks.prompts import PLAIN, Prompting
@@ -35,6 +36,7 @@ class Artifacts:
 
     Attributes:
         bases: in which each reward reads activations, by its name.
+        turned: see `turned_of`.
         digests: of what is kept of each: of every reward by its name, of every dictionary by its `dictionary_key`.
 
     Args:
@@ -46,6 +48,7 @@ class Artifacts:
         self._backbone = backbone
         self._rewards = {name: config.data / "reward" / name for name in rewards}
         self.bases = {name: kind.basis for name, kind in rewards.items()}
+        self.turned = turned_of(rewards)
         self._dictionaries = {basis: config.dictionary(basis) for basis in ("sae", *self.bases.values())}
         named = {dictionary_key(basis): folder for basis, folder in self._dictionaries.items()} | self._rewards
         self.digests = {name: digest_of(folder) for name, folder in named.items()}
@@ -58,12 +61,16 @@ class Artifacts:
 
     @cached_property
     def rewards(self) -> dict[str, LatentRewardModel]:
-        """By name."""
+        """By name, as they are kept."""
         return {name: load_reward(folder, self._backbone.device) for name, folder in self._rewards.items()}
 
     def steering(self, arm: Arm, setting: Setting) -> Steering:
         """The steering of an arm at a setting, in the basis of its reward."""
-        return steering_for(arm, setting, self.layer, self.dictionaries[self.bases[arm.climbs]], self.rewards)
+        climbed = arm.climbs
+        dictionary, rewards = self.dictionaries[self.bases[climbed]], dict[str, Reward](self.rewards)
+        if scores := self.turned.get(climbed):
+            rewards[climbed] = Turned(rewards[scores], rewards[climbed], dictionary.W_dec)
+        return steering_for(arm, setting, self.layer, dictionary, rewards)
 
 
 def dictionary_key(basis: str) -> str:
@@ -72,7 +79,7 @@ def dictionary_key(basis: str) -> str:
 
 
 def steering_for(
-    arm: Arm, setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, LatentRewardModel]
+    arm: Arm, setting: Setting, layer: int, dictionary: Dictionary, rewards: Mapping[str, Reward]
 ) -> Steering:
     """The steering of an arm at a setting."""
     step = -setting.step_size if arm.descends else setting.step_size
@@ -131,7 +138,9 @@ def evaluate(
     if setting:
         if artifacts is None:
             raise ValueError(f"arm {arm.name!r} steers, and nothing is given that it could steer with")
-        read = {name: artifacts.digests[name] for name in (dictionary_key(artifacts.bases[arm.climbs]), arm.climbs)}
+        climbed = arm.climbs
+        named = [dictionary_key(artifacts.bases[climbed]), climbed, artifacts.turned.get(climbed, climbed)]
+        read = {name: artifacts.digests[name] for name in named}
         load = partial(artifacts.steering, arm, setting)
         plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 from lrs.method.setting import Arm, Basis, RewardKind, Signal
 
-DRAWS = 5  # of controls that are drawn by lot
+DRAWS = ("", "_2", "_3", "_4", "_5")  # of controls that are drawn by lot: what their names end in
 
 REWARDS = {
     "token": RewardKind("token", "bce"),  # the paper's
@@ -14,16 +14,14 @@ REWARDS = {
     "advantage_history": RewardKind("history", "advantage"),
     "pairwise": RewardKind("token", "pairwise"),
     "pairwise_history": RewardKind("history", "pairwise"),
-    "shuffled": RewardKind("token", "shuffled"),
-    **{f"shuffled_{draw + 1}": RewardKind("token", "shuffled", draw=draw) for draw in range(1, DRAWS)},
+    **{f"shuffled{draw}": RewardKind("token", "shuffled", draw=index) for index, draw in enumerate(DRAWS)},
     "published": RewardKind("published", "unmasked", "projections"),  # as released
     "random_sae": RewardKind("token", "bce", "random_sae"),
     "pca": RewardKind("token", "bce", "pca"),
     "raw": RewardKind("token", "bce", "raw"),
     "linear": RewardKind("linear", "means"),
     "raw_linear": RewardKind("linear", "means", "raw"),
-    "random": RewardKind("linear", "lot"),
-    **{f"random_{draw + 1}": RewardKind("linear", "lot", draw=draw) for draw in range(1, DRAWS)},
+    **{f"random{draw}": RewardKind("linear", "lot", draw=index) for index, draw in enumerate(DRAWS)},
     "outside": RewardKind("linear", "lot", "outside"),
     "untrained": RewardKind("token", "lot"),
     "causal": RewardKind("token", "push", begins_as="token"),
@@ -33,6 +31,11 @@ REWARDS = {
     "free_mean": RewardKind("shift", "mean", begins_as="free"),
     "free_rest": RewardKind("free", "rest", begins_as="free"),
     "raw_free": RewardKind("free", "push", "raw"),
+    **{  # score as that reward does, and push as far, in a direction drawn by lot
+        f"{reward}_turned{draw}": RewardKind("linear", "lot", begins_as=reward, draw=index)
+        for reward in ("token", "free")
+        for index, draw in enumerate(DRAWS)
+    },
 }
 
 ARMS = {
@@ -65,13 +68,15 @@ ARMS = {
         Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps
+        Arm("lrs_negated", "control", reward="token", gated=True, descends=True, matches="lrs"),
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
-        Arm("random", "control", reward="random", matches="lrs_causal"),  # drawn by lot, in the decoder's span
-        *(Arm(f"random_{n}", "control", reward=f"random_{n}", matches="lrs_causal") for n in range(2, DRAWS + 1)),
+        # Drawn by lot, in the decoder's span; and the same with the gate of another arm, and as far at each token.
+        *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
+        *(Arm(f"lrs_turned{n}", "control", reward=f"token_turned{n}", gated=True, matches="lrs") for n in DRAWS),
+        *(Arm(f"free_turned{n}", "control", reward=f"free_turned{n}", matches="free_push") for n in DRAWS),
         Arm("random_outside", "control", reward="outside", matches="lrs_causal"),  # in what the decoder cannot write
         Arm("untrained", "control", reward="untrained", matches="lrs_causal"),  # by lot too, but the state's own
-        Arm("shuffled", "control", reward="shuffled", gated=True),
-        *(Arm(f"shuffled_{n}", "control", reward=f"shuffled_{n}", gated=True) for n in range(2, DRAWS + 1)),
+        *(Arm(f"shuffled{n}", "control", reward=f"shuffled{n}", gated=True) for n in DRAWS),
         Arm("random_sae", "control", reward="random_sae", gated=True),
         Arm("pca", "control", reward="pca", gated=True),
         Arm("raw", "control", reward="raw", gated=True),  # the gradient of a value on the raw state, as in RE-Control

@@ -16,7 +16,8 @@ class RewardKind(NamedTuple):
     Attributes:
         learns: an objective; or it is not trained to predict: `means` (right traces minus wrong ones), `lot` (drawn),
             `push` (trained by policy gradient through its own push), `mean` and `rest` (of another's push).
-        begins_as: the reward whose weights it begins with, if it begins with any.
+        begins_as: the reward whose weights it begins with, if it begins with any; of one that is drawn by `lot`, the
+            reward whose scores, and lengths of pushes, it keeps.
         draw: of what is drawn by lot: weights, or labels.
     """
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.statistics import holm
+from lrs.method.arms import DRAWS
 from lrs.report.comparison import pair_arms, paired_contrast
 
 HELD_AGAINST = {  # what differs, by arm and the one it is held against
@@ -15,7 +16,10 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_mean"): "the same push, everywhere as on average",
     ("free_push", "free_rest"): "the same push, without that average",
     ("free_push", "trained_constant"): "does not read the state, steps of one length",
+    **{("free_push", f"free_turned{n}"): "as far at each token, in a direction drawn by lot" for n in DRAWS},
     ("lrs", "lrs_basic"): "at every token",
+    **{("lrs", f"lrs_turned{n}"): "at the same gate, in a direction drawn by lot" for n in DRAWS},
+    ("lrs", "lrs_negated"): "at the same gate, the other way",
     ("lrs", "gate_reward"): "where the reward is low, and nowhere else",
     ("lrs", "gate_confidence"): "where confidence is low, and nowhere else",
     ("lrs", "shuffled"): "a reward that learned from shuffled answers",
