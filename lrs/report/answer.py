@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import load_config
-from lrs.core.frames import records
+from lrs.core.frames import most, records
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.sentences import level_text, percent, points
 
@@ -146,21 +146,43 @@ def confirmed_answer(folder: Path) -> str:
     )
     pooled = results[results["benchmark"] == POOLED]
     over = controls[(controls["benchmark"] == POOLED) & (controls["reference"] == "free_push")]
-    margins = -over[over["arm"].isin(_CONSTANTS)].groupby(["backbone", "decoding"])["delta"].max()
-    lrs, free = (pooled[pooled["arm"] == arm]["delta"] for arm in ("lrs", "free_push"))
+    over, greedy = (table[table["decoding"] == PRIMARY["decoding"]] for table in (over, pooled))
+    margins = -over[over["arm"].isin(_CONSTANTS)].groupby("backbone")["delta"].max()
+    lrs, free = (greedy[greedy["arm"] == arm]["delta"] for arm in ("lrs", "free_push"))
     problems, devices = int(pooled["n"].min()), ", ".join(results["device"].unique())
     pages = ", ".join(f"[`{name}`]({(folder / name / 'README.md').as_posix()})" for name in pooled["backbone"].unique())
     return (
-        f"**On fresh problems LRS adds {_span(lrs)} points, and a push that reads the state {_span(free)}: "
-        f"{_span(margins)} more than the best constant vector.** All settings were frozen before {problems:,} problems "
-        f"of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of "
+        f"**On fresh problems, decoded greedily, LRS adds {_span(lrs)} points, and a push that reads the state "
+        f"{_span(free)}: {_span(margins)} more than the best constant vector.** All settings were frozen before "
+        f"{problems:,} problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of "
         f"{pooled['backbone'].nunique()} reasoners in which nothing is planted, and asked once ({devices}; seed "
-        f"{config.seed}; {pages}).\n\n{gains_table(pooled, significance(config.statistics.confidence_level))}"
+        f"{config.seed}; {pages}).{_samples_against_greedy(pooled)}\n\n"
+        f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
+    )
+
+
+def _samples_against_greedy(pooled: pd.DataFrame) -> str:
+    """The samples of the best arm beside base's greedy answers: a push that only makes the model surer gains in samples
+    too, and comes no further than these."""
+    told = []
+    for backbone, rows in pooled.groupby("backbone", sort=False):
+        base = rows[(rows["arm"] == "base") & (rows["decoding"] == PRIMARY["decoding"])]["accuracy"]
+        sampled = rows[rows["decoding"] == "sampled"]
+        if len(base) and len(sampled):
+            best = most(sampled, "accuracy")
+            where = f"(`{backbone}`, `{best['arm']}`)"
+            told.append(f"{percent(best['accuracy'])} where these are in {percent(base.item())} {where}")
+    return (
+        " A gain in samples counts less: a push that only makes the model surer has one too. Held against the "
+        f"unsteered model's greedy answers, the best arm's samples are right in {', and in '.join(told)}."
+        if told
+        else ""
     )
 
 
 def _span(values: pd.Series) -> str:
-    return f"{points(values.min())} to {points(values.max())}"
+    low, high = points(values.min()), points(values.max())
+    return low if low == high else f"{low} to {high}"
 
 
 def readme_block(
