@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lrs.report.pages import read_accepted, results_page
+from lrs.report.accepted import read_accepted
+from lrs.report.pages import results_page
 from lrs.report.sentences import SMOKE_MARK
 from lrs.report.tables import MAIN_COLUMNS
 
@@ -60,6 +61,18 @@ def folder(tmp_path: Path) -> Path:
     behaviors.assign(backbone="pocket", decoding="greedy", benchmark="gcd").to_csv(
         tmp_path / "behaviors.csv", index=False
     )
+    of = {"backbone": "pocket", "decoding": "greedy", "n": 80}
+    stages = [("cot", "told", 0.1, 0.05, 0.15), ("free_push", "pushed", 0.09, 0.04, 0.14)]
+    budget = pd.DataFrame(stages, columns=["arm", "stage", "gain", "low", "high"]).assign(**of)
+    budget.assign(step=[None, -0.01], step_low=[None, -0.02], step_high=[None, 0.0]).to_csv(tmp_path / "budget.csv")
+    contrast = of | {"arm": "free_push", "against": "free_turned", "which": "by lot", "delta": 0.095, "p_holm": 0.021}
+    specific = pd.DataFrame([contrast | {"low": 0.05, "high": 0.14, "wins": 9, "losses": 1}])
+    specific.to_csv(tmp_path / "specific.csv", index=False)
+    densities = [("lrs", "verification", -0.1, -0.3, 0.1), ("lrs", "backward_chaining", 0.2, -0.1, 0.5)]
+    densities += [("free_push", "verification", 2.5, 2.0, 3.0), ("free_push", "backward_chaining", -1, -2, -0.5)]
+    promoted = pd.DataFrame(densities, columns=["arm", "behavior", "density", "density_low", "density_high"])
+    gains = promoted["arm"].map({"lrs": 0.01, "free_push": 0.09})
+    promoted.assign(**of, gain=gains, gain_more=0.08).to_csv(tmp_path / "promoted.csv", index=False)
     costs = {"device": "cpu", "model": "pocket", "path": "lrs_token", "batch": 128, "tokens_per_s": 3654.6}
     costs |= {"ratio_to_unsteered": 0.8, "ratio_to_unsteered_low": 0.5, "ratio_to_unsteered_high": 1.0}
     pd.DataFrame([costs | {"steered_fraction": 0.279, "work_ratio": 1.18}]).to_csv(tmp_path / "costs.csv", index=False)
@@ -161,8 +174,19 @@ def test_a_page_of_any_arms(folder: Path, arms: list[str]):
 
 
 def test_rewards_behaviors_and_costs(page: str):
-    assert cells(page, "What the rewards know") == [["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20"]]
+    assert cells(page, "What the rewards know") == [
+        ["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20", "`lrs_basic`", "-2.0 [-3.0, -1.0]"]
+    ]
     assert cells(page, "Behaviors")[1] == ["pocket", "cot", "90.0%", "40.0%"]
+    assert cells(page, "Behaviors")[-2:] == [
+        ["pocket", "`lrs`", "80", "-0.10 [-0.30, +0.10]", "+0.20 [-0.10, +0.50]"],
+        ["pocket", "`free_push`", "80", "+2.50 [+2.00, +3.00]", "-1.00 [-2.00, -0.50]"],
+    ]
+    assert (
+        "LRS as the paper trains it makes on `pocket` no behavior denser or sparser. The steered arm that gains most "
+        "makes on `pocket` (`free_push`) verification denser and backward chaining sparser; of its +9.0 points +8.0 "
+        "are won where it verifies more often." in page
+    )
     assert (
         "with `cot`, `pocket` shows verification in 90.0% of its `gcd` traces instead of 20.0%; its accuracy there "
         "changes by +7.0 points." in page
@@ -170,6 +194,17 @@ def test_rewards_behaviors_and_costs(page: str):
     # a ratio of speeds turns into one of times: its ends change places
     assert cells(page, "What steering costs") == [
         ["pocket", "`lrs_token`", "128", "3,655", "1.25 [1.00, 2.00]", "27.9%", "1.18"]
+    ]
+
+
+def test_where_it_is_lost_and_what_a_push_owes(page: str):
+    assert cells(page, "Where it is lost") == [
+        ["pocket", "greedy", "told", "`cot`", "80", "+10.0 [+5.0, +15.0]", ""],
+        ["pocket", "greedy", "pushed", "`free_push`", "80", "+9.0 [+4.0, +14.0]", "-1.0 [-2.0, +0.0]"],
+    ]
+    assert "most is lost from `cot` to `free_push`: -1.0 [-2.0, +0.0] points" in page
+    assert cells(page, "What a push owes to the state, to its direction and to its gate") == [
+        ["pocket", "greedy", "`free_push`", "`free_turned`", "by lot", "+9.5 [+5.0, +14.0]", "9/1", "0.021"]
     ]
 
 
@@ -189,7 +224,7 @@ def test_pictures_of_many_backbones_are_linked_and_not_shown(folder: Path):
 
 
 def test_tables_that_a_run_did_not_write_leave_no_trace(folder: Path):
-    for name in ("reward_quality", "selection", "assay", "behaviors", "costs"):
+    for name in ("reward_quality", "selection", "assay", "budget", "specific", "behaviors", "promoted", "costs"):
         (folder / f"{name}.csv").unlink()
     page = results_page(read_accepted(folder))
     titles = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)

@@ -64,7 +64,7 @@ def test_the_order_of_rows_does_not_matter():
 
 def test_what_is_denser_beyond_chance_is_named():
     sentence = promoted_sentence(promoted_table(outcomes(), STATISTICS))
-    assert "`cot` on `toy`: denser verification;" in sentence
+    assert "`cot` on `toy`: verification denser;" in sentence
     assert "`lrs` on `toy`: no behavior denser or sparser;" in sentence
 
 

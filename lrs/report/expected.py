@@ -15,9 +15,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from lrs.core.store import write_text
+from lrs.report.accepted import read_accepted
 from lrs.report.answer import put_block, readme_block
 from lrs.report.gallery import gallery_page
-from lrs.report.pages import read_accepted, results_page
+from lrs.report.pages import results_page
 from lrs.saved import load_candidates
 
 EXPECTED = Path("data/expected")

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.frames import each_row
+from lrs.core.frames import each_group, most
+from lrs.method.arms import STEERED
 from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
@@ -54,18 +55,40 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
 def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:
     """Of some arms, decoded greedily, which behaviors become denser or sparser beyond chance, and how much of the gain
     comes from problems on which verification becomes more frequent."""
-    told = []
-    for (backbone, arm), part in table[table["decoding"] == "greedy"].groupby(["backbone", "arm"], sort=False):
-        if arm not in arms:
-            continue
-        named = {
-            word: [row.behavior.replace("_", " ") for row in each_row(part) if inside(row)]
-            for word, inside in (("denser", lambda r: r.density_low > 0), ("sparser", lambda r: r.density_high < 0))
-        }
-        changed = [f"{word} {', '.join(found)}" for word, found in named.items() if found]
-        row = part[part["behavior"] == "verification"].iloc[0]
-        told.append(
-            f"`{arm}` on `{backbone}`: {' and '.join(changed) or 'no behavior denser or sparser'}; of its "
-            f"{points(row['gain'])} points {points(row['gain_more'])} are won where it verifies more often"
-        )
+    told = [
+        f"`{arm}` on `{backbone}`: {_changed(part)}; {_where_won(part)}"
+        for (backbone, arm), part in each_group(table[table["decoding"] == "greedy"], ["backbone", "arm"], sort=False)
+        if arm in arms
+    ]
     return f"{'. '.join(told)}." if told else "None of the arms in question was run."
+
+
+def promoted_answer(table: pd.DataFrame) -> str:
+    """Whether steering promotes behaviors, in two sentences about greedy answers: what `lrs` does to them, and the
+    steered arm that gains most.
+
+    Args:
+        table: of `promoted_table`.
+    """
+    greedy = table[(table["decoding"] == "greedy") & table["arm"].isin(STEERED)]
+    paper, best = [], []
+    for backbone, part in each_group(greedy, "backbone", sort=False):
+        if len(own := part[part["arm"] == "lrs"]):
+            paper.append(f"on `{backbone}` {_changed(own)}")
+        arm = most(part, "gain")["arm"]
+        rows = part[part["arm"] == arm]
+        best.append(f"on `{backbone}` (`{arm}`) {_changed(rows)}; {_where_won(rows)}")
+    sentences = [f"LRS as the paper trains it makes {'; '.join(paper)}."] if paper else []
+    return " ".join([*sentences, f"The steered arm that gains most makes {'; '.join(best)}."] if best else sentences)
+
+
+def _changed(rows: pd.DataFrame) -> str:
+    """Which behaviors an arm makes denser or sparser beyond chance, in words."""
+    ways = {"denser": rows["density_low"] > 0, "sparser": rows["density_high"] < 0}
+    named = {way: ", ".join(rows[there]["behavior"].str.replace("_", " ")) for way, there in ways.items()}
+    return " and ".join(f"{names} {way}" for way, names in named.items() if names) or "no behavior denser or sparser"
+
+
+def _where_won(rows: pd.DataFrame) -> str:
+    row = rows[rows["behavior"] == "verification"].iloc[0]
+    return f"of its {points(row['gain'])} points {points(row['gain_more'])} are won where it verifies more often"

@@ -1,0 +1,179 @@
+"""Sections of a results page: from where a gain is lost to what steering costs. Those of tables that were not accepted
+are empty."""
+
+import pandas as pd
+
+from lrs.core.frames import each_group, each_row, most, records
+from lrs.method.arms import ARMS
+from lrs.report.accepted import Accepted, as_markdown, embedded
+from lrs.report.answer import p_value, with_interval
+from lrs.report.budget import budget_sentence
+from lrs.report.comparison import POOLED, PRIMARY
+from lrs.report.promoted import promoted_answer
+from lrs.report.sentences import percent, points
+
+_KEYS = ["backbone", "benchmark", "decoding", "arm"]
+
+
+def budget_section(accepted: Accepted) -> str:
+    """What each stage of the method keeps of a gain."""
+    if (table := accepted.budget).empty:
+        return ""
+    rows = pd.DataFrame({"backbone": table["backbone"], "decoding": table["decoding"], "stage": table["stage"]})
+    rows["arm"], rows["n"] = "`" + table["arm"] + "`", table["n"]
+    ends = {"gain_low": table["low"], "gain_high": table["high"]}
+    rows["points over base"] = [with_interval(row, "gain") for row in records(table.assign(**ends))]
+    steps = [with_interval(row, "step") for row in records(table)]
+    rows["over the stage before"] = pd.Series(steps, rows.index).where(table["step"].notna(), "")
+    intro = "From what is known to be there to the method as it was released, each stage with less freedom."
+    parts = ["## Where it is lost", intro, as_markdown(rows.astype(str)), budget_sentence(table)]
+    return "\n\n".join([*parts, *embedded(accepted.folder, "budget")])
+
+
+def specific_section(accepted: Accepted) -> str:
+    """Each push against others that lack one thing."""
+    if (table := accepted.specific).empty:
+        return ""
+    rows = table[["backbone", "decoding"]].assign(arm="`" + table["arm"] + "`", against="`" + table["against"] + "`")
+    rows["the other"], ends = table["which"], table.assign(delta_low=table["low"], delta_high=table["high"])
+    rows["points"] = [with_interval(row) for row in records(ends)]
+    rows["won/lost"] = [f"{won}/{lost}" for won, lost in zip(table["wins"], table["losses"], strict=True)]
+    rows["Holm p"] = table["p_holm"].map(p_value)
+    intro = (
+        "Each push held against others that lack one thing, on the same problems, all benchmarks pooled. Each was "
+        "tuned on its own, but for parts of a push and directions drawn by lot, which take the steps of that push."
+    )
+    return "\n\n".join(["## What a push owes to the state, to its direction and to its gate", intro, as_markdown(rows)])
+
+
+def rewards_section(accepted: Accepted) -> str:
+    """How well rewards tell right from wrong."""
+    if accepted.quality.empty:
+        return ""
+    columns = {
+        "auroc_traces": "AUROC, traces",
+        "auroc_within_problems": "AUROC, traces of the same problem",
+        "auroc_tokens": "AUROC, tokens",
+        "calibration_error": "calibration error",
+    }
+    numbers = accepted.quality[list(columns)].map("{:.2f}".format).rename(columns=columns)
+    intro = (
+        "How well each reward model tells what ends well from what does not, on problems held out from its training; "
+        "0.50 is chance. To tell traces of the same problem apart takes more than knowing how hard problems are. What "
+        "climbing it gains stands beside it: a reward need not predict to steer, nor steer because it predicts."
+    )
+    rows = accepted.quality[["backbone", "variant", "traces"]].join(numbers)
+    table = as_markdown(rows.join(_gains_of(accepted)).astype(str))
+    pictures = embedded(accepted.folder, "reward_roc", "reward_calibration", "reward_by_position")
+    return "\n\n".join(["## What the rewards know", intro, table, *pictures])
+
+
+def _gains_of(accepted: Accepted) -> pd.DataFrame:
+    """Of each reward: a method that climbs it, and what that adds to base, greedily and pooled; of others nothing."""
+    main, told = accepted.main[accepted.main["arm_group"] == "method"], []
+    main = main[(main["benchmark"] == POOLED) & (main["decoding"] == PRIMARY["decoding"])]
+    climbed = main["arm"].map(lambda arm: ARMS[arm].reward)
+    for row in each_row(accepted.quality):
+        found = records(main[(climbed == row.variant) & (main["backbone"] == row.backbone)])
+        told.append((f"`{found[0]['arm']}`", with_interval(found[0])) if found else ("", ""))
+    return pd.DataFrame(told, accepted.quality.index, columns=["climbed by", "points over base, greedily"])
+
+
+def selection_section(accepted: Accepted) -> str:
+    """What the chosen settings gained on validation and then on test, and the strongest of the grid on validation."""
+    if accepted.selection.empty:
+        return ""
+    keys = ["backbone", "arm", "decoding"]
+    tested, rows = accepted.main[accepted.main["benchmark"] == POOLED].set_index(keys)["delta"], []
+    for (backbone, arm, decoding), tried in each_group(accepted.selection, keys, sort=False):
+        if (backbone, arm, decoding) not in tested.index:  # selected, and then left out of the profile
+            continue
+        strongest = most(tried, "step_size")
+        for chosen in tried[tried["chosen"]].to_dict("records"):
+            rows.append(
+                {
+                    "backbone": backbone,
+                    "arm": f"`{arm}`",
+                    "decoding": decoding,
+                    "step size": f"{chosen['step_size']:g}",
+                    "push over state": percent(chosen["push_ratio"]),
+                    "dose (nats a token)": f"{chosen['dose']:.2g}",
+                    "on validation": points(chosen["delta"]),
+                    "on test": points(tested[backbone, arm, decoding]),
+                    "on validation (largest step size)": f"{points(strongest['delta'])} ({strongest['step_size']:g})",
+                }
+            )
+    if not rows:
+        return ""
+    intro = (
+        "The setting of each steered arm and decoding was chosen on validation problems. Points over base there (mean "
+        "over benchmarks) and on test problems (pooled):"
+    )
+    return "\n\n".join(
+        ["## What was selected", intro, as_markdown(pd.DataFrame(rows)), *embedded(accepted.folder, "selection")]
+    )
+
+
+def behaviors_section(accepted: Accepted) -> str:
+    """Mean shares by arm, and the largest change of one with what accuracy did meanwhile."""
+    if accepted.behaviors.empty:
+        return ""
+    greedy = accepted.behaviors[accepted.behaviors["decoding"] == "greedy"]
+    means = greedy.groupby(["backbone", "arm", "behavior"], sort=False)["share"].mean().unstack()
+    means = means[greedy["behavior"].unique()].map(percent)
+    table = means.rename(columns=lambda name: name.replace("_", " ")).reset_index().rename_axis(columns=None)
+    intro = "Share of greedy traces that show each behavior, averaged over benchmarks:"
+    parts = ["## Behaviors", intro, as_markdown(table), _largest_change(greedy, accepted.main)]
+    parts += _promoted(accepted)
+    return "\n\n".join(filter(None, [*parts, *embedded(accepted.folder, "behaviors")]))
+
+
+def _promoted(accepted: Accepted) -> list[str]:
+    """Whether steering promotes behaviors, in two sentences, and the numbers behind them."""
+    if (table := accepted.promoted).empty:
+        return []
+    greedy = table[table["decoding"] == "greedy"].replace({"behavior": {"_": " "}}, regex=True)
+    cells = [
+        f"{row['density']:+.2f} [{row['density_low']:+.2f}, {row['density_high']:+.2f}]" for row in records(greedy)
+    ]
+    wide = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`").pivot(
+        index=["backbone", "arm", "n"], columns="behavior", values="cell"
+    )
+    order = pd.MultiIndex.from_frame(greedy.assign(arm="`" + greedy["arm"] + "`")[wide.index.names].drop_duplicates())
+    rows = wide.loc[order, list(greedy["behavior"].unique())].reset_index().rename_axis(columns=None)
+    intro = "Times in 100 tokens beyond base on the same problems, greedily, with intervals over problems:"
+    return [promoted_answer(table), intro, as_markdown(rows.astype(str))]
+
+
+def _largest_change(shares: pd.DataFrame, main: pd.DataFrame) -> str:
+    is_base = shares["arm"] == "base"
+    if is_base.all():
+        return ""
+    base = shares[is_base].drop(columns="arm")
+    moved = shares[~is_base].merge(base, on=[*_KEYS[:3], "behavior"], suffixes=("", "_base"))
+    row = most(moved.assign(change=(moved["share"] - moved["share_base"]).abs()), "change")
+    delta = main.set_index(_KEYS)["delta"][tuple(row[_KEYS])]
+    behavior = row["behavior"].replace("_", " ")
+    return (
+        f"The largest change of one: with `{row['arm']}`, `{row['backbone']}` shows {behavior} in "
+        f"{percent(row['share'])} of its `{row['benchmark']}` traces instead of {percent(row['share_base'])}; its "
+        f"accuracy there changes by {points(delta)} points."
+    )
+
+
+def costs_section(accepted: Accepted) -> str:
+    """What a steered token costs."""
+    if (costs := accepted.costs).empty:
+        return ""
+    rows = pd.DataFrame({"model": costs["model"], "path": [f"`{path}`" for path in costs["path"]]})
+    rows["rows"], rows["tokens/s"] = costs["batch"], costs["tokens_per_s"].map("{:,.0f}".format)
+    ends = (1 / costs[f"ratio_to_unsteered{end}"] for end in ("", "_high", "_low"))
+    rows["time of a token"] = [f"{time:.2f} [{low:.2f}, {high:.2f}]" for time, low, high in zip(*ends, strict=True)]
+    rows["steered"] = costs["steered_fraction"].map(percent)
+    rows["work"] = ["" if work != work else f"{work:.2f}" for work in costs["work_ratio"]]
+    intro = (
+        f"Measured by `make bench` on {', '.join(costs['device'].unique())}. Rows are decoded side by side; time of a "
+        "token is over that of our loop, unsteered, with its range over rounds; work counts the multiplications of "
+        "a token, attention left out, over the backbone's own."
+    )
+    return "\n\n".join(["## What steering costs", intro, as_markdown(rows), *embedded(accepted.folder, "costs")])
