@@ -22,6 +22,7 @@ from lrs.core.statistics import auroc, calibration_bins
 from lrs.figures import bench, latents, reasoner, results, reward, sae, select, style, traces
 from lrs.figures.assay import assay_figure
 from lrs.figures.budget import budget_figure
+from lrs.figures.changes import transitions_figure
 from lrs.figures.mediation import mediation_figure
 from lrs.figures.style import (
     ARM_COLORS,
@@ -183,7 +184,7 @@ def learning_curve():
 
 def latent_rows():
     rng = np.random.default_rng(0)
-    columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within", "shapley", "pushed"]
+    columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within", "with_length", "shapley", "pushed"]
     table = pd.DataFrame(rng.normal(size=(10, len(columns))), columns=columns)
     return table.assign(latent=range(10), shapley_se=0.2, pushed_se=0.1)
 
@@ -257,6 +258,17 @@ def mediation_rows(seeds):
     return mediation_table(outcomes_frame(seeds), FAST)
 
 
+def transition_rows(decodings):
+    """Of three arms, 200 answers each."""
+    rng = np.random.default_rng(0)
+    keys = product(decodings, ("cot", "lrs", "free_push"), ("both right", "repaired", "broken", "both wrong"))
+    frame = pd.DataFrame(keys, columns=["decoding", "arm", "change"])
+    frame["n"] = np.tile([90, 40, 20, 50], len(frame) // 4)
+    for behavior in BEHAVIORS:
+        frame[f"opens_{behavior}"] = rng.integers(0, 5, len(frame))
+    return frame
+
+
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
     "loss": lambda **how: reasoner.loss_figure(
@@ -313,6 +325,8 @@ FIGURES = {
     "swept_two": lambda **how: swept_figure(swept_rows(), **how),
     "swept_greedy": lambda **how: swept_figure(swept_rows(("greedy",)), **how),
     "swept_lines": lambda **how: swept_figure(swept_rows().query("quantity == 'layer'"), **how),
+    "transitions": lambda **how: transitions_figure(transition_rows(("greedy", "sampled")), **how),
+    "transitions_greedy": lambda **how: transitions_figure(transition_rows(("greedy",)), **how),
     "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),
 }
 LOOKED_AT = Path(__file__).with_name("drawn.json")  # digests of what each of these drew when it was last looked at

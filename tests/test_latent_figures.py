@@ -42,6 +42,7 @@ TABLE = pd.DataFrame(
     {f"in_{behavior}": [0.1, -0.2] for behavior in BEHAVIORS}
     | {
         "correct_within": [0.3, 0.0],
+        "with_length": [0.0, 0.4],
         "shapley": [0.5, -0.5],
         "pushed": [0.1, 0.1],
         "shapley_se": [0.1, 0.1],

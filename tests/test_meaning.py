@@ -79,6 +79,8 @@ def test_facts_by_hand(latents):
         means = np.array([trace[:, latent].mean() for trace in dense])
         centred = means - np.repeat([means[:2].mean(), means[2:].mean()], 2)
         assert facts["correct_within"][latent] == pytest.approx(np.corrcoef(centred, [1, 0, 1, 0])[0, 1], abs=1e-5)
+        lengths = [len(trace) for trace in dense]
+        assert facts["with_length"][latent] == pytest.approx(np.corrcoef(means, lengths)[0, 1], abs=1e-5)
     assert (facts[f"in_{BACKTRACKING}"] == 0).all()
 
 

@@ -12,7 +12,7 @@ from lrs.experiment.push_paths import PushPath, keep_push_paths, push_paths
 from lrs.method.gate import ALWAYS, NEVER, stability_of
 from lrs.models.activations import pad_right, replay
 from lrs.models.backbones import Backbone, decoder_layers, edited_layer
-from lrs.report.along import head_means, push_means
+from lrs.report.along import head_means, instability_halves, push_means
 from lrs.tasks.prompts import prompt_ids
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
@@ -144,3 +144,18 @@ def test_means_by_tenth_and_by_head():
     assert heads.loc[("lrs_causal", 4, 0), "change"] == 0.5
     assert heads.loc[("lrs", 5, 2), "change"] == 7.0
     assert set(heads["n"]) == {3}
+
+
+def test_early_against_late_instability_by_hand():
+    rows = [
+        {"arm": arm, "correct": n % 2 == 0, "instability": [1.0, 1.0, 2.0 + (n % 2), 2.0 + (n % 2)]}
+        for arm in ("lrs", "lrs_causal")
+        for n in range(6)
+    ]
+    table = instability_halves(pd.DataFrame(rows), STATISTICS).set_index("half")
+    assert table.loc["second", ["right", "wrong", "difference", "low", "high"]].tolist() == [2.0, 3.0, 1.0, 1.0, 1.0]
+    assert table.loc["first", "difference"] == 0
+    assert (table[["n_right", "n_wrong"]] == 3).all(axis=None)  # of one arm's reading: base's traces are the same
+    alone = instability_halves(pd.DataFrame(rows).query("correct"), STATISTICS)
+    assert "difference" not in alone
+    assert alone["n_wrong"].tolist() == [0, 0]

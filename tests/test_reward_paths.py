@@ -8,10 +8,11 @@ import pytest
 import torch
 from conftest import LinearDictionary, tiny_reward
 
-from lrs.config import load_config
+from lrs.config import StatisticsSection, load_config
 from lrs.experiment import reward_paths
 from lrs.experiment.evaluation import dictionary_key
 from lrs.experiment.reward_paths import keep_paths, rewards_along
+from lrs.report.along import reward_ends
 from lrs.tasks.prompts import prompt_ids
 
 LAYER = 1
@@ -66,3 +67,17 @@ def test_paths_are_of_what_changed_and_are_made_once(tiny_backbone, problems, tm
     digests["token"] = "another"
     with pytest.raises(pytest.fail.Exception, match="made again"):
         keep_paths(*given)
+
+
+def test_the_cliff_before_the_end_by_hand():
+    """The last three tokens against the 11th to 20th last; shorter traces are left out."""
+    path = [0.9] * 5 + [0.8] * 10 + [0.3] * 7 + [0.2, 0.2, 0.2]
+    rows = [{"change": "broken", "arm": arm, "rewards": path} for arm in ("base", "lrs") for _ in range(3)]
+    rows += [{"change": "repaired", "arm": "base", "rewards": [0.5] * 19}]
+    statistics = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
+    table = reward_ends(pd.DataFrame(rows), statistics)
+    assert table[["change", "arm", "n"]].to_numpy().tolist() == [["broken", "base", 3], ["broken", "lrs", 3]]
+    assert table["before"].tolist() == pytest.approx([0.8, 0.8])
+    assert table["end"].tolist() == pytest.approx([0.2, 0.2])
+    for column in ("fall", "low", "high"):
+        assert table[column].tolist() == pytest.approx([-0.6, -0.6])

@@ -107,15 +107,15 @@ def dashboard_html(cards: Sequence[Mapping[str, Any]], title: str) -> str:
 
 @styled
 def meaning_figure(table: pd.DataFrame) -> Sheet:
-    """What the latents that weigh most in the reward go with: a row a latent, a column a behavior, and being right
-    within a problem; beside them the share of the reward, and how far the causal push moves each, with two standard
-    errors to both sides.
+    """What the latents that weigh most in the reward go with: a row a latent, a column a behavior, being right within a
+    problem, and the length of the trace; beside them the share of the reward, and how far the causal push moves each,
+    with two standard errors to both sides.
 
     Args:
         table: of `lrs.experiment.latent_study`, its `latents` that are to be shown.
     """
-    columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within"]
-    labels = [*(BEHAVIOR_LABELS[behavior].lower() for behavior in BEHAVIORS), "right, within a problem"]
+    columns = [*(f"in_{behavior}" for behavior in BEHAVIORS), "correct_within", "with_length"]
+    labels = [*(BEHAVIOR_LABELS[behavior].lower() for behavior in BEHAVIORS), "right, within a problem", "long trace"]
     figure, axes = panels(1, 3, PAGE, 1.2 + 0.2 * len(table), sharey=True, gridspec_kw={"width_ratios": [3, 2, 2]})
     left, middle, right = axes[0]
     most = float(table[columns].abs().to_numpy().max())

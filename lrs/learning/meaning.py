@@ -104,6 +104,7 @@ def latent_facts(latents: LatentTraces, behaviors: Sequence[Sequence[str | None]
     frame = pd.DataFrame(means).assign(correct=latents.correct.astype(float))
     centred = (frame - frame.groupby(latents.problem_ids).transform("mean")).to_numpy()
     table["correct_within"] = _correlations(centred[:, :-1], centred[:, -1])
+    table["with_length"] = _correlations(means, latents.lengths.astype(float))
     return pd.DataFrame(table)
 
 

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import bootstrap
 
 from lrs.config import StatisticsSection
+from lrs.core.frames import each_group
 from lrs.core.statistics import bootstrap_interval
 
 _PLACES = 10  # that a trace is cut into
+_LAST, _BEFORE = slice(0, 3), slice(10, 20)  # tokens, counted from the end
 
 
 def cases_of(paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
@@ -43,6 +46,60 @@ def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0
         for (change, arm), group in paths.groupby(["change", "arm"], sort=False)
     ]
     return pd.concat([table for table in tables if len(table)], ignore_index=True) if tables else pd.DataFrame()
+
+
+def reward_ends(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """The cliff before the end, if there is one: the reward at the last tokens beside that at those before.
+
+    Args:
+        paths: of `keep_paths` (`lrs/experiment/reward_paths.py`).
+
+    Returns:
+        A row a change and arm: n (problems), before (mean reward at the 11th to 20th last token), end (at the last
+        three), fall (end less before, negative where the reward falls) with its bootstrap interval low and high.
+    """
+    rows = []
+    for (change, arm), group in each_group(paths, ["change", "arm"], sort=False):
+        long = [np.asarray(rewards) for rewards in group["rewards"] if len(rewards) >= _BEFORE.stop]
+        if long:
+            before, end = (np.array([r[::-1][part].mean() for r in long]) for part in (_BEFORE, _LAST))
+            low, high = bootstrap_interval(
+                end - before, statistics.confidence_level, statistics.bootstrap_resamples, seed
+            )
+            row = {"change": change, "arm": arm, "n": len(long), "before": before.mean(), "end": end.mean()}
+            rows.append(row | {"fall": (end - before).mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def instability_halves(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """Early against late instability of base's traces, of those that end wrong against those that end right.
+
+    Args:
+        paths: of `keep_push_paths` (`lrs/experiment/push_paths.py`).
+
+    Returns:
+        A row a half: wrong and right (nats, means over traces), difference with its bootstrap interval low and high
+        (both groups resampled), n_wrong and n_right.
+    """
+    first, rows = paths[paths["arm"] == paths["arm"].iloc[0]], []
+    halves = first["instability"].map(lambda values: [part.mean() for part in np.array_split(np.asarray(values), 2)])
+    for place, half in enumerate(("first", "second")):
+        means = halves.map(lambda parts, place=place: parts[place])
+        right, wrong = (means[first["correct"].to_numpy() == flag].to_numpy() for flag in (True, False))
+        row = {"half": half, "n_right": len(right), "n_wrong": len(wrong)}
+        if len(right) > 1 and len(wrong) > 1:
+            found = bootstrap(
+                (wrong, right),
+                lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+                confidence_level=statistics.confidence_level,
+                n_resamples=statistics.bootstrap_resamples,
+                method="percentile",
+                random_state=np.random.default_rng(seed),
+            ).confidence_interval
+            row |= {"right": right.mean(), "wrong": wrong.mean(), "difference": wrong.mean() - right.mean()}
+            row |= {"low": found.low, "high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def push_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:

@@ -8,6 +8,7 @@ PICTURES = {
     "delta": "accuracy minus that of the unsteered model, with paired bootstrap intervals",
     "behaviors": "share of traces that show each behavior, by arm",
     "promoted": "which behaviors each arm promotes, and where it wins",
+    "transitions": "which answers each arm repairs and breaks, and what it does where it first differs",
     "mediation": "how much of each arm's gain goes through each behavior",
     "trace_behaviors": "behaviors in the traces that the reward learns from",
     "reward_roc": "how well the reward tells right traces from wrong ones, on held-out problems",
