@@ -192,6 +192,25 @@ def test_an_autoencoder_of_sae_lens_can_be_brought_along(llama, tmp_path):
     assert not (tmp_path / "second/sae").exists()
 
 
+def test_an_autoencoder_is_brought_along_by_the_name_of_its_release(llama, tmp_path, monkeypatch):
+    kept = fitted(llama, tmp_path).dictionary.sae
+    asked = []
+    monkeypatch.setattr("sae_lens.SAE.from_pretrained", lambda *named, **how: asked.append((named, how)) or kept)
+    theirs = lrs.from_sae_lens("release", "blocks.1", layer=1)
+    assert asked == [(("release", "blocks.1"), {"device": "cpu"})]
+    assert (theirs.sae, theirs.input_scale, theirs.layer) == (kept, 1.0, 1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_autoencoder_with_a_weight_that_is_no_number_is_refused(llama, tmp_path, value):
+    sae = fitted(llama, tmp_path).dictionary.sae
+    with torch.no_grad():
+        sae.W_dec[0, 0] = value
+    sae.save_model(tmp_path / "broken")
+    with pytest.raises(ValueError, match="W_dec has a value that is not a finite number"):
+        lrs.from_sae_lens(tmp_path / "broken", layer=1)
+
+
 @pytest.mark.parametrize("problems", [[], [("w3", 1), ("w3", 2)]])
 def test_questions_are_distinct(llama, tmp_path, problems):
     with pytest.raises(ValueError, match="at least one question, and none twice"):

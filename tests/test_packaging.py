@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 
@@ -185,3 +186,10 @@ def test_setup_makes_an_environment_of_another_python_anew(tmp_path: Path):
     fake_python(tmp_path / "tools/python3.11", fits=True)
     assert make_setup(tmp_path).returncode == 0
     assert not (tmp_path / ".venv/old").exists()
+
+
+def test_the_command_is_the_package_s_own():
+    (command,) = PROJECT["scripts"].items()
+    assert command == ("lrs", "lrs.__main__:main")
+    module, name = command[1].split(":")
+    assert callable(getattr(import_module(module), name))

@@ -323,9 +323,15 @@ def test_a_second_turn_over_a_kept_cache_steers_no_token_of_its_prompt(model, va
 
 
 def test_half_precision_is_steered(model):
-    half = tiny_llama().bfloat16()
-    with steered(half):
-        assert write(half, [[5, 6, 7], [8, 9]])
+    """Where the gate opens, and to the last bit nowhere else."""
+    half, prompts = tiny_llama().bfloat16(), [[5, 6, 7], [8, 9]]
+    plain = write(half, prompts)
+    with steered(half, gate=NEVER):
+        assert write(half, prompts) == plain
+    with steered(half, gate=ALWAYS):
+        pushed = write(half, prompts)
+    assert pushed != plain
+    assert [row[:1] for row in pushed] == [row[:1] for row in plain]  # no token of a prompt is steered
 
 
 class Broken(torch.nn.Module):

@@ -34,6 +34,7 @@ from lrs.learning.reward_metrics import summarise
 from lrs.learning.reward_training import score_traces, train_reward
 from lrs.learning.sae import train_sae
 from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary, save_dictionary
+from lrs.method.finite import check_finite
 from lrs.method.gate import Gate
 from lrs.method.reward import LatentRewardModel, load_reward, save_reward
 from lrs.method.setting import Variant
@@ -243,6 +244,9 @@ def from_sae_lens(
 
     Activations are given to it as they are, and what it decodes is added as it is: choose one that was not trained on
     normalised activations, or whose normalisation was folded into its weights.
+
+    Raises:
+        ValueError: a weight is not a finite number.
     """
     from sae_lens import SAE as SaeLens
 
@@ -250,6 +254,7 @@ def from_sae_lens(
         sae = SaeLens.load_from_disk(name, device=str(device))
     else:
         sae = SaeLens.from_pretrained(str(name), sae_id, device=str(device))
+    check_finite(sae.state_dict())
     return SaeDictionary(sae, 1.0, str(name), layer)
 
 
