@@ -1,6 +1,7 @@
 """The estimate counts what a run then generates, and the weights that a model has."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -44,5 +45,26 @@ def test_it_is_told_in_lines():
     assert lines[0] == "cpu, pocket-3m: at most"
     assert "hours" in lines[1]
     assert "memory: weights 0.0" in lines[-1]
-    assert "not told" in estimate_lines(load_config("paper"), None)[-1]
     assert "hours" not in estimate_lines(load_config("paper"), None)[1]
+
+
+def test_a_model_of_unknown_shape_has_no_memory_told(tmp_path):
+    config = load_config("cpu", "pocket-3m")
+    unknown = config.backbone.model_copy(update={"path": str(tmp_path)})
+    changed = config.model_copy(update={"backbones": {"pocket-3m": unknown}})
+    assert (
+        estimate_lines(changed, None)[-1]
+        == f"  memory: not told, since {tmp_path} has no config.json and no shape.json"
+    )
+
+
+def test_the_paper_s_models_are_estimated_in_the_guide():
+    guide = Path("docs/running.md").read_text("utf-8")
+    for name in load_config("paper").backbones:
+        assert "\n".join(estimate_lines(load_config("paper", name), None)) in guide
+
+
+@pytest.mark.parametrize(("name", "billions"), [("orz-7b", 7.6), ("orz-1b5", 1.54), ("r1-llama-8b", 8.03)])
+def test_shapes_have_as_many_weights_as_their_models(name, billions):
+    shape = json.loads(Path(f"data/reasoners/{name}/shape.json").read_text("utf-8"))
+    assert memory_of(load_config("paper", name), shape).weights / 2e9 == pytest.approx(billions, rel=0.01)

@@ -12,6 +12,7 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 _LATENT = 8  # bytes that an active latent of a token takes on disk: its number and its value
 _TOKEN = 16  # bytes that a token takes on disk: its id, confidence and text
 _GIGA = 1e9
+_SHAPES = ("config.json", "shape.json")  # a model's, or what is known of it before it is downloaded
 
 
 class Load(NamedTuple):
@@ -94,10 +95,11 @@ def estimate_lines(config: Config, tokens_per_second: float | None) -> list[str]
         hours = f", {tokens / tokens_per_second / 3600:,.1f} hours" if tokens_per_second else ""
         lines.append(f"  {name:9}{generations:>10,} generations, {tokens / 1e6:>8,.1f}M tokens{hours}")
     lines.append(f"  disk {disk_of(config) / _GIGA:.1f} GB")
-    shape = Path(config.backbone.path) / "config.json"
-    if shape.exists():
-        memory = memory_of(config, json.loads(shape.read_text("utf-8")))
+    folder = Path(config.backbone.path)
+    shapes = [path for name in _SHAPES if (path := folder / name).exists()]
+    if shapes:
+        memory = memory_of(config, json.loads(shapes[0].read_text("utf-8")))
         lines.append(f"  memory: weights {memory.weights / _GIGA:.2f} GB, a batch {memory.cache / _GIGA:.2f} GB")
     else:
-        lines.append(f"  memory: not told, since there is no {shape}")
+        lines.append(f"  memory: not told, since {folder} has no {' and no '.join(_SHAPES)}")
     return lines
