@@ -14,7 +14,7 @@ from lrs.experiment.whole import run_whole
 from lrs.figures.sweep import swept_figure
 from lrs.models.backbones import load_backbone
 from lrs.report.sentences import not_measured
-from lrs.report.sweep import best_swept, swept_grid, swept_lines, swept_places, swept_sentence
+from lrs.report.sweep import best_swept, swept_grid, swept_lines, swept_places, swept_rises, swept_sentence
 from lrs.saved import SWEEP, find_measured, load_candidates
 from lrs.tasks.problems import save_problems
 
@@ -22,15 +22,16 @@ from lrs.tasks.problems import save_problems
 def test_one_thing_is_changed_at_a_time():
     config = load_config("natural", "pocket-1m")
     made = list(variants(config, layers=6))
-    assert [one.quantity for one in made] == ["step", "threshold", *["layer"] * 6, *["latents"] * 4]
-    assert len({one.config.data for one in made if one.fits}) == 10
+    assert [one.quantity for one in made] == ["step", "threshold", *["layer"] * 6, *["latents"] * 4, *["joint"] * 3]
+    assert len({one.config.data for one in made if one.fits}) == 13
     for one in made:
-        assert one.config.steering.arms == ["base", "lrs", "lrs_causal"]
+        assert one.config.steering.arms == ["base", *["lrs"] * (one.quantity != "joint"), "lrs_causal"]
         if not one.fits:
             assert one.config.data == config.data
-        kept = {"steering", "select", "sae", "backbones", "profile", "backbone_name"}
+        kept = {"steering", "select", "sae", "causal", "backbones", "profile", "backbone_name"}
         assert one.config.model_dump(exclude=kept) == config.model_dump(exclude=kept)
         assert (one.config.sae == config.sae) or one.quantity == "latents"
+        assert one.config.causal.joint_weight == (one.value if one.quantity == "joint" else config.causal.joint_weight)
         assert (one.config.select == config.select) or not one.fits
         assert one.config.backbone.layer == (one.value if one.quantity == "layer" else config.backbone.layer)
 
@@ -40,11 +41,17 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     come out as before."""
     reasoner, asked = load_backbone(small_power.backbone.path), []
     monkeypatch.setattr(sweep, "load_backbone", lambda *arguments: reasoner)
-    for name, value in {"LATENTS": (16,), "STEPS": (1, 2), "SIZES": (2.0,), "QUANTILES": ((0.3,), (0.0, 0.1))}.items():
+    for name, value in {
+        "LATENTS": (16,),
+        "JOINT": (0.0,),
+        "STEPS": (1, 2),
+        "SIZES": (2.0,),
+        "QUANTILES": ((0.3,), (0.0, 0.1)),
+    }.items():
         monkeypatch.setattr(sweep, name, value)
     monkeypatch.chdir(tmp_path)
     config = small_power.model_copy(
-        update={"steering": small_power.steering.model_copy(update={"arms": list(sweep.ARMS), "sampling": None})}
+        update={"steering": small_power.steering.model_copy(update={"arms": list(sweep.SWEPT), "sampling": None})}
     )
     problems = draw_all_problems(config)
     save_problems(problems, config.data / "problems")
@@ -65,7 +72,10 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         **{("step", "lrs"): 2, ("step", "lrs_causal"): 2},
         **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
         **{("layer", "lrs"): 1, ("layer", "lrs_causal"): 1, ("latents", "lrs"): 1, ("latents", "lrs_causal"): 1},
+        ("joint", "lrs_causal"): 1,
     }
+    assert table["rise"].notna().all()
+    assert table["auroc"].between(0, 1).all()
     kept = pd.read_csv(f"data/sweep/{config.profile}-{config.backbone_name}.csv")
     assert kept["delta"].tolist() == pytest.approx(table["delta"].tolist(), abs=1e-5)
     before = load_candidates(config.data / "selection.json").set_index("arm")["dose"]
@@ -107,6 +117,8 @@ def rows(arm="lrs", decoding="greedy", **columns):
         backbone="toy",
         device="cpu",
         seed=0,
+        rise=0.01,
+        auroc=0.7,
     )
 
 
@@ -169,7 +181,8 @@ def test_the_best_place_is_within_the_cap_and_told_beside_the_profiles_own():
     )
     assert "Nothing was chosen by this sweep, and no test problem asked." in told
     lines = swept_lines(table)
-    assert lines.loc[("toy", "layer", 3, 100), ("lrs", "greedy")] == "+3.0 [+1.0, +6.0], 0.05 nats"
+    assert lines.loc[("toy", "layer", "3", 100), ("lrs", "greedy")] == "+3.0 [+1.0, +6.0], 0.05 nats, AUROC 0.70"
+    assert swept_rises(table).loc[("toy", 2, 1.0), ("lrs", "greedy")] == "reward +0.010, +5.0"
 
 
 def test_what_was_not_measured_is_said_with_its_command():

@@ -4,6 +4,7 @@ step        ascent steps K by step size, with the rewards that the profile kept
 threshold   where the gate's two clauses lie, as quantiles of what base shows
 layer       the layer that is read and steered; all is fitted anew
 latents     of the autoencoder; all is fitted anew
+joint       weight of the loss that keeps the causal reward a predictor; all is fitted anew
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
 """
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from lrs.core.frames import each_row
+from lrs.core.kept import read_kept
+from lrs.core.statistics import auroc
 from lrs.experiment.evaluation import Artifacts
 from lrs.experiment.selection import choose_settings
 from lrs.experiment.whole import fit_all, try_all
-from lrs.method.arms import rewards_for
+from lrs.learning.reward_metrics import trace_scores
+from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.sweep import GRIDS
@@ -29,10 +33,11 @@ from lrs.tasks.problems import Problem, first_of_each, load_problems
 if TYPE_CHECKING:
     from lrs.config import Config
 
-ARMS = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the same but for its reward
+SWEPT = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the same but for its reward
 STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
+JOINT = (0.0, 0.2, 1.0)
 
 
 class Variant(NamedTuple):
@@ -50,7 +55,7 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     Args:
         layers: that the backbone has.
     """
-    named = [arm for arm in ARMS if arm in config.steering.arms]
+    named = [arm for arm in SWEPT if arm in config.steering.arms]
     own = config.model_copy(update={"steering": config.steering.model_copy(update={"arms": named})})
     select, section = own.select, own.backbone
     grids: dict[str, dict[str, Any]] = {
@@ -64,11 +69,15 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     for d_sae in LATENTS:
         sae = own.sae.model_copy(update={"d_sae": d_sae, "k": min(own.sae.k, d_sae)})
         yield _elsewhere("latents", d_sae, own, {"sae": sae, "backbones": section})
+    pushed = own.steering.model_copy(update={"arms": [arm for arm in named if arm != "lrs"]})
+    for weight in JOINT if "lrs_causal" in named else ():
+        causal = own.causal.model_copy(update={"joint_weight": weight})
+        yield _elsewhere("joint", weight, own, {"causal": causal, "steering": pushed, "backbones": section})
 
 
-def _elsewhere(quantity: str, value: int, config: Config, changed: dict[str, Any]) -> Variant:
+def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, Any]) -> Variant:
     """A variant that is fitted in a folder of its own, under `data/sweep`."""
-    name = f"{config.profile}-{config.backbone_name}-{quantity}-{value}"
+    name = f"{config.profile}-{config.backbone_name}-{quantity}-{value:g}"
     place = {"profile": SWEEP.name, "backbone_name": name, "backbones": {name: changed["backbones"]}}
     return Variant(quantity, value, config.model_copy(update=changed | place), True)
 
@@ -79,7 +88,8 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
-        (see `mark_shown`) and `own` (whether the profile itself has what was varied like that).
+        (see `mark_shown`), `own` (whether the profile itself has what was varied like that), `rise` (of the reward, by
+        a push, mean over answers) and `auroc` (of the reward that is climbed, over held-out traces).
     """
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
@@ -114,7 +124,8 @@ def mark_shown(table: pd.DataFrame, quantity: str, dose_cap: float) -> pd.DataFr
 def _is_own(row: Any, config: Config) -> bool:
     if row.quantity in GRIDS:
         return all(getattr(row, name) in getattr(config.select, name) for name in GRIDS[row.quantity])
-    return row.value == {"layer": config.backbone.layer, "latents": config.sae.d_sae}[row.quantity]
+    own = {"layer": config.backbone.layer, "latents": config.sae.d_sae, "joint": config.causal.joint_weight}
+    return row.value == own[row.quantity]
 
 
 def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem]) -> pd.DataFrame:
@@ -127,4 +138,16 @@ def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: 
     folder = (config.data if variant.fits else SWEEP / name) / "validation"
     _, table = try_all(backbone, asked, config, artifacts, folder)
     shown = mark_shown(table, variant.quantity, config.select.dose_cap)
-    return shown.assign(quantity=variant.quantity, value=variant.value)
+    outcomes = [read_kept(folder / row.name / row.decoding).to_pandas() for row in each_row(shown)]
+    return shown.assign(
+        quantity=variant.quantity,
+        value=variant.value,
+        rise=[(tried["reward_after"] - tried["reward_before"]).mean() for tried in outcomes],
+        auroc=shown["arm"].map(lambda arm: _auroc(config, ARMS[arm].climbs)),
+    )
+
+
+def _auroc(config: Config, reward: str) -> float:
+    """Of right traces over wrong ones, on problems held out from training."""
+    traces = trace_scores(read_kept(config.data / "reward" / reward / "heldout.arrow").to_pandas())
+    return auroc(traces["correct"].to_numpy(), traces["mean"].to_numpy())

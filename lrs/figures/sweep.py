@@ -26,6 +26,9 @@ _NAMES = {
     "step_size": "step size",
     "reward_quantile": "quantile of rewards",
     "confidence_quantile": "quantile of\nconfidences",
+    "layer": "layer",
+    "latents": "latents",
+    "joint": "weight of the joint loss",
 }
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either
 
@@ -33,7 +36,7 @@ _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, 
 @styled
 def swept_figure(table: pd.DataFrame) -> Sheet:
     """Gains over base on validation problems, a column a decoding: a map of K by step size for each arm, one of the two
-    thresholds for those with a gate, and below them layers and numbers of latents, with intervals.
+    thresholds for those with a gate, and below them what is varied alone, with intervals.
 
     In a cell stand the gain in points and half the width of its interval.
 
@@ -54,7 +57,7 @@ def swept_figure(table: pd.DataFrame) -> Sheet:
         axes[row, column].set_title(f"{arm_label(arm)}, {decoding}", fontsize=6.5)
     for (row, quantity), (column, decoding) in product(enumerate(lines, len(maps)), enumerate(decodings)):
         _draw_lines(axes[row, column], places[quantity].query("decoding == @decoding"), arms)
-        axes[row, column].set_xlabel({"layer": "layer", "latents": "latents"}[quantity])
+        axes[row, column].set_xlabel(_NAMES[quantity])
         axes[row, column].set_title(decoding, fontsize=6.5)
     for axis in axes[len(maps) :, 0]:
         percent_axis(axis, "gain (points)", vertical=True)

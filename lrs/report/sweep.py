@@ -11,7 +11,7 @@ from lrs.report.sentences import level_text, points
 
 # Columns of a setting that are varied together, and the columns and the rows of what is drawn of them.
 GRIDS = {"step": ("num_steps", "step_size"), "threshold": ("reward_quantile", "confidence_quantile")}
-LINES = ("layer", "latents")  # varied alone: all is fitted anew
+LINES = ("layer", "latents", "joint")  # varied alone: all is fitted anew
 _AT = {
     "step": "K {row.num_steps:g}, alpha {row.step_size:g}",
     "threshold": "reward q {row.reward_quantile:g}, confidence q {row.confidence_quantile:g}",
@@ -45,12 +45,21 @@ def swept_grid(places: pd.DataFrame, quantity: str, column: str = "delta") -> pd
 
 
 def swept_lines(table: pd.DataFrame) -> pd.DataFrame:
-    """Layers and numbers of latents, for people: a row each, a column an arm and decoding; in a cell the gain in points
-    with its interval, and the dose (nats a token)."""
+    """What is varied alone, for people: a row a place, a column an arm and decoding; in a cell the gain in points with
+    its interval, the dose (nats a token) and the AUROC of the reward over held-out traces."""
     places = pd.concat([swept_places(table, quantity) for quantity in LINES])
-    cells = [f"{_gain(row)}, {row.dose:.2g} nats" for row in each_row(places)]
-    named = places.assign(cell=cells, value=places["value"].astype(int), n=places["n"].astype(int))
+    cells = [f"{_gain(row)}, {row.dose:.2g} nats, AUROC {row.auroc:.2f}" for row in each_row(places)]
+    named = places.assign(cell=cells, value=places["value"].map("{:g}".format), n=places["n"].astype(int))
     return named.pivot(index=["backbone", "quantity", "value", "n"], columns=["arm", "decoding"], values="cell")
+
+
+def swept_rises(table: pd.DataFrame) -> pd.DataFrame:
+    """The reward against accuracy over steps and step size, for people: a row K and step size, a column an arm and
+    decoding; in a cell how far a push raises its own reward (a probability), and the gain in points."""
+    places = swept_places(table, "step")
+    cells = [f"reward {row.rise:+.3f}, {points(row.delta)}" for row in each_row(places)]
+    named = places.assign(cell=cells, num_steps=places["num_steps"].astype(int))
+    return named.pivot(index=["backbone", *GRIDS["step"]], columns=["arm", "decoding"], values="cell")
 
 
 def best_swept(table: pd.DataFrame) -> pd.DataFrame:
