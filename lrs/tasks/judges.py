@@ -68,6 +68,8 @@ def _pool() -> Any:
 
 def same_letter(answer: str, reference: str) -> bool:
     """Whether an answer names the letter of a choice: `B`, `(B)`, `\\text{B}`, `B) 3 kg`, and no other letter."""
+    if len(answer) > _LONGEST:  # what is not looked at may take it back
+        return False
     found = re.fullmatch(r"\(?([A-H])(?:[).:].*)?", _plain(answer), re.DOTALL)
     return found is not None and found[1] == reference
 
@@ -78,6 +80,8 @@ def same_relation(answer: str, reference: str) -> bool:
     Args:
         reference: `(B) $\\geq$`.
     """
+    if len(answer) > _LONGEST:
+        return False
     letter, _, relation = reference.strip().partition(")")
     said = _plain(answer)
     if same_letter(answer, letter.strip("( ")):
@@ -86,15 +90,15 @@ def same_relation(answer: str, reference: str) -> bool:
 
 
 def same_bound(answer: str, reference: str) -> bool:
-    """Whether an answer is the bound of a reference such as `$C = 4$`."""
-    return same_mathematics(
-        answer.rpartition("=")[2].strip() or answer, reference.strip("$ ").rpartition("=")[2].strip()
-    )
+    """Whether an answer is the bound of a reference such as `$C = 4$`: it, or an equation of one name with it."""
+    bound = reference.strip("$ ").rpartition("=")[2].strip()
+    said = re.fullmatch(r"\s*\$?\s*(?:[A-Za-z]\w*\s*=)?([^=<>]*)", answer[: _LONGEST + 1])
+    return said is not None and same_mathematics(said[1].replace("$", "").strip(), bound)
 
 
 def _plain(answer: str) -> str:
     """Without what only sets it: dollar signs, text commands, bold face, a full stop at the end."""
-    bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", answer[:_LONGEST])
+    bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", answer)
     return bare.replace("$", "").replace("*", "").strip().rstrip(".")
 
 
