@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrs.core.statistics import wilson_interval
 from lrs.tasks.behaviors import BEHAVIORS, Span, find_behaviors
-from lrs.tasks.labeller import JudgeError, JudgeLabeller, RuleLabeller, validate_labeller
+from lrs.tasks.labeller import JudgeError, JudgeLabeller, RuleLabeller, behaviors_written, validate_labeller
 
 V, B, S, C = BEHAVIORS
 # English as reasoning models write it, and what each sentence shows.
@@ -211,3 +211,9 @@ def test_exact_labels_are_right_everywhere():
         assert (told[["precision", "recall"]] == 1).all(axis=None)
     rules = validate_labeller(RuleLabeller(own_words=True), pd.DataFrame({"text": texts}))
     assert (rules[["precision", "recall"]] == 1).all(axis=None)
+
+
+def test_answers_to_public_problems_are_read_as_english_and_no_others():
+    for text, english, own in (("Wait, no. 3 + 4 = 7.", 1, 0), ("back to b .", 0, 1)):
+        assert behaviors_written("math_500", text)[B] == english
+        assert behaviors_written("chain_sum", text)[B] == own

@@ -21,9 +21,10 @@ from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
 from lrs.tasks.answers import is_correct
-from lrs.tasks.behaviors import BEHAVIORS, count_behaviors
+from lrs.tasks.behaviors import BEHAVIORS
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import version_of
+from lrs.tasks.labeller import behaviors_written
 from lrs.tasks.problems import Problem, draw_problems, load_problems, save_problems
 from lrs.tasks.prompts import PLAIN, Prompting, prompt_ids, text_of
 from lrs.tasks.splits import assert_unseen
@@ -106,7 +107,7 @@ def outcome_row(job: Job, generation: Generation, backbone: Backbone) -> dict[st
         "tokens": len(generation.token_ids),
         "processed_tokens": len(generation.token_ids) - 1,
         "finish_reason": generation.finish_reason,
-        **count_behaviors(text),
+        **behaviors_written(problem.benchmark, text),
     }
 
 

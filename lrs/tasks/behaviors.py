@@ -7,6 +7,7 @@ writing; `find_behaviors` recovers the same labels from text alone.
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 VERIFICATION = "verification"
@@ -43,7 +44,7 @@ def find_behaviors(text: str) -> list[Span]:
     return [Span(name, *match.span()) for match in _PATTERN.finditer(text) if (name := match.lastgroup)]
 
 
-def count_behaviors(text: str) -> dict[str, int]:
-    """How often each of `BEHAVIORS` occurs in the text (zero where it does not)."""
-    counts = Counter(span.behavior for span in find_behaviors(text))
+def count_behaviors(text: str, find: Callable[[str], list[Span]] = find_behaviors) -> dict[str, int]:
+    """How often each of `BEHAVIORS` occurs in the text (zero where it does not), as `find` finds them."""
+    counts = Counter(span.behavior for span in find(text))
     return {behavior: counts[behavior] for behavior in BEHAVIORS}

@@ -26,8 +26,10 @@ from lrs.tasks.behaviors import (
     SUBGOAL_SETTING,
     VERIFICATION,
     Span,
+    count_behaviors,
     find_behaviors,
 )
+from lrs.tasks.benchmarks import BENCHMARKS
 
 _FIND = r"(?:find|compute|calculate|determine|solve|work out|figure out|show|know)"
 # What a sentence says that shows a behavior; `^` is its beginning. Gaps are bounded, so that no text is slow to read.
@@ -184,6 +186,12 @@ def _places(quotes: list[str], text: str) -> list[tuple[int, int]]:
         places.append((start, start + len(quote)))
         begin = start + 1
     return places
+
+
+def behaviors_written(benchmark: str, text: str) -> dict[str, int]:
+    """How often each of `BEHAVIORS` occurs in an answer: by the tutor's own words, or, to problems of public data sets,
+    which are answered in English, by its rules."""
+    return count_behaviors(text, RuleLabeller().label if BENCHMARKS[benchmark].source else find_behaviors)
 
 
 def validate_labeller(labeller: Labeller, traces: pd.DataFrame) -> pd.DataFrame:
