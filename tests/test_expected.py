@@ -77,8 +77,10 @@ def test_a_run_agrees_with_itself(project: Path):
     expected.accept("cpu")
     files = {path.relative_to(ACCEPTED).as_posix() for path in ACCEPTED.rglob("*") if path.is_file()}
     notebooks = {"notebooks/09_paper.ipynb", "notebooks/pocket/01_traces.ipynb"}
-    tables = {"main_results.csv", "main_results.md", "pocket/delta.png"}
-    assert files == tables | notebooks | {"outputs.sha256", "results.md"}
+    tables = {"main_results.csv", "main_results.md", "pocket/delta.png", "pocket/selection.json"}
+    assert files == tables | notebooks | {"outputs.sha256", "results.md", "accepted"}
+    today = (ACCEPTED / "accepted").read_text().strip()
+    assert f"Accepted on {today}." in (ACCEPTED / "results.md").read_text()
     executed = Path("notebooks/executed/cpu/pocket/01_traces.ipynb").read_bytes()
     assert (ACCEPTED / "notebooks/pocket/01_traces.ipynb").read_bytes() == executed
     assert expected.check("cpu") == (["5 of 5 outputs are the accepted ones, byte for byte"], [])
@@ -86,9 +88,20 @@ def test_a_run_agrees_with_itself(project: Path):
 
 def test_accepting_twice_changes_nothing(project: Path):
     expected.accept("cpu")
-    first = {path: path.read_bytes() for path in [*ACCEPTED.rglob("*.*"), Path("README.md")] if path.is_file()}
+    write(ACCEPTED / "accepted", "2026-01-02\n")
+    expected.accept("cpu")  # the same run: on the same day
+    first = {path: path.read_bytes() for path in [*ACCEPTED.rglob("*"), Path("README.md")] if path.is_file()}
+    assert first[ACCEPTED / "accepted"] == b"2026-01-02\n"
     expected.accept("cpu")
     assert {path: path.read_bytes() for path in first} == first
+
+
+def test_another_run_is_accepted_on_a_day_of_its_own(project: Path):
+    expected.accept("cpu")
+    write(ACCEPTED / "accepted", "2026-01-02\n")
+    change(0.61)
+    expected.accept("cpu")
+    assert (ACCEPTED / "accepted").read_text() > "2026-01-02\n"
 
 
 def test_digests_are_of_results_alone_and_as_sha256sum_writes_them(project: Path):

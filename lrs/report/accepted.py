@@ -8,11 +8,14 @@ import pandas as pd
 from lrs.config import load_config
 from lrs.report.pictures import PICTURES
 
+DATE = "accepted"  # a file: the day on which it was
+
 
 class Accepted(NamedTuple):
-    """The accepted tables of a profile; one that its run did not write is empty."""
+    """The accepted tables of a profile; one that its run did not write is empty. `date`: when, if that is known."""
 
     folder: Path
+    date: str
     main: pd.DataFrame
     quality: pd.DataFrame
     selection: pd.DataFrame
@@ -41,6 +44,7 @@ def read_accepted(folder: Path) -> Accepted:
 
     return Accepted(
         folder=folder,
+        date=(folder / DATE).read_text("utf-8").strip() if (folder / DATE).exists() else "",
         main=main,
         quality=read("reward_quality"),
         selection=read("selection"),

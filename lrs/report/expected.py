@@ -9,13 +9,14 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from lrs.core.store import write_text
-from lrs.report.accepted import read_accepted
+from lrs.report.accepted import DATE, read_accepted
 from lrs.report.answer import put_block, readme_block
 from lrs.report.gallery import gallery_page
 from lrs.report.pages import results_page
@@ -41,7 +42,8 @@ class Comparison(NamedTuple):
 
 
 def accept(profile: str, home: Path = Path()) -> None:
-    """Make what a profile has written the expected, instead of any before it, and write the pages anew.
+    """Make what a profile has written the expected, instead of any before it, with the selection that it froze and the
+    day, and write the pages anew.
 
     The executed notebooks are kept of the repository's own profile alone: those of profiles that run in a copy have
     several backbones, and megabytes.
@@ -64,8 +66,14 @@ def accept(profile: str, home: Path = Path()) -> None:
     if home == Path():
         for path in sorted(notebooks.rglob("*.ipynb")):
             _copy(path, scratch / "notebooks" / path.relative_to(notebooks))
-    lines = (f"{digest}  {name}\n" for name, digest in digests_of_outputs(profile, home).items())
-    write_text(scratch / _OUTPUTS, "".join(lines))
+    for path in sorted((home / "data" / profile).glob("*/selection.json")):
+        _copy(path, scratch / path.parent.name / path.name)
+    lines = "".join(f"{digest}  {name}\n" for name, digest in digests_of_outputs(profile, home).items())
+    write_text(scratch / _OUTPUTS, lines)
+    former, date = target / _OUTPUTS, f"{datetime.now(UTC):%Y-%m-%d}\n"
+    if (target / DATE).exists() and former.exists() and former.read_text("utf-8") == lines:  # the same run again
+        date = (target / DATE).read_text("utf-8")
+    write_text(scratch / DATE, date)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
     write_pages()

@@ -32,7 +32,7 @@ def results_page(accepted: Accepted) -> str:
         f"# Results of profile `{profile}`",
         f"**{warning}**" if warning else "",
         answer(accepted.main, accepted.confidence_level),
-        _about(accepted.main, accepted.confidence_level),
+        _about(accepted),
         _assay(accepted),
         _accuracies(accepted),
         _contrasts(accepted.main, significance(accepted.confidence_level)),
@@ -48,11 +48,13 @@ def results_page(accepted: Accepted) -> str:
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _about(main: pd.DataFrame, level: float) -> str:
+def _about(accepted: Accepted) -> str:
+    main, level = accepted.main, accepted.confidence_level
     names = [main["backbone"], main["benchmark"][main["benchmark"] != POOLED], main["device"]]
     reasoners, benchmarks, devices = (", ".join(f"`{name}`" for name in column.unique()) for column in names)
     where = f"Reasoners: {reasoners}. Benchmarks: {benchmarks}. Device: {devices}."
-    return f"{where} All intervals are {level_text(level)}."
+    when = f" Accepted on {accepted.date}." if accepted.date else ""
+    return f"{where} All intervals are {level_text(level)}.{when}"
 
 
 def _assay(accepted: Accepted) -> str:
@@ -147,7 +149,9 @@ def _links(folder: Path) -> str:
     figures = [f"- {PICTURES.get(stem, stem)}: {', '.join(by_stem[stem])}" for stem in order]
     names = [path.relative_to(folder).as_posix() for path in sorted((folder / "notebooks").rglob("*.ipynb"))]
     notebooks = [f"- [{name.removeprefix('notebooks/')}]({name})" for name in names]
+    frozen = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/selection.json"))]
     parts = ["## Tables, figures and notebooks", f"Tables: {linked}."]
+    parts += [f"Frozen selections: {', '.join(f'[{name}]({name})' for name in frozen)}."] if frozen else []
     parts += ["Figures:", "\n".join(figures)] if figures else []
     parts += ["Notebooks, as they were run:", "\n".join(notebooks)] if notebooks else []
     return "\n\n".join(parts)
