@@ -22,8 +22,13 @@ from lrs.core.statistics import auroc, calibration_bins
 from lrs.figures import bench, latents, reasoner, results, reward, sae, select, style, traces
 from lrs.figures.assay import assay_figure
 from lrs.figures.budget import budget_figure
+from lrs.figures.chance import sweep_figure
 from lrs.figures.changes import transitions_figure
+from lrs.figures.frontier import frontier_figure
 from lrs.figures.mediation import mediation_figure
+from lrs.figures.method import method_figure
+from lrs.figures.power import power_figure
+from lrs.figures.promoted import promoted_figure
 from lrs.figures.style import (
     ARM_COLORS,
     BEHAVIOR_COLORS,
@@ -36,14 +41,17 @@ from lrs.figures.style import (
     show,
 )
 from lrs.figures.sweep import swept_figure
+from lrs.figures.transfer import transfer_figure
 from lrs.method.arms import ARMS
 from lrs.report.assay import assay_table
 from lrs.report.budget import STAGES
+from lrs.report.chance import sweep_table
 from lrs.report.comparison import POOLED, behavior_shares, compare_arms
 from lrs.report.mediation import mediation_table
 from lrs.report.paper import read_paper_table
+from lrs.report.promoted import promoted_table
 from lrs.report.sentences import SMOKE_MARK
-from lrs.saved import as_run, describe_run
+from lrs.saved import RIVALS, TRANSFER, as_run, describe_run, read_measured, read_power
 from lrs.tasks.behaviors import BEHAVIORS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -325,6 +333,13 @@ FIGURES = {
     "swept_two": lambda **how: swept_figure(swept_rows(), **how),
     "swept_greedy": lambda **how: swept_figure(swept_rows(("greedy",)), **how),
     "swept_lines": lambda **how: swept_figure(swept_rows().query("quantity == 'layer'"), **how),
+    "promoted": lambda **how: promoted_figure(promoted_table(outcomes_frame((0,)), FAST), **how),
+    "method": method_figure,
+    "chance": lambda **how: sweep_figure(sweep_table([0.05, 0.2], 0.95, 0), **how),
+    # Of tables that are measured apart, and committed.
+    "power": lambda **how: power_figure(read_power(), 0.95, **how),
+    "frontier": lambda **how: frontier_figure(read_measured("cpu-pocket-3m", RIVALS), **how),
+    "transfer": lambda **how: transfer_figure(read_measured("cpu-pocket-3m", TRANSFER), **how),
     "transitions": lambda **how: transitions_figure(transition_rows(("greedy", "sampled")), **how),
     "transitions_greedy": lambda **how: transitions_figure(transition_rows(("greedy",)), **how),
     "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),
