@@ -25,6 +25,7 @@ STAGED = ROOT / "build/docs"
 # What pages are made from, and what they link to.
 SOURCES = (
     *("README.md", "LICENSE", "CITATION.cff", "Makefile", "params.yaml", "dvc.yaml", "profiles/*.yaml", "docs/*.*"),
+    "docs/examples/*.py",
     *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/confirm/**/*.*", "data/reasoners/**/*.md"),
     *("data/reasoners/**/*.csv", "data/reasoners/**/*.png", "data/reasoners/**/recipe.yaml", "tests/oracle.py"),
 )

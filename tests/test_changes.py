@@ -47,7 +47,15 @@ def outcomes() -> pd.DataFrame:
         for arm in right
         for n in range(4)
     ]
-    return pd.DataFrame(rows).assign(backbone="toy", decoding="greedy", benchmark="toy", seed=0)
+    return pd.DataFrame(rows).assign(backbone="toy", decoding="greedy", benchmark="chain_sum", seed=0)
+
+
+def test_answers_to_public_problems_are_read_as_english():
+    english = outcomes().assign(benchmark="math_500")
+    spoken = {CHECKED: "So 3 + 4 = 8. Wait, no. It is 7.", BASE: "So 3 + 4 = 8. Answer 8."}
+    table = transitions_table(english.assign(text=english["text"].replace(spoken))).set_index("change")
+    assert table.loc["repaired", "opens_backtracking"] == 1
+    assert table.loc["repaired", "opens_verification"] == 0
 
 
 def test_transitions_by_hand():

@@ -9,6 +9,7 @@ from lrs.tasks.benchmarks import BENCHMARKS
 
 EXAMPLES = sorted(Path("docs/examples").glob("*.py"))
 SAID = {"benchmark": "True", "judge": "within one of the answer", "reward": "answer", "sae": "answer"}
+NEVER = {"benchmark": "False"}
 
 
 def test_there_is_one_of_each():
@@ -19,5 +20,7 @@ def test_there_is_one_of_each():
 def test_an_example_runs_and_stands_in_the_guide(path: Path, capsys, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "gcd", None)  # and taken out again afterwards
     runpy.run_path(str(path), run_name="__main__")
-    assert SAID[path.stem] in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert SAID[path.stem] in said
+    assert NEVER.get(path.stem, "Traceback") not in said
     assert path.read_text("utf-8") in Path("docs/extending.md").read_text("utf-8")

@@ -375,6 +375,16 @@ def test_what_no_page_would_hold_is_left_out():
     assert named == [arm_label(arm) for arm in ARMS if arm not in ("base", "cot")]
 
 
+def test_bars_stand_beside_their_own_arm_where_a_decoding_lacks_one():
+    table = transition_rows(("greedy", "sampled"))
+    lacking = table[(table["decoding"] == "greedy") | (table["arm"] != "cot")]
+    wide = [
+        sum(bar.get_width() for bar in axis.patches if bar.get_width() > 0 and round(bar.get_y() + 0.35) == 2)
+        for axis in transitions_figure(lacking, about="toy").axes
+    ]
+    assert wide == pytest.approx([0.2, 0.2])  # of the last arm, whichever is missing
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_what_is_drawn_is_what_was_looked_at(name):
     """After a change, look at the figure; then LRS_LOOKED_AT=1 makes what it draws the expected."""

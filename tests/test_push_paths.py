@@ -156,6 +156,8 @@ def test_early_against_late_instability_by_hand():
     assert table.loc["second", ["right", "wrong", "difference", "low", "high"]].tolist() == [2.0, 3.0, 1.0, 1.0, 1.0]
     assert table.loc["first", "difference"] == 0
     assert (table[["n_right", "n_wrong"]] == 3).all(axis=None)  # of one arm's reading: base's traces are the same
+    short = pd.DataFrame([*rows, {"arm": "lrs", "correct": False, "instability": [9.0]}])  # has no halves
+    pd.testing.assert_frame_equal(instability_halves(short, STATISTICS).set_index("half"), table)
     alone = instability_halves(pd.DataFrame(rows).query("correct"), STATISTICS)
-    assert "difference" not in alone
+    assert alone["difference"].isna().all()
     assert alone["n_wrong"].tolist() == [0, 0]

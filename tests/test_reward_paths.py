@@ -73,9 +73,11 @@ def test_the_cliff_before_the_end_by_hand():
     """The last three tokens against the 11th to 20th last; shorter traces are left out."""
     path = [0.9] * 5 + [0.8] * 10 + [0.3] * 7 + [0.2, 0.2, 0.2]
     rows = [{"change": "broken", "arm": arm, "rewards": path} for arm in ("base", "lrs") for _ in range(3)]
-    rows += [{"change": "repaired", "arm": "base", "rewards": [0.5] * 19}]
+    rows += [{"change": "repaired", "arm": "base", "rewards": [0.5] * 19}] * 2
+    rows += [{"change": "repaired", "arm": "lrs", "rewards": [0.5] * 30}]  # one is no interval
     statistics = StatisticsSection(confidence_level=0.95, bootstrap_resamples=100)
     table = reward_ends(pd.DataFrame(rows), statistics)
+    assert list(reward_ends(pd.DataFrame(columns=["change", "arm", "rewards"]), statistics).columns) == list(table)
     assert table[["change", "arm", "n"]].to_numpy().tolist() == [["broken", "base", 3], ["broken", "lrs", 3]]
     assert table["before"].tolist() == pytest.approx([0.8, 0.8])
     assert table["end"].tolist() == pytest.approx([0.2, 0.2])

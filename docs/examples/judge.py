@@ -11,7 +11,7 @@ from lrs.tasks.problems import draw_problems
 def near(text: str, reference: str) -> bool:
     """Whether the last word is a number at most one away."""
     said = text[-200:].split()[-1:]
-    return bool(said) and said[0].lstrip("-").isdecimal() and abs(int(said[0]) - int(reference)) <= 1
+    return bool(said) and said[0].removeprefix("-").isdecimal() and abs(int(said[0]) - int(reference)) <= 1
 
 
 path, difficulty = "data/reasoners/pocket-3m", {"min_terms": 6, "max_terms": 8, "min_digits": 1, "max_digits": 1}

@@ -89,7 +89,8 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
         (see `mark_shown`), `own` (whether the profile itself has what was varied like that), `rise` (of the reward, by
-        a push, mean over answers) and `auroc` (of the reward that is climbed, over held-out traces).
+        a push, mean over the answers that were pushed) and `auroc` (of the reward that is climbed, over held-out
+        traces).
     """
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
@@ -148,6 +149,8 @@ def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: 
 
 
 def _auroc(config: Config, reward: str) -> float:
-    """Of right traces over wrong ones, on problems held out from training."""
+    """Of right traces over wrong ones, on problems held out from training; NaN where these are all of one kind."""
     traces = trace_scores(read_kept(config.data / "reward" / reward / "heldout.arrow").to_pandas())
+    if traces["correct"].nunique() < 2:
+        return float("nan")
     return auroc(traces["correct"].to_numpy(), traces["mean"].to_numpy())

@@ -21,7 +21,7 @@ def transitions_figure(table: pd.DataFrame) -> Sheet:
     named = {f"opens_{behavior}": BEHAVIOR_COLORS[behavior] for behavior in BEHAVIORS}
     for axis, decoding in zip(axes[0], decodings, strict=True):
         part = table[table["decoding"] == decoding].set_index("arm")
-        total = part.groupby(level="arm", sort=False)["n"].sum()
+        total = part.groupby(level="arm")["n"].sum().reindex(arms)
         for change, sign in (("repaired", 1), ("broken", -1)):
             rows = part[part["change"] == change].reindex(arms)
             none = rows["n"] - rows[list(named)].sum(axis=1)

@@ -86,8 +86,9 @@ def latent_facts(latents: LatentTraces, behaviors: Sequence[Sequence[str | None]
 
     Returns:
         A row a latent: density (share of the tokens), mean (where it is active), `in_<behavior>` (correlation, over
-        tokens, of its being active with the token being in such a span) and correct_within (correlation, over traces,
-        of its mean with the answer being right, both less the means of the same problem).
+        tokens, of its being active with the token being in such a span), correct_within (correlation, over traces, of
+        its mean with the answer being right, both less the means of the same problem) and with_length (correlation,
+        over traces, of its mean with the number of tokens).
     """
     matrix = as_matrix(latents)
     active = matrix.copy()

@@ -9,6 +9,8 @@ from lrs.core.frames import each_group
 from lrs.core.statistics import bootstrap_interval
 
 _PLACES = 10  # that a trace is cut into
+END_COLUMNS = ["change", "arm", "n", "before", "end", "fall", "low", "high"]
+HALF_COLUMNS = ["half", "n_right", "n_wrong", "right", "wrong", "difference", "low", "high"]
 _LAST, _BEFORE = slice(0, 3), slice(10, 20)  # tokens, counted from the end
 
 
@@ -55,20 +57,21 @@ def reward_ends(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 
         paths: of `keep_paths` (`lrs/experiment/reward_paths.py`).
 
     Returns:
-        A row a change and arm: n (problems), before (mean reward at the 11th to 20th last token), end (at the last
-        three), fall (end less before, negative where the reward falls) with its bootstrap interval low and high.
+        A row a change and arm that has two problems whose answers are long enough: columns `END_COLUMNS`: n (problems),
+        before (mean reward at the 11th to 20th last token), end (at the last three), fall (end less before, negative
+        where the reward falls) with its bootstrap interval low and high.
     """
     rows = []
     for (change, arm), group in each_group(paths, ["change", "arm"], sort=False):
         long = [np.asarray(rewards) for rewards in group["rewards"] if len(rewards) >= _BEFORE.stop]
-        if long:
+        if len(long) > 1:
             before, end = (np.array([r[::-1][part].mean() for r in long]) for part in (_BEFORE, _LAST))
             low, high = bootstrap_interval(
                 end - before, statistics.confidence_level, statistics.bootstrap_resamples, seed
             )
             row = {"change": change, "arm": arm, "n": len(long), "before": before.mean(), "end": end.mean()}
             rows.append(row | {"fall": (end - before).mean(), "low": low, "high": high})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).reindex(columns=END_COLUMNS)
 
 
 def instability_halves(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
@@ -78,10 +81,12 @@ def instability_halves(paths: pd.DataFrame, statistics: StatisticsSection, seed:
         paths: of `keep_push_paths` (`lrs/experiment/push_paths.py`).
 
     Returns:
-        A row a half: wrong and right (nats, means over traces), difference with its bootstrap interval low and high
-        (both groups resampled), n_wrong and n_right.
+        A row a half, columns `HALF_COLUMNS`: wrong and right (nats, means over traces of two tokens or more), their
+        difference with its bootstrap interval low and high (both groups resampled; empty where one has fewer than two
+        traces), n_wrong and n_right.
     """
     first, rows = paths[paths["arm"] == paths["arm"].iloc[0]], []
+    first = first[first["instability"].map(len) > 1]
     halves = first["instability"].map(lambda values: [part.mean() for part in np.array_split(np.asarray(values), 2)])
     for place, half in enumerate(("first", "second")):
         means = halves.map(lambda parts, place=place: parts[place])
@@ -99,7 +104,7 @@ def instability_halves(paths: pd.DataFrame, statistics: StatisticsSection, seed:
             row |= {"right": right.mean(), "wrong": wrong.mean(), "difference": wrong.mean() - right.mean()}
             row |= {"low": found.low, "high": found.high}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).reindex(columns=HALF_COLUMNS)
 
 
 def push_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from lrs.report.comparison import pair_arms
 from lrs.report.paper import read_paper_table
 
 PAPER_SWEEPS = Path("data/paper/sweeps.csv")
-DRAWS = 10_000  # sweeps simulated
+SIMULATED = 10_000  # sweeps
 
 
 def best_by_chance(n: int, right: int, discordant: float, settings: int, seed: int) -> np.ndarray:
-    """Gains (fractions of `n`) of the best of `settings` settings, none of which has a true gain, in `DRAWS` sweeps.
+    """Gains (fractions of `n`) of the best of `settings` settings, none of which gains anything, in `SIMULATED` sweeps.
 
     Settings are taken as independent of one another; those that change the same answers find less.
 
@@ -36,8 +36,8 @@ def best_by_chance(n: int, right: int, discordant: float, settings: int, seed: i
             f"of {n} problems with {right} right, {discordant:.0%} cannot change, half of them for the better"
         )
     rng = np.random.default_rng(seed)
-    won = rng.binomial(wrong, half / wrong if wrong else 0.0, size=(DRAWS, settings))
-    lost = rng.binomial(right, half / right if right else 0.0, size=(DRAWS, settings))
+    won = rng.binomial(wrong, half / wrong if wrong else 0.0, size=(SIMULATED, settings))
+    lost = rng.binomial(right, half / right if right else 0.0, size=(SIMULATED, settings))
     return (won - lost).max(axis=1) / n
 
 

@@ -1,14 +1,17 @@
 """What steering changes, problem by problem: the two by two of right and wrong, and the first word that differs."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from lrs.core.frames import each_group
-from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+from lrs.tasks.behaviors import BEHAVIORS, Span, find_behaviors
+from lrs.tasks.labeller import finder_for
 
 CHANGES = {(True, True): "both right", (False, True): "repaired", (True, False): "broken", (False, False): "both wrong"}
+Finder = Callable[[str], list[Span]]
 _KEYS = ["benchmark", "problem_id", "seed"]
 _END = "(its end)"
 TRANSITION_COLUMNS = [
@@ -33,8 +36,12 @@ class Difference(NamedTuple):
     opens: str | None
 
 
-def first_difference(base: str, other: str) -> Difference | None:
-    """Of two texts; None where they are the same, word by word."""
+def first_difference(base: str, other: str, find: Finder = find_behaviors) -> Difference | None:
+    """Of two texts; None where they are the same, word by word.
+
+    Args:
+        find: what finds behaviors in the other.
+    """
     said, instead = base.split(), other.split()
     place = next(
         (i for i, (a, b) in enumerate(zip(said, instead, strict=False)) if a != b), min(len(said), len(instead))
@@ -42,7 +49,7 @@ def first_difference(base: str, other: str) -> Difference | None:
     if place == len(said) == len(instead):
         return None
     here = len(" ".join([*instead[:place], ""])) if place < len(instead) else -1
-    opened = [span.behavior for span in find_behaviors(" ".join(instead)) if span.start == here]
+    opened = [span.behavior for span in find(" ".join(instead)) if span.start == here]
     there, then = (words[place] if place < len(words) else _END for words in (said, instead))
     return Difference(place, there, then, opened[0] if opened else None)
 
@@ -65,8 +72,9 @@ def transitions_table(outcomes: pd.DataFrame) -> pd.DataFrame:
         for arm, part in tables.items():
             pairs = base[["correct", "text"]].merge(part[["correct", "text"]], on=_KEYS, validate="1:1")
             found: dict[str, list[tuple[str, Difference | None]]] = {change: [] for change in CHANGES.values()}
-            for right, text, then, other in pairs.itertuples(index=False):
-                found[CHANGES[bool(right), bool(then)]].append((text, first_difference(text, other)))
+            for (benchmark, *_), right, text, then, other in pairs.itertuples():
+                difference = first_difference(text, other, finder_for(benchmark))
+                found[CHANGES[bool(right), bool(then)]].append((text, difference))
             for change, told in found.items():
                 row = {"backbone": backbone, "decoding": decoding, "arm": arm, "change": change, "n": len(told)}
                 rows.append(row | {"share": len(told) / len(pairs)} | _of_differences(told))

@@ -133,8 +133,9 @@ def pooled_where_many(table: pd.DataFrame, arm: str, most: int = 110) -> pd.Data
 
 def no_controls_where_many(table: pd.DataFrame, most: int = COLORS) -> pd.DataFrame:
     """All rows; or, of more than `most` arms, those that are no controls."""
-    kept = [ARMS[arm].group != "control" for arm in table["arm"]]
-    return table if table["arm"].nunique() <= most else table[kept]
+    if table["arm"].nunique() <= most:
+        return table
+    return table[[arm not in ARMS or ARMS[arm].group != "control" for arm in table["arm"]]]
 
 
 def compare_arms(

@@ -6,21 +6,8 @@ from lrs.core.statistics import holm
 from lrs.method.arms import ARMS, REWARDS
 
 METHODS_COLUMNS = [
-    *(
-        "profile",
-        "backbone",
-        "device",
-        "seed",
-        "method",
-        "attempts",
-        "n",
-        "accuracy",
-        "low",
-        "high",
-        "tokens",
-        "seconds",
-    ),
-    *("delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm"),
+    *("profile", "backbone", "seed", "method", "attempts", "n", "accuracy", "low", "high"),
+    *("tokens", "seconds", "speed_device", "delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm"),
 ]
 
 
@@ -32,22 +19,25 @@ def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, profile: str, backb
         costs: of `make bench`: the speed of each path on this backbone.
 
     Returns:
-        columns `METHODS_COLUMNS`: `seconds` a problem are tokens over the speed of the path that writes them, as
-        measured with rows side by side (what ranking or voting takes is not in it); `p_holm` is adjusted over all
-        methods beside one attempt.
+        columns `METHODS_COLUMNS`: `seconds` a problem are tokens over the speed, on `speed_device`, of the path that
+        writes them, with rows side by side (what voting or ranking takes is not in it; none where no path like it was
+        measured); `p_holm` is adjusted over all methods beside one attempt.
     """
     own = costs[costs["model"] == backbone].set_index("path")
-    speed = own["tokens_per_s"][[_path_of(method) for method in rivals["method"]]].to_numpy()
-    table = rivals.assign(profile=profile, backbone=backbone, seed=seed, device=own["device"].iloc[0])
-    table["seconds"] = table["tokens"] / speed
+    speed = own["tokens_per_s"].reindex([_path_of(method) for method in rivals["method"]])
+    table = rivals.assign(profile=profile, backbone=backbone, seed=seed, speed_device=", ".join(own["device"].unique()))
+    table["seconds"] = table["tokens"] / speed.to_numpy()
     others = table["method"] != "one"
     table["p_holm"] = pd.Series(holm(table.loc[others, "p_mcnemar"].to_numpy()), table.index[others])
     return table[METHODS_COLUMNS]
 
 
 def _path_of(method: str) -> str:
-    """That writes the tokens of a method: an arm and its decoding, or attempts of the unsteered model."""
+    """The path of `make bench` that writes the tokens of a method: an arm and its decoding, or attempts of a model that
+    is not steered. Where every token is pushed, the one on which every row ascends."""
     arm = ARMS.get(method.rpartition(", ")[0])
     if arm is None or not arm.reward:
         return "unsteered"
-    return "lrs_history" if REWARDS[arm.reward].variant == "history" else "lrs_token"
+    variant = REWARDS[arm.reward].variant
+    path = {"token": "lrs_token", "linear": "lrs_token", "history": "lrs_history"}.get(variant, "not measured")
+    return path if arm.gated else f"{path}_all_rows"

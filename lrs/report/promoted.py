@@ -75,9 +75,9 @@ def promoted_answer(table: pd.DataFrame) -> str:
     for backbone, part in each_group(greedy, "backbone", sort=False):
         if len(own := part[part["arm"] == "lrs"]):
             paper.append(f"on `{backbone}` {_changed(own)}")
-        arm = most(part, "gain")["arm"]
-        rows = part[part["arm"] == arm]
-        best.append(f"on `{backbone}` (`{arm}`) {_changed(rows)}; {_where_won(rows)}")
+        rows = part[part["arm"] == most(part, "gain")["arm"]]
+        if (rows["gain"] > 0).any():
+            best.append(f"on `{backbone}` (`{rows['arm'].iloc[0]}`) {_changed(rows)}; {_where_won(rows)}")
     sentences = [f"LRS as the paper trains it makes {'; '.join(paper)}."] if paper else []
     return " ".join([*sentences, f"The steered arm that gains most makes {'; '.join(best)}."] if best else sentences)
 

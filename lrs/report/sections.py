@@ -4,7 +4,7 @@ are empty."""
 import pandas as pd
 
 from lrs.core.frames import each_group, each_row, most, records
-from lrs.method.arms import ARMS
+from lrs.method.arms import ARMS, STEERED
 from lrs.report.accepted import Accepted, as_markdown, embedded
 from lrs.report.answer import p_value, with_interval
 from lrs.report.budget import budget_sentence
@@ -41,7 +41,8 @@ def specific_section(accepted: Accepted) -> str:
     rows["Holm p"] = table["p_holm"].map(p_value)
     intro = (
         "Each push held against others that lack one thing, on the same problems, all benchmarks pooled. Each was "
-        "tuned on its own, but for parts of a push and directions drawn by lot, which take the steps of that push."
+        "tuned on its own, but for parts of a push, pushes the other way and what is drawn by lot: these take the "
+        "steps of that push."
     )
     return "\n\n".join(["## What a push owes to the state, to its direction and to its gate", intro, as_markdown(rows)])
 
@@ -69,10 +70,12 @@ def rewards_section(accepted: Accepted) -> str:
 
 
 def _gains_of(accepted: Accepted) -> pd.DataFrame:
-    """Of each reward: a method that climbs it, and what that adds to base, greedily and pooled; of others nothing."""
-    main, told = accepted.main[accepted.main["arm_group"] == "method"], []
-    main = main[(main["benchmark"] == POOLED) & (main["decoding"] == PRIMARY["decoding"])]
-    climbed = main["arm"].map(lambda arm: ARMS[arm].reward)
+    """Of each reward: the first arm that climbs it, at every token before those at some, and what that adds to base,
+    greedily and pooled; of others nothing."""
+    main, told = accepted.main[accepted.main["benchmark"] == POOLED], []
+    main = main[(main["decoding"] == PRIMARY["decoding"]) & main["arm"].isin(STEERED)]
+    main = main.assign(gated=main["arm"].map(lambda arm: bool(ARMS[arm].gated))).sort_values("gated", kind="stable")
+    climbed = main["arm"].map(lambda arm: None if ARMS[arm].descends else ARMS[arm].reward)
     for row in each_row(accepted.quality):
         found = records(main[(climbed == row.variant) & (main["backbone"] == row.backbone)])
         told.append((f"`{found[0]['arm']}`", with_interval(found[0])) if found else ("", ""))
@@ -133,9 +136,9 @@ def _promoted(accepted: Accepted) -> list[str]:
     if (table := accepted.promoted).empty:
         return []
     greedy = table[table["decoding"] == "greedy"].replace({"behavior": {"_": " "}}, regex=True)
-    cells = [
-        f"{row['density']:+.2f} [{row['density_low']:+.2f}, {row['density_high']:+.2f}]" for row in records(greedy)
-    ]
+    numbers = ["density", "density_low", "density_high"]
+    rounded = greedy[numbers].round(2) + 0.0  # never -0.00
+    cells = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*row) for row in rounded.itertuples(index=False)]
     wide = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`").pivot(
         index=["backbone", "arm", "n"], columns="behavior", values="cell"
     )

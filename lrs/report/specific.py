@@ -1,7 +1,8 @@
 """Is it specific to the state, and to the reward? Each push is held against others that lack one thing, on the same
 problems.
 
-Each was tuned on its own, but for parts of a push and pushes drawn by lot, which take the steps of that push.
+Each was tuned on its own, but for parts of a push, pushes the other way and what is drawn by lot: these take the steps
+of that push.
 """
 
 import pandas as pd
@@ -22,10 +23,10 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("lrs", "lrs_negated"): "at the same gate, the other way",
     ("lrs", "gate_reward"): "where the reward is low, and nowhere else",
     ("lrs", "gate_confidence"): "where confidence is low, and nowhere else",
-    ("lrs", "shuffled"): "a reward that learned from shuffled answers",
+    **{("lrs", f"shuffled{n}"): "a reward that learned from shuffled answers" for n in DRAWS},
     ("lrs_causal", "trained_constant"): "does not read the state, trained alike",
     ("lrs_causal", "untrained"): "reads the state, has learned nothing",
-    ("lrs_causal", "random"): "does not read the state, has learned nothing",
+    **{("lrs_causal", f"random{n}"): "does not read the state, has learned nothing" for n in DRAWS},
     ("lrs_causal", "random_outside"): "the same, where the decoder cannot write",
     ("lrs_causal", "negated"): "the other way",
     ("lrs_causal", "causal_gate_reward"): "where the reward is low",

@@ -1,7 +1,8 @@
 """What the settings do that a profile fixes or searches coarsely: the table of `make sweep`, read place by place.
 
-A place is a cell of a grid (K by step size, or the two quantiles of the gate), a layer, or a number of latents. Where
-several settings were tried at a place, the one stands for it that stage `select` would have taken there.
+A place is a cell of a grid (K by step size, or the two quantiles of the gate), a layer, a number of latents, or a
+weight of the joint loss. Where several settings were tried at a place, the one stands for it that stage `select` would
+have taken there.
 """
 
 import pandas as pd
@@ -49,8 +50,9 @@ def swept_lines(table: pd.DataFrame) -> pd.DataFrame:
     its interval, the dose (nats a token) and the AUROC of the reward over held-out traces."""
     places = pd.concat([swept_places(table, quantity) for quantity in LINES])
     cells = [f"{_gain(row)}, {row.dose:.2g} nats, AUROC {row.auroc:.2f}" for row in each_row(places)]
-    named = places.assign(cell=cells, value=places["value"].map("{:g}".format), n=places["n"].astype(int))
-    return named.pivot(index=["backbone", "quantity", "value", "n"], columns=["arm", "decoding"], values="cell")
+    named = places.assign(cell=cells, n=places["n"].astype(int))
+    wide = named.pivot(index=["backbone", "quantity", "value", "n"], columns=["arm", "decoding"], values="cell")
+    return wide.rename(index="{:g}".format, level="value")
 
 
 def swept_rises(table: pd.DataFrame) -> pd.DataFrame:

@@ -188,10 +188,15 @@ def _places(quotes: list[str], text: str) -> list[tuple[int, int]]:
     return places
 
 
+def finder_for(benchmark: str) -> Callable[[str], list[Span]]:
+    """What finds the behaviors of answers to a benchmark: the tutor's own words, or, for public data sets, which are
+    answered in English, the rules of English."""
+    return RuleLabeller().label if BENCHMARKS[benchmark].source else find_behaviors
+
+
 def behaviors_written(benchmark: str, text: str) -> dict[str, int]:
-    """How often each of `BEHAVIORS` occurs in an answer: by the tutor's own words, or, to problems of public data sets,
-    which are answered in English, by its rules."""
-    return count_behaviors(text, RuleLabeller().label if BENCHMARKS[benchmark].source else find_behaviors)
+    """How often each of `BEHAVIORS` occurs in an answer, as `finder_for` its benchmark finds them."""
+    return count_behaviors(text, finder_for(benchmark))
 
 
 def validate_labeller(labeller: Labeller, traces: pd.DataFrame) -> pd.DataFrame:
