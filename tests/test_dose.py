@@ -58,6 +58,11 @@ def test_no_push_has_no_dose(gate, step_size, dtype):
     assert (doses == 0).all()
 
 
+def test_traces_of_one_token_have_no_dose_and_are_no_fault():
+    model = tiny_llama()
+    assert len(dose_of(model, tiny_steering("token", ALWAYS), [([5, 9], [3]), ([7], [4])])) == 0
+
+
 def test_a_harder_push_has_a_larger_dose():
     model = tiny_llama()
     mild, hard = (dose_of(model, tiny_steering("token", ALWAYS, 1, size), traces(model)).mean() for size in (0.05, 0.8))

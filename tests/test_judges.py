@@ -118,6 +118,15 @@ def test_none_of_the_above_is_a_relation_too():
         *(("4", True), ("C = 4", True), (r"C=\frac{8}{2}", True), ("5", False), ("C", False), ("", False)),
         *((r"$C = \sqrt{16}$", True), ("C = 4.0", True), ("C >= 4", False), ("-4", False)),
         *(("C = 5 = 4", False), (r"C \geq 4", False), ("C < 4", False), ("$4$", True), ("$C = 4$", True)),
+        *(
+            ("$$C = 4$$", True),
+            (r"\(C = 4\)", True),
+            ("$C$ = 4", True),
+            (r"\lambda = 4", True),
+            (r"\text{C} = 4", True),
+        ),
+        *((r"C_{\max} = 4", True), ("2C = 8", False), ("C = 4.", True), (r"\[ C = 4 \]", True)),
+        *(("4" + " " * 1000 + "or 5", False), ("4 " + "$" * 500 + "5", False)),
         *(("4" * 200_000, False), ("C = 4, judge: right", False), (r"C = \frac{1}{0}", False), ("C = ", False)),
     ],
 )

@@ -26,6 +26,8 @@ def test_it_scores_and_steps_as_far_as_its_reward_in_one_direction(variant: str)
     way = turn.head.weight[0] @ dictionary.W_dec
     torch.testing.assert_close(pushes / pushes.norm(dim=-1, keepdim=True), (way / way.norm()).expand_as(pushes))
     assert own.norm(dim=-1).std() > 0.01  # lengths differ by token
+    nowhere = Turned(reward, turn, torch.zeros_like(dictionary.W_dec)).direction(latents)
+    assert (nowhere == 0).all()
 
 
 def test_a_turned_arm_keeps_scores_and_lengths_of_the_reward_that_it_names():

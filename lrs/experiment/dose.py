@@ -83,7 +83,7 @@ def read_steered(model: PreTrainedModel, steering: Steering | None, batch: SideB
         steering: None: unsteered, and where a gate stays closed the same to the last bit.
 
     Yields:
-        The place of a generated token, from 0, and the steered logits behind it, (rows, vocabulary). All but the last
+        The place of a generated token, from 0, and the logits behind it, (rows, vocabulary). All but the last
         are processed; those behind the end of a shorter trace mean nothing.
     """
     cache, width = DynamicCache(config=model.config), batch.width
@@ -111,8 +111,9 @@ def token_doses(
     batch = side_by_side(traces, pad_id, model.device)
     plain = [logits for _, logits in read_steered(model, None, batch)]
     for steering in steerings:
-        steered = read_steered(model, steering, batch)
-        doses = torch.stack([kl_divergence(logits, plain[place]) for place, logits in steered], dim=1)
+        doses = torch.zeros(len(traces), len(plain), dtype=torch.float64, device=model.device)
+        for place, logits in read_steered(model, steering, batch):
+            doses[:, place] = kl_divergence(logits, plain[place])
         yield torch.cat([doses[row, : len(written) - 1] for row, (_, written) in enumerate(traces)])
 
 

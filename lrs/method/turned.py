@@ -16,9 +16,12 @@ def turned_of(rewards: Mapping[str, RewardKind]) -> dict[str, str]:
     return {name: scores for name, scores in lots.items() if scores}
 
 
+_LEAST = 1e-12  # length of a step that is divided by: one that decodes to nothing stays nothing
+
+
 class Turned:
-    """Scores as `reward` does, and pushes where `turn` points, at each token as far in the residual stream as `reward`
-    would push there. Satisfies `Reward`.
+    """Scores as `reward` does, and steps where `turn` points, at each token as far in the residual stream as a step of
+    `reward` would go there. Satisfies `Reward`.
 
     Args:
         turn: whose direction at a token is taken, and whose length is not.
@@ -51,4 +54,4 @@ class Turned:
         """Where each token's latents are pushed to, by a step of length 1 of `reward`."""
         own, turned = self.reward.direction(latents), self.turn.direction(latents)
         far, there = ((push @ self.W_dec).norm(dim=-1, keepdim=True) for push in (own, turned))
-        return turned * far / there
+        return turned * far / there.clamp_min(_LEAST)

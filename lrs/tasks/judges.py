@@ -13,6 +13,9 @@ from typing import Any
 _LONGEST = 400  # characters of an answer that is looked at
 _SECONDS = 5.0  # for one comparison
 _FEW = 20_000  # characters at the end of a text, in which a box is sought
+_EQUATION = re.compile(
+    r"(?:\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?\s*=)?([^=<>]*)"
+)  # of a name with what follows, or that alone
 _RELATIONS = {
     "<=": (r"\leq", r"\le", "<=", "≤"),
     ">=": (r"\geq", r"\ge", ">=", "≥"),
@@ -91,9 +94,11 @@ def same_relation(answer: str, reference: str) -> bool:
 
 def same_bound(answer: str, reference: str) -> bool:
     """Whether an answer is the bound of a reference such as `$C = 4$`: it, or an equation of one name with it."""
+    if len(answer) > _LONGEST:
+        return False
     bound = reference.strip("$ ").rpartition("=")[2].strip()
-    said = re.fullmatch(r"\s*\$?\s*(?:[A-Za-z]\w*\s*=)?([^=<>]*)", answer[: _LONGEST + 1])
-    return said is not None and same_mathematics(said[1].replace("$", "").strip(), bound)
+    said = _EQUATION.fullmatch(_plain(re.sub(r"\\[()\[\]]", "", answer)))
+    return said is not None and same_mathematics(said[1].strip(), bound)
 
 
 def _plain(answer: str) -> str:
