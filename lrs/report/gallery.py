@@ -36,7 +36,11 @@ PAPER_ITEMS = (
     Item("prompts", ("cpu/prompts.md",), _PAPER),
     Item("efficiency", ("cpu/costs.md", "cpu/costs.png", "cpu/cost_curves.png"), "08_bench", "make bench"),
     Item(
-        "ablation of the gate", why="`make controls` runs it; the accepted run of that profile is from before its gates"
+        "ablation of the gate",
+        ("controls/pocket-3m/delta.png", "controls/specific.csv"),
+        _PAPER,
+        "make controls",
+        why="without a gate, by reward alone, by confidence alone, and by signals that the paper does not have",
     ),
     Item(
         "sweep over K and alpha",
@@ -56,6 +60,14 @@ PAPER_ITEMS = (
     ),
     Item("which behaviors are promoted", ("cpu/pocket-3m/promoted.png", "cpu/pocket-3m/behaviors.png"), _PAPER),
     Item("what latents mean", ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png"), "07_latents"),
+    Item(
+        "latents against length",
+        ("controls/pocket-3m/latents.png",),
+        "07_latents",
+        "make controls",
+        why="its column `long trace`",
+    ),
+    Item("transitions between right and wrong", ("controls/pocket-3m/transitions.png",), _PAPER, "make controls"),
     Item("reward paths", ("cpu/pocket-3m/reward_paths.png",), "07_latents"),
     Item(
         "where pushes act, and which heads read them",
@@ -68,6 +80,13 @@ OUR_ITEMS = (
     Item("what is known to be there, and what is found", ("cpu/pocket-3m/assay.png",), "06_assay"),
     Item("planted modes", ("planted/results.md",), "06_assay", "make planted"),
     Item("where it is lost", ("controls/pocket-3m/budget.png",), "06_assay", "make controls"),
+    Item("what rewards know, and what climbing them gains", ("controls/results.md",), _PAPER, "make controls"),
+    Item(
+        "what a push owes to the state, to its direction and to its gate",
+        ("controls/specific.csv", "natural/specific.csv"),
+        "06_assay",
+        "make controls",
+    ),
     Item("how large a gain must be to be found", ("cpu/power.png",), "06_assay", "make power"),
     Item("accuracy against tokens", ("cpu/frontier.png",), "06_assay", "make rivals"),
     Item("how much of a gain goes through each behavior", ("cpu/pocket-3m/mediation.png",), _PAPER),
@@ -87,8 +106,8 @@ def gallery_page(expected: Path) -> str:
         "`lrs/report/gallery.py`.",
     ]
     for heading, items in (("The paper's items", PAPER_ITEMS), ("Ours", OUR_ITEMS)):
-        rows = ["| item | here | notebook | command |", "|---|---|---|---|"]
-        rows += [f"| {item.name} | {_shown(item)} | {_notebook(item)} | {_command(item)} |" for item in items]
+        rows = ["| item | here | notebook | command | profile |", "|---|---|---|---|---|"]
+        rows += [f"| {item.name} | {_shown(item)} | {_notebook(item)} | {_origin(item)} |" for item in items]
         sections += [f"## {heading}", "\n".join(rows)]
         for item in items:
             pictures = [name for name in item.files if name.endswith(".png")]
@@ -105,5 +124,7 @@ def _notebook(item: Item) -> str:
     return f"`{item.notebook}`" if item.notebook else ""
 
 
-def _command(item: Item) -> str:
-    return f"`{item.command}`" if item.files else ""
+def _origin(item: Item) -> str:
+    """The command, and, in a cell of its own, the profiles whose runs are shown."""
+    profiles = dict.fromkeys(name.partition("/")[0] for name in item.files)
+    return f"`{item.command}` | {', '.join(f'`{profile}`' for profile in profiles)}" if item.files else " | "
