@@ -252,11 +252,12 @@ def swept_rows(decodings=("greedy", "sampled")):
         asked += [("threshold", np.nan, 1, 2.0, *pair) for pair in (gates if arm == "lrs" else none)]
         asked += [("layer", layer, 1, 2.0, *gate[0]) for layer in range(6)]
         asked += [("latents", count, 1, 2.0, *gate[0]) for count in (32, 64, 128, 256)]
+        asked += [("joint", weight, 1, 2.0, *gate[0]) for weight in (0.0, 0.2, 1.0) if arm == "lrs_causal"]
         rows += [(decoding, arm, *place) for place in asked]
     names = ["decoding", "arm", "quantity", "value", "num_steps", "step_size", "reward_quantile", "confidence_quantile"]
     frame = pd.DataFrame(rows, columns=names)
     delta, dose = 0.12 * np.sin(np.arange(len(frame))), 0.02 * frame["num_steps"] * frame["step_size"]
-    own = frame["value"].isin([3, 128]) | (frame["quantity"].eq("step") & frame["num_steps"].eq(1))
+    own = frame["value"].isin([3, 128, 0.2]) | (frame["quantity"].eq("step") & frame["num_steps"].eq(1))
     frame = frame.assign(delta=delta, delta_low=delta - 0.025, delta_high=delta + 0.03, own=own, dose=dose)
     return frame.assign(n=500, shown=True, within_cap=dose <= 0.1, backbone="pocket", device="cpu")
 
