@@ -263,6 +263,21 @@ def swept_rows(decodings=("greedy", "sampled")):
 
 
 @cache
+def assay_rows():
+    return assay_table(outcomes_frame((0, 1), tuple(ARMS), benchmarks=SIX), FAST)
+
+
+@cache
+def promoted_rows():
+    return promoted_table(outcomes_frame((0,)), FAST)
+
+
+@cache
+def chance_rows():
+    return sweep_table([0.05, 0.2], 0.95, 0)
+
+
+@cache
 def mediation_rows(seeds):
     return mediation_table(outcomes_frame(seeds), FAST)
 
@@ -314,9 +329,7 @@ FIGURES = {
     "behaviors_many": lambda **how: results.behaviors_figure(
         behavior_shares(outcomes_frame((0,), tuple(ARMS)), 0.95), **how
     ),
-    "assay_many": lambda **how: assay_figure(
-        assay_table(outcomes_frame((0, 1), tuple(ARMS), benchmarks=SIX), FAST), **how
-    ),
+    "assay_many": lambda **how: assay_figure(assay_rows(), **how),
     "behavior_rates_six": lambda **how: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX), **how),
     "behavior_rates_four": lambda **how: traces.behavior_rates(
         outcomes_frame((0, 1), ("base",), benchmarks=SIX[:4]), **how
@@ -334,9 +347,9 @@ FIGURES = {
     "swept_two": lambda **how: swept_figure(swept_rows(), **how),
     "swept_greedy": lambda **how: swept_figure(swept_rows(("greedy",)), **how),
     "swept_lines": lambda **how: swept_figure(swept_rows().query("quantity == 'layer'"), **how),
-    "promoted": lambda **how: promoted_figure(promoted_table(outcomes_frame((0,)), FAST), **how),
+    "promoted": lambda **how: promoted_figure(promoted_rows(), **how),
     "method": method_figure,
-    "chance": lambda **how: sweep_figure(sweep_table([0.05, 0.2], 0.95, 0), **how),
+    "chance": lambda **how: sweep_figure(chance_rows(), **how),
     # Of tables that are measured apart, and committed.
     "power": lambda **how: power_figure(read_power(), 0.95, **how),
     "frontier": lambda **how: frontier_figure(read_measured("cpu-pocket-3m", RIVALS), **how),
