@@ -140,11 +140,12 @@ def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: 
     _, table = try_all(backbone, asked, config, artifacts, folder)
     shown = mark_shown(table, variant.quantity, config.select.dose_cap)
     outcomes = [read_kept(folder / row.name / row.decoding).to_pandas() for row in each_row(shown)]
+    known = {arm: _auroc(config, ARMS[arm].climbs) for arm in shown["arm"].unique()}
     return shown.assign(
         quantity=variant.quantity,
         value=variant.value,
         rise=[(tried["reward_after"] - tried["reward_before"]).mean() for tried in outcomes],
-        auroc=shown["arm"].map(lambda arm: _auroc(config, ARMS[arm].climbs)),
+        auroc=shown["arm"].map(known),
     )
 
 

@@ -139,11 +139,10 @@ def _promoted(accepted: Accepted) -> list[str]:
     numbers = ["density", "density_low", "density_high"]
     rounded = greedy[numbers].round(2) + 0.0  # never -0.00
     cells = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*row) for row in rounded.itertuples(index=False)]
-    wide = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`").pivot(
-        index=["backbone", "arm", "n"], columns="behavior", values="cell"
-    )
-    order = pd.MultiIndex.from_frame(greedy.assign(arm="`" + greedy["arm"] + "`")[wide.index.names].drop_duplicates())
-    rows = wide.loc[order, list(greedy["behavior"].unique())].reset_index().rename_axis(columns=None)
+    named, keys = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`"), ["backbone", "arm", "n"]
+    wide = named.pivot(index=keys, columns="behavior", values="cell")
+    order = pd.MultiIndex.from_frame(named[keys].drop_duplicates())
+    rows = wide.loc[order, list(named["behavior"].unique())].reset_index().rename_axis(columns=None)
     intro = "Times in 100 tokens beyond base on the same problems, greedily, with intervals over problems:"
     return [promoted_answer(table), intro, as_markdown(rows.astype(str))]
 
