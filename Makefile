@@ -27,7 +27,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-kills lint clean-build
+.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-long lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -110,8 +110,8 @@ coverage: setup  ## fast tests, and which lines of lrs none of them runs (build/
 test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
 	@$(PYTEST) -m slow
 
-test-kills: setup  ## the smoke profile, killed twenty times at random moments
-	@LRS_KILLS=20 $(PYTEST) -m slow tests/test_smoke.py
+test-long: setup  ## slow tests at full length: twenty kills, 50,000 problems a family
+	@LRS_LONG=1 $(PYTEST) -m slow
 
 lint: setup  ## style of modules, tests and notebooks; types of modules
 	@ruff check .

@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -22,6 +23,7 @@ from lrs.tutor import write_trace
 from lrs.tutor.draft import CAREFUL
 
 BENCHMARKS = list(DIFFICULTY)
+LONG = bool(os.environ.get("LRS_LONG"))  # `make test-long`
 CLEAN = replace(CAREFUL, slip=0.0)
 number = st.integers(1, 99)
 
@@ -92,11 +94,16 @@ def answer_of(problem):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("benchmark", load_config("full").benchmarks)
-def test_a_family_has_50_000_distinct_problems_and_no_constant_answers_most(benchmark):
+def test_a_family_has_many_distinct_problems_and_no_constant_answers_most(benchmark, monkeypatch):
+    """All 50,000 of each are counted when asked for: of `countdown` that takes minutes."""
+    asked, many = [], 50_000 if LONG else 5_000
+    monkeypatch.setattr(problems, "problem_id", lambda *of: asked.append(of) or problem_id(*of))
     difficulty = load_config("full").benchmarks[benchmark]
-    drawn = list(itertools.islice(stream_problems(benchmark, difficulty, seed=0), 50_000))
-    assert len({problem.id for problem in drawn}) == 50_000
+    drawn = list(itertools.islice(stream_problems(benchmark, difficulty, seed=0), many))
+    assert len({problem.id for problem in drawn}) == many <= len(asked)
+    assert LONG or len(asked) < 1.1 * many  # a family that is soon exhausted repeats itself
     ((answer, commonest),) = Counter(map(answer_of, drawn[:2000])).most_common(1)
     assert commonest < 0.4 * 2000
     if benchmark == "graph_color":  # another coloring than the tutor's may be right as well

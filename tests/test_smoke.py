@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-KILLS = int(os.environ.get("LRS_KILLS", "0"))  # `make test-kills` takes twenty
+KILLS = 20 if os.environ.get("LRS_LONG") else 0
 
 
 def clone(target: Path) -> Path:
@@ -35,8 +36,10 @@ def clone_and_run(target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Made side by side: stages of so few problems keep one core busy, mostly with starting."""
     folder = tmp_path_factory.mktemp("clones")
-    return [clone_and_run(folder / name) for name in ("first", "second")]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(clone_and_run, (folder / "first", folder / "second")))
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -124,7 +127,7 @@ def killed_after(seconds: float, root: Path) -> bool:
         return True
 
 
-@pytest.mark.skipif(not KILLS, reason="takes minutes a kill: `make test-kills`")
+@pytest.mark.skipif(not KILLS, reason="takes minutes a kill: `make test-long`")
 @pytest.mark.timeout(3600)
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp_path: Path):
     """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done.
