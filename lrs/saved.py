@@ -41,6 +41,16 @@ def load_about(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "about.json").read_text("utf-8"))
 
 
+def save_prompts(table: pd.DataFrame, folder: Path) -> None:
+    """Write beside the outcomes what was asked (`lrs.experiment.asked.prompts_asked`)."""
+    write_text(folder / "prompts.json", table.to_json(orient="records", indent=2, force_ascii=False) + "\n")
+
+
+def load_prompts(folder: Path) -> pd.DataFrame:
+    """What `save_prompts` wrote beside the outcomes."""
+    return pd.DataFrame(json.loads((folder / "prompts.json").read_text("utf-8")))
+
+
 def as_run(config: Config) -> Config:
     """A profile that was run, with the device that its outcomes come from, by the accelerator's model."""
     return config.model_copy(update={"device": load_about(config.data / "outcomes")["device"]})

@@ -13,29 +13,27 @@ from test_meaning import toy_latents
 
 from lrs.config import StatisticsSection
 from lrs.experiment.reward_paths import changed_by
-from lrs.figures.latents import (
-    card_html,
-    case_html,
-    context_html,
-    dashboard_html,
-    meaning_figure,
-    reward_paths_figure,
-    words_figure,
-)
+from lrs.figures.dashboard import card_html, case_html, context_html, dashboard_html, histogram_html
+from lrs.figures.latents import meaning_figure, reward_paths_figure, words_figure
 from lrs.learning.meaning import cards_of
 from lrs.report.along import cases_of, path_means
 from lrs.report.sentences import meaning_sentence
 from lrs.tasks.behaviors import BEHAVIORS
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
+ATTRIBUTED = {
+    "promotes": [("<eos>", 1.25)],
+    "demotes": [("&", -0.5)],
+    "activations": ([2, 1], [0.0, 1.0, 2.0]),
+    "attributions": ([1, 0, 4], [-1.0, 0.0, 1.0, 2.0]),
+}
 CARDS = [
     {
         "latent": number,
         "facts": {"density": 0.1 * number, "shapley": -number},
-        "promotes": ["<eos>"],
-        "demotes": ["&"],
         "contexts": [{"words": ["a", "<think>", "b"], "values": [0.0, 2.0, 1.0], "at": 1}],
     }
+    | ATTRIBUTED
     for number in (3, 7)
 ]
 TABLE = pd.DataFrame(
@@ -63,10 +61,18 @@ def test_text_is_escaped_and_shaded_by_how_strongly_a_latent_fires():
     assert "<think>" not in line
     assert [float(value) for value in re.findall(r"rgba\(255,140,0,([\d.]+)\)", line)] == [1.0, 0.5]
     assert "font-weight:bold" in line
-    assert "&lt;eos&gt;" in card_html(CARDS[0])
+    assert all(told in card_html(CARDS[0]) for told in ("&lt;eos&gt; +1.25", "&amp; -0.50"))
     case = case_html(["a", "<b>"], [0.2, 0.9], [False, True])
     assert case.count("border-bottom") == 1
     assert "&lt;b&gt;" in case
+
+
+def test_a_histogram_draws_a_bar_a_bin_as_high_as_it_counts():
+    drawn = histogram_html([2, 0, 4], [-1.0, 0.0, 1.0, 2.0], "<logits>")
+    heights = [float(height) for height in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
+    assert heights == [20, 0, 40]
+    assert "&lt;logits&gt;, -1 to 2" in drawn
+    assert "<title>4: 1 to 2</title>" in drawn
 
 
 def test_a_page_of_its_own_names_all_latents_and_asks_nobody():
@@ -121,10 +127,9 @@ def test_a_browser_searches_and_sorts_the_page_and_asks_nobody(tmp_path):
         {
             "latent": latent,
             "facts": {"density": density, "shapley": share},
-            "promotes": ["<eos>"],
-            "demotes": ["&"],
             "contexts": [{"words": words[latent], "values": [1.0] * len(words[latent]), "at": 0}],
         }
+        | ATTRIBUTED
         for latent, density, share in ((3, 0.1, -0.5), (7, 0.3, 0.0), (11, 0.2, 2.5))
     ]
     page = dashboard_html(cards, "Latents")
@@ -157,8 +162,16 @@ def test_cards_show_each_latents_strongest_contexts():
     given, dense = toy_latents()
     table = pd.DataFrame({"latent": range(4), "density": 0.5})
     words = [[f"{trace}.{place}" for place in range(len(rows))] for trace, rows in enumerate(dense)]
-    cards = cards_of(table, given, words, [["x"]] * 4, [["y"]] * 4, count=2)
+    attribution = np.array([[0.0, 3.0, -1.0], [1.0, 0.0, 2.0], [5.0, 4.0, 3.0], [0.1, 0.2, 0.5]])
+    cards = cards_of(table, given, words, attribution, ["x", "y", "z"], count=2)
     for card in cards:
+        added = dict(zip("xyz", attribution[card["latent"]], strict=True))
+        assert card["promotes"] == sorted(added.items(), key=lambda pair: -pair[1])
+        assert card["demotes"] == sorted(added.items(), key=lambda pair: pair[1])
+        fired = np.concatenate([rows[:, card["latent"]] for rows in dense])
+        assert sum(card["activations"][0]) == (fired > 0).sum()
+        assert card["activations"][1][-1] == pytest.approx(fired.max())
+        assert sum(card["attributions"][0]) == 3
         for context in card["contexts"]:
             trace, place = map(int, context["words"][context["at"]].split("."))
             assert context["values"][context["at"]] == pytest.approx(float(dense[trace][place, card["latent"]]))

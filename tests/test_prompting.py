@@ -1,13 +1,18 @@
 """What arms put around their questions: an instruction, or worked examples of the tutor."""
 
+import re
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from conftest import DIFFICULTY
 
 from lrs.config import load_config
+from lrs.experiment.asked import prompts_asked
 from lrs.experiment.prompting import prompting_for
 from lrs.method.arms import ARMS
+from lrs.report.prompts import write_prompts
+from lrs.saved import load_prompts, save_prompts
 from lrs.tasks.answers import is_correct
 from lrs.tasks.problems import draw_problems
 from lrs.tasks.prompts import PLAIN, Prompting, prompt_ids
@@ -58,3 +63,31 @@ def test_a_transfer_benchmark_is_shown_the_problems_it_is_to_transfer_from(confi
     without = config.model_copy(update={"benchmarks": {}})
     with pytest.raises(ValueError, match="add chain_sum to the profile's benchmarks"):
         worked_examples("chain_sum_long", without)
+
+
+def test_the_appendix_has_every_prompt_word_for_word(tiny_backbone, config, problems, tmp_path):
+    config.steering.arms[:] = ["base", "cot", "few_shot"]
+    other = draw_problems("countdown", DIFFICULTY["countdown"], {"test": 2}, seed=0)
+    asked = prompts_asked(tiny_backbone, [*problems, *other], config)
+    assert asked[["benchmark", "way"]].to_numpy().tolist() == [
+        [benchmark, way] for benchmark in ("chain_sum", "countdown") for way in ("plain", "instructed", "examples")
+    ]
+    plain, instructed, examples = asked["text"][:3]
+    assert plain == tiny_backbone.tokenizer.decode(prompt_ids(problems[0], tiny_backbone.tokenizer))
+    assert config.prompting.instruction not in plain
+    assert config.prompting.instruction in instructed
+    assert len(examples) >= len(plain)
+    save_prompts(asked, tmp_path)
+    pd.testing.assert_frame_equal(load_prompts(tmp_path), asked)
+
+
+def test_what_two_backbones_are_asked_in_the_same_words_is_told_once(tmp_path):
+    text = 'reach 3\n```\n"with" <a> & 1_2'
+    rows = [("p", text, "one"), ("p", text, "two"), ("p", "else", "three")]
+    table = pd.DataFrame([{"benchmark": b, "way": "plain", "text": t, "backbone": name} for b, t, name in rows])
+    page = write_prompts(table, tmp_path)
+    assert re.findall(r"\*\*(.*)\*\*", page) == ["p, asked plainly: one, two", "p, asked plainly: three"]
+    assert f"````text\n{text}\n````" in page
+    assert (tmp_path / "prompts.md").read_text("utf-8") == page
+    assert (tmp_path / "prompts.tex").read_text("utf-8").count(f"\\begin{{verbatim}}\n{text}\n") == 1
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "prompts.csv"), table)

@@ -1,9 +1,6 @@
-"""Figures of 07_latents: what latents go with, whether they know behaviors or words, and where they fire, as text."""
+"""Figures of 07_latents: what latents go with, behaviors or words, where rewards look and pushes act."""
 
-import html
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,81 +25,11 @@ from lrs.figures.style import (
 )
 from lrs.tasks.behaviors import BEHAVIORS
 
-_MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
 _ERRORS = 2  # standard errors to each side of a mean
 _LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before it
 # a label, and each word with where it starts, its reward, and whether the trace splits there
 Line = tuple[str, list[tuple[int, str, float, bool]]]
 _MARGIN = 0.1  # of rewards, above and below what is drawn
-_STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em auto;max-width:72em;padding:0 1em}
-.card{border:1px solid #bbb;border-radius:6px;margin:1em 0;padding:.6em 1em}
-.card h2{font-size:1.05em;margin:.2em 0}.facts{color:#555}.words{font-family:monospace}
-.line{font-family:monospace;margin:.15em 0;white-space:pre-wrap}
-@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}.facts{color:#aaa}}"""
-_SCRIPT = """const cards=[...document.querySelectorAll('.card')],box=document.querySelector('#cards');
-const facts=JSON.parse(document.querySelector('#facts').textContent);
-document.querySelector('#sort').onchange=e=>{const by=e.target.value;
-cards.sort((a,b)=>facts[b.dataset.latent][by]-facts[a.dataset.latent][by]).forEach(c=>box.append(c))};
-document.querySelector('#find').oninput=e=>{const text=e.target.value.toLowerCase();
-cards.forEach(c=>c.hidden=!c.textContent.toLowerCase().includes(text))};"""
-
-
-def context_html(shown: Mapping[str, Any], highest: float) -> str:
-    """A line of text, each token on a background as strong as the latent fires on it; `highest` is full strength.
-
-    Args:
-        shown: one of the `contexts` of `lrs.learning.meaning.cards_of`.
-    """
-    marked = []
-    for place, (word, value) in enumerate(zip(shown["words"], shown["values"], strict=True)):
-        weight = "font-weight:bold" if place == shown["at"] else ""
-        shade = f"background:rgba({_MARK},{min(value / highest, 1):.2f})" if value > 0 else ""
-        style = ";".join(part for part in (shade, weight) if part)
-        told = f' style="{style}" title="{value:.2f}"' if style else ""
-        marked.append(f"<span{told}>{html.escape(word)}</span>")
-    return f'<div class="line">{" ".join(marked)}</div>'
-
-
-def case_html(words: Sequence[str], rewards: Sequence[float], changed: Sequence[bool]) -> str:
-    """A trace, each token on a background as strong as its reward (0 to 1), and underlined where a push made it another
-    one than would have come."""
-    marked = []
-    for word, reward, other in zip(words, rewards, changed, strict=True):
-        style = f"background:rgba({_MARK},{reward:.2f})" + (";border-bottom:2px solid" if other else "")
-        marked.append(f'<span style="{style}" title="{reward:.2f}">{html.escape(word)}</span>')
-    return f'<div style="font-family:monospace">{" ".join(marked)}</div>'
-
-
-def card_html(card: Mapping[str, Any]) -> str:
-    """A latent: its numbers, the tokens of its direct attribution, and its strongest contexts."""
-    highest = max((value for shown in card["contexts"] for value in shown["values"]), default=1.0)
-    facts = " &middot; ".join(f"{html.escape(name)} {value:.3g}" for name, value in card["facts"].items())
-    lists = "".join(
-        f'<div>{side} <span class="words">{html.escape(" ".join(card[side]))}</span></div>'
-        for side in ("promotes", "demotes")
-    )
-    lines = "\n".join(context_html(shown, highest) for shown in card["contexts"])
-    return (
-        f'<section class="card" data-latent="{card["latent"]}"><h2>latent {card["latent"]}</h2>'
-        f'<div class="facts">{facts}</div>{lists}\n{lines}</section>'
-    )
-
-
-def dashboard_html(cards: Sequence[Mapping[str, Any]], title: str) -> str:
-    """A page of its own that needs no network: all cards, to be searched and to be sorted by any of their numbers."""
-    names = list(cards[0]["facts"]) if cards else []
-    facts = {
-        card["latent"]: {name: float(np.nan_to_num(value)) for name, value in card["facts"].items()} for card in cards
-    }
-    options = "".join(f"<option>{html.escape(name)}</option>" for name in names)
-    body = "\n".join(map(card_html, cards))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
-        f'<p>find <input id="find"> sort by <select id="sort">{options}</select></p>'
-        f'<main id="cards">\n{body}\n</main><script type="application/json" id="facts">{json.dumps(facts)}</script>'
-        f"<script>{_SCRIPT}</script></html>\n"
-    )
 
 
 @styled

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.sparse import csr_matrix
 from transformers import PreTrainedTokenizerBase
 
@@ -16,6 +17,7 @@ from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 from lrs.tasks.prompts import text_of
 
 _BEFORE, _AFTER = 14, 5  # tokens of a context, around where a latent fires
+_ATTRIBUTED, _BINS = 10, 24  # tokens to each side of a card, and bins of its histograms
 
 
 class Context(NamedTuple):
@@ -129,8 +131,8 @@ def cards_of(
     table: pd.DataFrame,
     latents: LatentTraces,
     words: Sequence[Sequence[str]],
-    promotes: Sequence[Sequence[str]],
-    demotes: Sequence[Sequence[str]],
+    attribution: Float[np.ndarray, "d_sae vocabulary"],
+    vocabulary: Sequence[str],
     count: int = 15,
 ) -> list[dict[str, Any]]:
     """What a dashboard tells of every latent that ever fires.
@@ -138,15 +140,18 @@ def cards_of(
     Args:
         table: a row a latent: the numbers to be told, by name.
         words: the tokens of each trace, as text.
-        promotes, demotes: tokens of each latent's direct attribution.
+        attribution: what each latent adds to the logit of each token (`logit_attribution`).
+        vocabulary: these tokens, as text.
         count: contexts of each.
 
     Returns:
-        Of each latent: latent, facts (numbers by name), promotes, demotes, and contexts: words, values (how strongly it
-        fires on each) and at (where most).
+        Of each latent: latent, facts (numbers by name); promotes and demotes, the ten tokens to which it adds most and
+        least, with how much; activations and attributions, histograms (counts, and edges of the bins) of how strongly
+        it fires, where it does, and of what it adds to all tokens; contexts: words, values (how strongly it fires on
+        each) and at (where most).
     """
     matrix, cards = as_matrix(latents), []
-    for row, more, less in zip(table.to_dict("records"), promotes, demotes, strict=True):
+    for row, added in zip(table.to_dict("records"), attribution, strict=True):
         latent, contexts = int(row.pop("latent")), []
         column = matrix.getcol(latent).toarray().ravel()
         for trace, position, _ in top_contexts(latents, latent, count):
@@ -155,6 +160,11 @@ def cards_of(
             values = column[start + first : start + end].tolist()
             contexts.append({"words": list(words[trace][first:end]), "values": values, "at": position - first})
         if contexts:
-            told = {"latent": latent, "facts": row, "promotes": list(more), "demotes": list(less)}
-            cards.append(told | {"contexts": contexts})
+            order = added.argsort(kind="stable")
+            told = {"latent": latent, "facts": row, "contexts": contexts}
+            for side, ids in (("promotes", order[::-1][:_ATTRIBUTED]), ("demotes", order[:_ATTRIBUTED])):
+                told[side] = [(vocabulary[token], float(added[token])) for token in ids]
+            for name, values in (("activations", column[column > 0]), ("attributions", added)):
+                told[name] = tuple(part.tolist() for part in np.histogram(values, _BINS))
+            cards.append(told)
     return cards
