@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def prompts_asked(backbone: Backbone, problems: Sequence[Problem], config: Config) -> pd.DataFrame:
-    """The whole prompt of the first problem of each benchmark, with all marks of the chat template, in each way in which
-    an arm of the profile asks.
+    """The whole prompt of the first problem of each benchmark, with all marks of its chat template, in each way in
+    which an arm of the profile asks.
 
     Args:
         problems: all that are asked: worked examples have to fit beside the longest.
