@@ -19,6 +19,7 @@ BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
 TRANSFER = Path("data/transfer")  # written by `make transfer`, outside the pipeline
 AS_PUBLISHED = Path("data/as_published")  # written by `lrs as-published`, outside the pipeline
 SWEEP = Path("data/sweep")  # written by `make sweep`, outside the pipeline
+CHANCE = "-chance"  # ending of the names of a second table of `make sweep`
 SEEDS = Path("data/seeds")  # written by `make seeds`, outside the pipeline
 RIVALS = Path("data/rivals")  # written by `make rivals`, outside the pipeline
 POWER = Path("data/power")  # written by `make power`, outside the pipeline
@@ -191,12 +192,13 @@ def read_measured(name: str, folder: Path = BENCH) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def find_measured(backbones: Iterable[Config], folder: Path) -> pd.DataFrame:
-    """The tables `<profile>-<backbone>.csv` that a command has written so far, in one: no rows where there is none.
+def find_measured(backbones: Iterable[Config], folder: Path, ending: str = "") -> pd.DataFrame:
+    """The tables `<profile>-<backbone><ending>.csv` that a command has written so far, in one: no rows where there is
+    none.
 
     Args:
         backbones: a profile as each of its backbones sees it.
     """
-    paths = [folder / f"{one.profile}-{one.backbone_name}.csv" for one in backbones]
+    paths = [folder / f"{one.profile}-{one.backbone_name}{ending}.csv" for one in backbones]
     tables = [pd.read_csv(path) for path in paths if path.exists()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrs.figures.chance import sweep_figure
-from lrs.report.chance import best_by_chance, discordant_share, sweep_sentence, sweep_table
+from lrs.report.chance import (
+    best_by_chance,
+    best_of_few,
+    discordant_share,
+    few_sentence,
+    sweep_sentence,
+    sweep_table,
+)
 
 
 def test_one_setting_gains_nothing_on_average_and_many_do():
@@ -71,3 +78,28 @@ def test_table_has_the_papers_cells_and_the_sentence_counts_them():
     reached = int((table.query("discordant == 0.3")["by_chance"] >= table.query("discordant == 0.3")["claimed"]).sum())
     assert f"in {reached} of 6 cells" in told
     assert len(sweep_figure(table).axes) == 2
+
+
+def test_the_best_of_settings_that_do_nothing_is_good_on_few_problems_and_nowhere_else():
+    gains = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], p=[0.1, 0.8, 0.1], size=(400, 40))
+    told = best_of_few(gains - gains.mean(axis=0), 30, 0.95, seed=0)
+    assert (told["settings"], told["n"], told["few"]) == (40, 400, 30)
+    assert told["found"] > 0.12
+    assert told["elsewhere"] == pytest.approx(-30 / 370 * told["found"], abs=1e-9)  # gains sum to none
+    assert told["best"] == pytest.approx(0, abs=1e-9)
+    assert told["found_low"] < told["found"] < told["found_high"]
+
+
+def test_a_setting_that_gains_is_found_and_gains_elsewhere():
+    gains = np.zeros((100, 3))
+    gains[:, 1] = 0.25
+    told = best_of_few(gains, 50, 0.95, seed=1)
+    assert told["found"] == told["elsewhere"] == told["best"] == pytest.approx(0.25)
+    for few in (0, 100):
+        with pytest.raises(ValueError, match=rf"from 1 to 99, .* \(got {few}\)"):
+            best_of_few(gains, few, 0.95, seed=1)
+    row = pd.DataFrame([told | {"backbone": "toy", "arm": "lrs", "decoding": "greedy"}])
+    assert few_sentence(row) == (
+        "On 50 of 100 problems of `toy`, drawn by lot, the best of 3 settings of `lrs` gains +25.0 points on average "
+        "(greedy), and +25.0 on the others."
+    )

@@ -15,7 +15,7 @@ from lrs.figures.sweep import swept_figure
 from lrs.models.backbones import load_backbone
 from lrs.report.sentences import not_measured
 from lrs.report.sweep import best_swept, swept_grid, swept_lines, swept_places, swept_rises, swept_sentence
-from lrs.saved import SWEEP, find_measured, load_candidates
+from lrs.saved import CHANCE, SWEEP, find_measured, load_candidates
 from lrs.tasks.problems import save_problems
 
 
@@ -78,6 +78,12 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     assert table["auroc"].between(0, 1).all()
     kept = pd.read_csv(f"data/sweep/{config.profile}-{config.backbone_name}.csv")
     assert kept["delta"].tolist() == pytest.approx(table["delta"].tolist(), abs=1e-5)
+    by_chance = find_measured([config], SWEEP, CHANCE)  # of 3 problems, half are one
+    assert by_chance[["arm", "settings", "n", "few"]].to_numpy().tolist() == [["lrs", 3, 3, 1], ["lrs_causal", 2, 3, 1]]
+    for row in by_chance.itertuples():
+        tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold"])]
+        assert row.best == pytest.approx(tried["delta"].max(), abs=1e-5)
+        assert row.found >= row.best - 1e-5
     before = load_candidates(config.data / "selection.json").set_index("arm")["dose"]
     for quantity in ("layer", "latents"):
         again = table[table["quantity"] == quantity].set_index("arm")["dose"]

@@ -12,11 +12,12 @@ Nothing that the pipeline uses is chosen here, and no test problem is asked.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from lrs.core.frames import each_row
+from lrs.core.frames import each_group, each_row
 from lrs.core.kept import read_kept
 from lrs.core.statistics import auroc
 from lrs.experiment.evaluation import Artifacts
@@ -26,8 +27,9 @@ from lrs.learning.reward_metrics import trace_scores
 from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.models.devices import describe_device
+from lrs.report.chance import best_of_few
 from lrs.report.sweep import GRIDS
-from lrs.saved import SWEEP, write_measured
+from lrs.saved import CHANCE, SWEEP, write_measured
 from lrs.tasks.problems import Problem, first_of_each, load_problems
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
 JOINT = (0.0, 0.2, 1.0)
+FEW = 30  # problems of AIME 2024, and of 2025
 
 
 class Variant(NamedTuple):
@@ -84,7 +87,8 @@ def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, A
 
 def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
-    benchmark, and write `<profile>-<backbone>.csv`. Resumes.
+    benchmark, and write `<profile>-<backbone>.csv`; and `<profile>-<backbone>-chance.csv`, what the sweeps that fit
+    nothing find on few of these problems, and elsewhere. Resumes.
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
@@ -96,16 +100,29 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
     asked = first_of_each(validation, problems_each)
     swept = variants(config, backbone.model.config.num_hidden_layers)
-    tried = pd.concat([_tried(variant, backbone, learned, asked) for variant in swept], ignore_index=True)
-    table = tried.assign(
-        own=[_is_own(row, config) for row in each_row(tried)],
-        profile=config.profile,
-        backbone=config.backbone_name,
-        seed=config.seed,
-        device=describe_device(backbone.device),
-    )
+    tried, gains = zip(*[_tried(variant, backbone, learned, asked) for variant in swept], strict=True)
+    table, told = pd.concat(tried, ignore_index=True), pd.DataFrame(gains_by_chance(pd.concat(gains), config))
+    origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
+    origin["device"] = describe_device(backbone.device)
+    table = table.assign(own=[_is_own(row, config) for row in each_row(table)], **origin)
     write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
+    write_measured(told.assign(**origin), f"{config.profile}-{config.backbone_name}{CHANCE}", SWEEP)
     return table
+
+
+def gains_by_chance(gains: pd.DataFrame, config: Config) -> list[dict[str, Any]]:
+    """`best_of_few` of each arm and decoding, on as many problems as the paper's smallest benchmarks have, and on half.
+
+    Args:
+        gains: a row a problem, arm, decoding and name of a setting: gain. A setting that was tried twice is one.
+    """
+    rows = []
+    for (arm, decoding), group in each_group(gains, ["arm", "decoding"], sort=False):
+        wide = group.drop_duplicates(["problem_id", "name"]).pivot(index="problem_id", columns="name", values="gain")
+        for few in sorted({few for few in (FEW, len(wide) // 2) if 0 < few < len(wide)}):
+            found = best_of_few(wide.to_numpy(), few, config.statistics.confidence_level, config.seed)
+            rows.append({"arm": arm, "decoding": decoding} | found)
+    return rows
 
 
 def mark_shown(table: pd.DataFrame, quantity: str, dose_cap: float) -> pd.DataFrame:
@@ -129,7 +146,10 @@ def _is_own(row: Any, config: Config) -> bool:
     return row.value == own[row.quantity]
 
 
-def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem]) -> pd.DataFrame:
+def _tried(
+    variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What a variant's settings do; and, where it fits nothing, what each gains on each problem."""
     config = variant.config
     if variant.fits:
         artifacts = fit_all(backbone, learned, config)
@@ -141,12 +161,25 @@ def _tried(variant: Variant, backbone: Backbone, learned: list[Problem], asked: 
     shown = mark_shown(table, variant.quantity, config.select.dose_cap)
     outcomes = [read_kept(folder / row.name / row.decoding).to_pandas() for row in each_row(shown)]
     known = {arm: _auroc(config, ARMS[arm].climbs) for arm in shown["arm"].unique()}
-    return shown.assign(
+    gains = [] if variant.fits else [_gains(folder, one) for one in outcomes]
+    names = [{"name": row.name, "arm": row.arm, "decoding": row.decoding} for row in each_row(shown)]
+    told = [gain.assign(**named) for gain, named in zip(gains, names, strict=False)]
+    rows = shown.assign(
         quantity=variant.quantity,
         value=variant.value,
         rise=[(tried["reward_after"] - tried["reward_before"]).mean() for tried in outcomes],
         auroc=shown["arm"].map(known),
     )
+    return rows, pd.concat(told) if told else pd.DataFrame()
+
+
+def _gains(folder: Path, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Gain over the unsteered model in the same decoding, a row a problem, mean over its samples."""
+    decoding, keys = outcomes["decoding"].iloc[0], ["problem_id", "seed"]
+    base = read_kept(folder / "base" if decoding == "greedy" else folder / "unsteered" / decoding).to_pandas()
+    paired = outcomes.merge(base[[*keys, "correct"]], on=keys, suffixes=("", "_base"), validate="1:1")
+    gain = paired["correct"].astype(float) - paired["correct_base"].astype(float)
+    return gain.groupby(paired["problem_id"]).mean().rename("gain").reset_index()
 
 
 def _auroc(config: Config, reward: str) -> float:
