@@ -108,7 +108,7 @@ def test_a_profile_that_was_run_is_measured(small_power, tmp_path, monkeypatch):
     assert {"one", "vote", "ranked by token", "any", "base, greedy", "cot, sampled", "lrs_causal, greedy"} <= set(
         table.index
     )
-    assert {"adapter, greedy", "adapter, sampled", "repaired, greedy"} <= set(table.index)
+    assert {"adapter, greedy", "adapter, sampled", "repaired, greedy", "guided by token"} <= set(table.index)
     assert {f"base at {t:g}, sampled" for t in TEMPERATURES} <= set(table.index)
     kept = pd.read_csv(tmp_path / "data/rivals" / f"{small_power.profile}-{small_power.backbone_name}.csv")
     assert kept["accuracy"].tolist() == pytest.approx(table["accuracy"].tolist(), abs=1e-5)

@@ -3,7 +3,7 @@
 vote      the answer that is given most often, of equals the first one
 ranked    the attempt to which a reward gives the highest probability, averaged over its tokens
 any       right if any attempt is: what a perfect choice would reach
-
+guided    one attempt, written block by block, of several blocks the one that a reward prefers (lrs/bench/guided.py)
 repaired  the greedy answer, its first wrong step repaired by an oracle (lrs/bench/repair.py)
 
 Beside them stand the unsteered model at other temperatures, since a push that only makes it surer looks like a gain in
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.bench.adapter import train_adapter
+from lrs.bench.guided import guided
 from lrs.bench.repair import repair, repair_table
 from lrs.core.statistics import mcnemar_exact, wilson_interval
 from lrs.experiment.evaluation import Artifacts, evaluate
@@ -168,10 +169,11 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     made = choices(table.assign(answer=answers), RANKED_BY)
     outcomes = load_outcomes(config.data / "outcomes", config.steering)
     arms = outcomes[outcomes["problem_id"].isin({problem.id for problem in asked})]
+    by_block = [guided(backbone, asked, artifacts, name, sampling.temperature, config) for name in RANKED_BY]
     repaired = repair(backbone, asked, config)
     write_measured(repair_table(repaired), f"{config.profile}-{config.backbone_name}-repair", home)
     repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1)
-    made = pd.concat([made, single(arms), others(backbone, asked, sampling, config, place), repaired])
+    made = pd.concat([made, *by_block, single(arms), others(backbone, asked, sampling, config, place), repaired])
     compared = compare_rivals(made, config.statistics, config.seed)
     write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
     return compared

@@ -77,7 +77,7 @@ def card_html(card: Mapping[str, Any]) -> str:
         for side in ("promotes", "demotes")
     )
     shown = (("activations", "activations"), ("attributions", "logits, by token"))
-    drawn = "".join(histogram_html(*card[name], label) for name, label in shown)
+    drawn = "".join(histogram_html(card[name][0], card[name][1], label) for name, label in shown)
     lines = "\n".join(context_html(shown, highest) for shown in card["contexts"])
     return (
         f'<section class="card" data-latent="{card["latent"]}"><h2>latent {card["latent"]}</h2>'

@@ -1,6 +1,7 @@
 """Figure of what accuracy costs: methods that choose among attempts, and methods that steer, against tokens."""
 
 import pandas as pd
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrs.core.frames import each_row
@@ -20,6 +21,7 @@ from lrs.figures.style import (
 )
 
 _WARMER = "base, other temperatures"
+_GUIDED = "guided by "
 _CHOICES = {
     "vote": VERMILLION,
     "ranked by token": REWARD_COLORS["token"],
@@ -30,7 +32,8 @@ _CHOICES = {
 @styled
 def frontier_figure(table: pd.DataFrame) -> Sheet:
     """Accuracy against tokens a problem: lines are choices among 1, 2, 4 and 8 samples (dashed, light: a perfect
-    choice); dots are one sample (left) or greedy answer (right) of each arm.
+    choice), stars choices block by block, by the reward of that colour; dots are one sample (left) or greedy answer
+    (right) of each arm.
 
     Args:
         table: of `lrs.bench.rivals.compare_rivals`.
@@ -42,6 +45,9 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
             line = pd.concat([start, table[table["method"] == method]])
             style = "--" if method == "any" else "-"
             axis.plot(line["tokens"], line["accuracy"], style, color=color, linewidth=1, marker=".", markersize=4)
+        for row in each_row(table[table["method"].str.startswith(_GUIDED)]):
+            color = REWARD_COLORS[row.method.removeprefix(_GUIDED)]
+            axis.plot([row.tokens], [row.accuracy], marker="*", color=color, markersize=6, linestyle="")
         draw_intervals(axis, start["tokens"], start["accuracy"], start["low"], start["high"], BLACK, vertical=True)
         for row in each_row(arms_in(table, decoding)):
             x, y = [row.tokens], [row.accuracy]
@@ -56,7 +62,8 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     labels = {_WARMER if arm.startswith("base at") else arm_label(arm): arm_color(arm) for arm in arms}
     handles = [marker_handle(label, color) for label, color in labels.items()]
     lines = [marker_handle(name, color) for name, color in {**_CHOICES, "any of them right": GREY}.items()]
-    legend_above(figure, [*handles, *lines])
+    stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
+    legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(_GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure
 
