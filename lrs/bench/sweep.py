@@ -11,6 +11,7 @@ Nothing that the pipeline uses is chosen here, and no test problem is asked.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,7 +101,9 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
     asked = first_of_each(validation, problems_each)
     swept = variants(config, backbone.model.config.num_hidden_layers)
-    tried, gains = zip(*[_tried(variant, backbone, learned, asked) for variant in swept], strict=True)
+    first = SWEEP / f"{config.profile}-{config.backbone_name}-step" / "validation"
+    unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
+    tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in swept], strict=True)
     table, told = pd.concat(tried, ignore_index=True), pd.DataFrame(gains_by_chance(pd.concat(gains), config))
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
@@ -147,16 +150,22 @@ def _is_own(row: Any, config: Config) -> bool:
 
 
 def _tried(
-    variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem]
+    variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem], unsteered: dict[str, Path]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What a variant's settings do; and, where it fits nothing, what each gains on each problem."""
+    """What a variant's settings do; and, where it fits nothing, what each gains on each problem.
+
+    Args:
+        unsteered: where what the unsteered backbone wrote may lie already.
+    """
     config = variant.config
+    name = f"{config.profile}-{config.backbone_name}-{variant.quantity}"
+    folder = (config.data if variant.fits else SWEEP / name) / "validation"
+    for what, where in unsteered.items():
+        _borrow(where, (config.data if what == "traces" else folder) / what)
     if variant.fits:
         artifacts = fit_all(backbone, learned, config)
     else:
         artifacts = Artifacts(backbone, config, rewards_for(config.steering.arms, shown=()))
-    name = f"{config.profile}-{config.backbone_name}-{variant.quantity}"
-    folder = (config.data if variant.fits else SWEEP / name) / "validation"
     _, table = try_all(backbone, asked, config, artifacts, folder)
     shown = mark_shown(table, variant.quantity, config.select.dose_cap)
     outcomes = [read_kept(folder / row.name / row.decoding).to_pandas() for row in each_row(shown)]
@@ -171,6 +180,12 @@ def _tried(
         auroc=shown["arm"].map(known),
     )
     return rows, pd.concat(told) if told else pd.DataFrame()
+
+
+def _borrow(kept: Path, folder: Path) -> None:
+    """Take what is kept elsewhere; if it is not what is needed here, it is made anew all the same."""
+    if kept.exists() and not folder.exists():
+        shutil.copytree(kept, folder)
 
 
 def _gains(folder: Path, outcomes: pd.DataFrame) -> pd.DataFrame:
