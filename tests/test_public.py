@@ -32,6 +32,7 @@ from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import SOURCES, held_revision, rows_of, version_of
 from lrs.tasks.problems import draw_problems, save_problems
 from lrs.tasks.splits import assert_unseen
+from lrs.tutor.worked_examples import worked_examples
 
 RELATIONS = [r"(A) $\leq$", r"(B) $\geq$", "(C) $=$", "(D) $<$", "(E) $>$", "(F) None of the above"]
 
@@ -59,7 +60,7 @@ ROWS = {
     "math-ai/amc23": [{"question": f"What is {n} less {n - 3}?", "answer": 3.0} for n in range(10, 14)],
     "AI4Math/IneqMath": [inequality(n) for n in range(6)],
     "allenai/aime-2022-2025": [*sums(9, start=300, year=2022), *sums(4, start=400, year=2024)],
-    "nlile/hendrycks-MATH-benchmark": sums(40, start=500),
+    "nlile/hendrycks-MATH-benchmark": sums(40, start=500, solution=r"It is less by 3, so \boxed{3}."),
 }
 
 
@@ -88,6 +89,23 @@ def test_what_is_tested_is_tested_alone_and_what_is_learned_from_is_shared_out(d
     assert len(drawn("aime_2022_2023", reward=1000, validation=1000)) == 9  # those of 2024 are tested elsewhere
 
 
+def test_worked_examples_of_public_benchmarks_are_right_and_learned_from(data):
+    """One of them is solved wrong, and not shown."""
+    rows = json.loads((data / "nlile--hendrycks-MATH-benchmark/rows.json").read_text())
+    rows[0]["solution"] = r"So \boxed{4}."
+    (data / "nlile--hendrycks-MATH-benchmark/rows.json").write_text(json.dumps(rows))
+    config = load_config("paper")
+    learned = {problem.question: problem for problem in drawn("math_train", reward=1000)}
+    for name in ("math_500", "gpqa_diamond", "math_train"):
+        shown = worked_examples(name, config)
+        assert len(shown) == config.prompting.shots
+        assert all(is_correct(learned[question], answer) for question, answer in shown)
+        assert not any(rows[0]["problem"] in question for question, _ in shown)
+    lacking = config.model_copy(update={"benchmarks": {"math_500": {}}})
+    with pytest.raises(ValueError, match="few_shot on math_500 shows problems of math_train"):
+        worked_examples("math_500", lacking)
+
+
 def test_the_same_problem_in_two_data_sets_is_one(data):
     (data / "HuggingFaceH4--aime_2024/rows.json").write_text(json.dumps(sums(2, start=500)))
     learned = drawn("math_train", reward=1000, validation=1000)
@@ -106,14 +124,23 @@ def test_of_a_folder_with_several_splits_the_one_that_is_meant_is_read(data):
     (folder / "rows.json").unlink()
     (folder / "data").mkdir()
     for split, start in (("train", 500), ("test", 900)):
-        (folder / f"data/{split}-00000.json").write_text(json.dumps(sums(3, start=start)))
+        (folder / f"data/{split}-00000.json").write_text(json.dumps(sums(3, start=start, solution="")))
     learned = drawn("math_train", reward=10, validation=10)
     assert len(learned) == 3
     assert all(int(problem.question.split()[1]) < 600 for problem in learned)
+
+
+def test_a_folder_is_held_to_what_was_read_of_it_at_first(data, monkeypatch):
+    monkeypatch.chdir(data)
+    folder = data / "nlile--hendrycks-MATH-benchmark"
+    (folder / "train.json").write_text((folder / "rows.json").read_text())
     before = version_of(SOURCES["math_train"])
-    (folder / "data/test-00000.json").write_text(json.dumps(sums(4, start=900)))
+    (folder / "test.json").write_text(json.dumps(sums(4, start=900)))  # another split
     assert version_of(SOURCES["math_train"]) == before
-    (folder / "data/train-00000.json").write_text(json.dumps(sums(4, start=500)))
+    (folder / "train.json").write_text(json.dumps(sums(4, start=500)))
+    with pytest.raises(StoreError, match="MATH-benchmark is not as it was when it was first used; delete the line"):
+        version_of(SOURCES["math_train"])
+    hub.LOCK.unlink()
     assert version_of(SOURCES["math_train"]) != before
 
 
@@ -251,7 +278,7 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
         "select": config.select.model_copy(update={"num_steps": [1], "step_size": [1.0], "dose_traces": 2}),
         "statistics": config.statistics.model_copy(update={"bootstrap_resamples": 100}),
     }
-    arms = ["base", "cot", "lrs_published", "lrs", "lrs_history", "lrs_causal"]
+    arms = ["base", "cot", "few_shot", "lrs_published", "lrs", "lrs_history", "lrs_causal"]
     sampling = config.steering.sampling.model_copy(update={"problems": 3, "samples": 1})
     small["steering"] = config.steering.model_copy(update={"arms": arms, "sampling": sampling})
     config = config.model_copy(update=small)

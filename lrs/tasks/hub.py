@@ -1,8 +1,9 @@
 """Problems of public data sets: where their rows lie, and what each means.
 
 A data set is read with `datasets`, from the hub or, if LRS_DATA names a folder, from `<LRS_DATA>/<owner>--<name>`. Each
-revision is looked up once and from then on held to, in `data/hub.lock.json`. No hub could be reached where this was
-written: columns are as the data sets' cards tell them, and a row that lacks one is named.
+revision, and what lies in such a folder, is looked up once and from then on held to, in `data/hub.lock.json`. No hub
+could be reached where this was written: columns are as the data sets' cards tell them, and a row that lacks one is
+named.
 """
 
 import json
@@ -43,6 +44,11 @@ class Source(NamedTuple):
 
 def _math(row: Row) -> dict[str, Any]:
     return {"question": f"{row['problem']}\n\n{BOXED}", "reference": str(row["answer"])}
+
+
+def _solved(row: Row) -> dict[str, Any]:
+    """With the data set's own solution, for worked examples."""
+    return _math(row) | {"solution": str(row["solution"])}
 
 
 def _of_years(*years: int) -> Callable[[Row], dict[str, Any] | None]:
@@ -93,7 +99,7 @@ SOURCES = {
     "ineq_math": Source("AI4Math/IneqMath", "dev", _inequality, file="json/dev.json"),
     # to learn and to select on: no benchmark above is among them, by content
     "aime_2022_2023": Source("allenai/aime-2022-2025", "train", _of_years(2022, 2023)),
-    "math_train": Source("nlile/hendrycks-MATH-benchmark", "train", _math),
+    "math_train": Source("nlile/hendrycks-MATH-benchmark", "train", _solved),
 }
 
 
@@ -148,11 +154,21 @@ def _files_of(source: Source, folder: Path) -> list[Path]:
 
 
 def version_of(source: Source) -> str:
-    """What tells one state of a data set from another: the digest of its files, or its revision on the hub."""
+    """What tells one state of a data set from another: its revision on the hub, or the digest of its files.
+
+    Raises:
+        StoreError: the files are not those of the first use.
+    """
     folder = local_folder(source.path)
-    if folder:
-        return fingerprint([file_digest(path) for path in _files_of(source, folder)])
-    return held_revision(source.path)
+    if not folder:
+        return held_revision(source.path)
+    found, name = fingerprint([file_digest(path) for path in _files_of(source, folder)]), f"files of {source.path}"
+    held = _held(name, lambda: found)
+    if found != held:
+        raise StoreError(
+            f"{folder} is not as it was when it was first used; delete the line {name!r} of {LOCK} to use it as it is"
+        )
+    return found
 
 
 def local_folder(path: str) -> Path | None:
@@ -171,14 +187,23 @@ def local_folder(path: str) -> Path | None:
 
 
 def held_revision(path: str, kind: str = "dataset") -> str:
-    """The revision of a repository of the hub: looked up at its first use, and from then on held to. The lock lies
-    where the run was asked for, not in the copy in which a profile may run."""
-    lock = Path(os.environ.get("LRS_STANDS", ".")) / LOCK
-    locked = json.loads(lock.read_text("utf-8")) if lock.exists() else {}
-    if path not in locked:
+    """The revision of a repository of the hub: looked up at its first use, and from then on held to."""
+
+    def newest() -> str:
         from huggingface_hub import HfApi
 
-        locked[path] = HfApi().repo_info(path, repo_type=kind).sha
+        return str(HfApi().repo_info(path, repo_type=kind).sha)
+
+    return _held(path, newest)
+
+
+def _held(name: str, find: Callable[[], str]) -> str:
+    """What the lock says of a name; of a new one, what is found is written down. The lock lies where the run was asked
+    for, not in the copy in which a profile may run."""
+    lock = Path(os.environ.get("LRS_STANDS", ".")) / LOCK
+    locked = json.loads(lock.read_text("utf-8")) if lock.exists() else {}
+    if name not in locked:
+        locked[name] = find()
         lock.parent.mkdir(parents=True, exist_ok=True)
         write_text(lock, json.dumps(locked, indent=2, sort_keys=True) + "\n")
-    return locked[path]
+    return str(locked[name])
