@@ -49,6 +49,7 @@ def make_run(home: Path) -> None:
         write(home / "notebooks/executed/cpu" / name, json.dumps({"cells": [], "name": name}))
     write(home / OUTCOMES / "part-00000.arrow", b"\x00\x01")
     write(home / OUTCOMES / "plan.json", '{"code": "1"}')
+    write(home / "data/cpu/pocket/dashboard/latents.html", "<p>")
     write(home / OUTCOMES.parents[1] / ".lrs.tmp/part-00000.arrow", "scratch of a run that was killed")
     write(home / VALIDATION / "base/part-00000.arrow", "base")
     write(home / VALIDATION / "lrs-k1-a1/greedy/part-00000.arrow", "lrs")
@@ -77,13 +78,13 @@ def test_a_run_agrees_with_itself(project: Path):
     expected.accept("cpu")
     files = {path.relative_to(ACCEPTED).as_posix() for path in ACCEPTED.rglob("*") if path.is_file()}
     notebooks = {"notebooks/09_paper.ipynb", "notebooks/pocket/01_traces.ipynb"}
-    tables = {"main_results.csv", "main_results.md", "pocket/delta.png", "pocket/selection.json"}
+    tables = {"main_results.csv", "main_results.md", "pocket/delta.png", "pocket/selection.json", "pocket/latents.html"}
     assert files == tables | notebooks | {"outputs.sha256", "results.md", "accepted"}
     today = (ACCEPTED / "accepted").read_text().strip()
     assert f"Accepted on {today}." in (ACCEPTED / "results.md").read_text()
     executed = Path("notebooks/executed/cpu/pocket/01_traces.ipynb").read_bytes()
     assert (ACCEPTED / "notebooks/pocket/01_traces.ipynb").read_bytes() == executed
-    assert expected.check("cpu") == (["5 of 5 outputs are the accepted ones, byte for byte"], [])
+    assert expected.check("cpu") == (["6 of 6 outputs are the accepted ones, byte for byte"], [])
 
 
 def test_accepting_twice_changes_nothing(project: Path):
@@ -107,7 +108,7 @@ def test_another_run_is_accepted_on_a_day_of_its_own(project: Path):
 def test_digests_are_of_results_alone_and_as_sha256sum_writes_them(project: Path):
     expected.accept("cpu")
     lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
-    paths = [f"{OUTCOMES}/part-00000.arrow", "data/cpu/pocket/selection.json"]
+    paths = ["data/cpu/pocket/dashboard/latents.html", f"{OUTCOMES}/part-00000.arrow", "data/cpu/pocket/selection.json"]
     paths += [f"{VALIDATION}/{name}/part-00000.arrow" for name in ("base", "lrs-k1-a1/greedy")] + [str(TABLE)]
     assert lines == [f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()}  {path}" for path in paths]
 
@@ -117,7 +118,7 @@ def test_what_changes_with_the_code_alone_moves_nothing(project: Path):
     write(OUTCOMES / "plan.json", '{"code": "2"}')
     write(Path("notebooks/executed/cpu/09_paper.ipynb"), '{"cells": [1]}')
     write(Path("figures/cpu/pocket/delta.png"), "other colours")
-    assert expected.check("cpu") == (["5 of 5 outputs are the accepted ones, byte for byte"], [])
+    assert expected.check("cpu") == (["6 of 6 outputs are the accepted ones, byte for byte"], [])
 
 
 def test_settings_and_arms_that_left_the_profile_are_kept_and_count_for_nothing(project: Path):
@@ -144,7 +145,7 @@ def test_moved_outputs_are_told_and_are_no_fault(project: Path):
     moved, faults = expected.check("cpu")
     assert faults == []
     assert moved == [
-        "2 of 5 outputs are the accepted ones, byte for byte",
+        "3 of 6 outputs are the accepted ones, byte for byte",
         "data/cpu/pocket: 1 missing",
         f"{OUTCOMES}: 1 differs, 1 new",
         "figures/cpu: 1 differs",
@@ -199,7 +200,7 @@ def test_accepting_that_is_stopped_leaves_the_expected_as_it_was(project: Path, 
     expected.write_pages()
     assert {path: path.read_bytes() for path in ACCEPTED.rglob("*") if path.is_file()} == before
     expected.accept("cpu")
-    assert expected.check("cpu").moved == ["5 of 5 outputs are the accepted ones, byte for byte"]
+    assert expected.check("cpu").moved == ["6 of 6 outputs are the accepted ones, byte for byte"]
     assert [path.name for path in ACCEPTED.parent.iterdir()] == ["cpu"]
 
 
@@ -211,7 +212,8 @@ def test_a_profile_that_ran_in_a_copy_is_read_there_and_leaves_its_notebooks(pro
     lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
     assert f"{hashlib.sha256(b'of the copy').hexdigest()}  {OUTCOMES}/part-00000.arrow" in lines
     assert not (ACCEPTED / "notebooks").exists()
-    assert expected.check("cpu", home).moved == ["5 of 5 outputs are the accepted ones, byte for byte"]
+    assert not (ACCEPTED / "pocket/latents.html").exists()
+    assert expected.check("cpu", home).moved == ["6 of 6 outputs are the accepted ones, byte for byte"]
     assert f"{OUTCOMES}: 1 differs" in expected.check("cpu").moved
 
 

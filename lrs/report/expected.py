@@ -45,8 +45,8 @@ def accept(profile: str, home: Path = Path()) -> None:
     """Make what a profile has written the expected, instead of any before it, with the selection that it froze and the
     day, and write the pages anew.
 
-    The executed notebooks are kept of the repository's own profile alone: those of profiles that run in a copy have
-    several backbones, and megabytes.
+    The executed notebooks, and the pages of latents, are kept of the repository's own profile alone: those of profiles
+    that run in a copy have several backbones, and megabytes.
 
     Args:
         home: the folder in which the profile ran: this one, or a copy of it.
@@ -66,6 +66,8 @@ def accept(profile: str, home: Path = Path()) -> None:
     if home == Path():
         for path in sorted(notebooks.rglob("*.ipynb")):
             _copy(path, scratch / "notebooks" / path.relative_to(notebooks))
+        for path in sorted((home / "data" / profile).glob("*/dashboard/*.html")):
+            _copy(path, scratch / path.parents[1].name / path.name)
     for path in sorted((home / "data" / profile).glob("*/selection.json")):
         _copy(path, scratch / path.parent.name / path.name)
     lines = "".join(f"{digest}  {name}\n" for name, digest in digests_of_outputs(profile, home).items())

@@ -24,6 +24,7 @@ class Item(NamedTuple):
 
 
 _PAPER = "09_paper"
+_FROM = "../data/expected/"  # the page's links
 PAPER_ITEMS = (
     Item("the method (Figure 1)", ("cpu/method.png",), _PAPER),
     Item(
@@ -44,13 +45,13 @@ PAPER_ITEMS = (
     ),
     Item(
         "sweep over K and alpha",
-        ("cpu/pocket-3m/selection.png", "cpu/paper_sweeps.png"),
-        "04_select",
-        why="alpha alone, on validation problems (K is 1), and what sweeps like the paper's find by chance; both "
-        "numbers: `make sweep`, drawn in notebook 6 where it was run",
+        ("cpu/pocket-3m/sweep.png", "cpu/sweep_by_chance.csv", "cpu/paper_sweeps.png"),
+        "06_assay",
+        "make sweep",
+        why="on validation problems; what sweeps like the paper's find by chance, and what ours does",
     ),
-    Item("sensitivity to the thresholds", why="`make sweep`, drawn in notebook 6 where it was run"),
-    Item("layers, and number of latents", why="`make sweep`, drawn in notebook 6 where it was run"),
+    Item("sensitivity to the thresholds", ("cpu/pocket-3m/sweep.png",), "06_assay", "make sweep", "in the same figure"),
+    Item("layers, and number of latents", ("cpu/pocket-3m/sweep.png",), "06_assay", "make sweep", "in the same figure"),
     Item(
         "rewards moved to other benchmarks",
         ("cpu/transfer.png",),
@@ -59,7 +60,12 @@ PAPER_ITEMS = (
         why="not to other backbones: a reward reads the latents of its own dictionary",
     ),
     Item("which behaviors are promoted", ("cpu/pocket-3m/promoted.png", "cpu/pocket-3m/behaviors.png"), _PAPER),
-    Item("what latents mean", ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png"), "07_latents"),
+    Item(
+        "what latents mean",
+        ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png", "cpu/pocket-3m/latents.html"),
+        "07_latents",
+        why="the page has all of them, with their contexts, to be searched and sorted",
+    ),
     Item(
         "latents against length",
         ("controls/pocket-3m/latents.png",),
@@ -74,7 +80,12 @@ PAPER_ITEMS = (
         ("cpu/pocket-3m/push_paths.png", "cpu/pocket-3m/heads.png"),
         "07_latents",
     ),
-    Item("case studies", ("cpu/pocket-3m/cases.png", "cpu/notebooks/pocket-3m/07_latents.ipynb"), "07_latents"),
+    Item(
+        "case studies",
+        ("cpu/pocket-3m/cases.png", "cpu/planted-p1/cases.png", "cpu/notebooks/pocket-3m/07_latents.ipynb"),
+        "07_latents",
+        why="the second figure's first repair is a planted one",
+    ),
 )
 OUR_ITEMS = (
     Item("what is known to be there, and what is found", ("cpu/pocket-3m/assay.png",), "06_assay"),
@@ -100,6 +111,7 @@ def gallery_page(expected: Path) -> str:
     Args:
         expected: where accepted runs lie.
     """
+    drawn: set[str] = set()  # a figure of several items stands below the first
     sections = [
         "# Gallery",
         "Every item of the paper, and what we add, as they were accepted. This page is written by `make accept` from "
@@ -110,13 +122,16 @@ def gallery_page(expected: Path) -> str:
         rows += [f"| {item.name} | {_shown(item)} | {_notebook(item)} | {_origin(item)} |" for item in items]
         sections += [f"## {heading}", "\n".join(rows)]
         for item in items:
-            pictures = [name for name in item.files if name.endswith(".png")]
-            sections += [f"![{item.name}](../data/expected/{name})" for name in pictures if (expected / name).exists()]
+            pictures = [name for name in item.files if name.endswith(".png") and name not in drawn]
+            pictures = [name for name in pictures if (expected / name).exists()]
+            sections += [f"### {item.name[:1].upper()}{item.name[1:]}"] if pictures else []
+            sections += [f"![{item.name}]({_FROM}{name})" for name in pictures]
+            drawn |= set(pictures)
     return "\n\n".join(sections) + "\n"
 
 
 def _shown(item: Item) -> str:
-    links = ", ".join(f"[{Path(name).name}](../data/expected/{name})" for name in item.files)
+    links = ", ".join(f"[{Path(name).name}]({_FROM}{name})" for name in item.files)
     return "; ".join(part for part in (links or "**not here**", item.why) if part)
 
 
