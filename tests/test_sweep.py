@@ -23,7 +23,7 @@ def test_one_thing_is_changed_at_a_time():
     config = load_config("natural", "pocket-1m")
     made = list(variants(config, layers=6))
     assert [one.quantity for one in made] == ["step", "threshold", *["layer"] * 6, *["latents"] * 4, *["joint"] * 3]
-    assert len({one.config.data for one in made if one.fits}) == 13
+    assert len({one.config.data for one in made if one.fits}) == 13 - 3  # what the profile has is not fitted again
     for one in made:
         assert one.config.steering.arms == ["base", *["lrs"] * (one.quantity != "joint"), "lrs_causal"]
         if not one.fits:

@@ -2,9 +2,9 @@
 
 step        ascent steps K by step size, with the rewards that the profile kept
 threshold   where the gate's two clauses lie, as quantiles of what base shows
-layer       the layer that is read and steered; all is fitted anew
-latents     of the autoencoder; all is fitted anew
-joint       weight of the loss that keeps the causal reward a predictor; all is fitted anew
+layer       the layer that is read and steered; all is fitted anew, but for the profile's own
+latents     of the autoencoder; likewise
+joint       weight of the loss that keeps the causal reward a predictor; likewise
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
 """
@@ -80,16 +80,19 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
 
 
 def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, Any]) -> Variant:
-    """A variant that is fitted in a folder of its own, under `data/sweep`."""
+    """A variant that is fitted in a folder of its own, under `data/sweep`; the profile's own is there already."""
+    if value == _own_value(quantity, config):
+        arms = {"steering": changed.get("steering", config.steering)}
+        return Variant(quantity, value, config.model_copy(update=arms), False)
     name = f"{config.profile}-{config.backbone_name}-{quantity}-{value:g}"
     place = {"profile": SWEEP.name, "backbone_name": name, "backbones": {name: changed["backbones"]}}
     return Variant(quantity, value, config.model_copy(update=changed | place), True)
 
 
-def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
+def measure_sweep(config: Config, problems_each: int = 60) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
     benchmark, and write `<profile>-<backbone>.csv`; and `<profile>-<backbone>-chance.csv`, what the sweeps that fit
-    nothing find on few of these problems, and elsewhere. Resumes.
+    nothing find on few of these problems, and elsewhere. Resumes; tables are written after each variant.
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
@@ -103,13 +106,17 @@ def measure_sweep(config: Config, problems_each: int = 100) -> pd.DataFrame:
     swept = variants(config, backbone.model.config.num_hidden_layers)
     first = SWEEP / f"{config.profile}-{config.backbone_name}-step" / "validation"
     unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
-    tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in swept], strict=True)
-    table, told = pd.concat(tried, ignore_index=True), pd.DataFrame(gains_by_chance(pd.concat(gains), config))
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
-    table = table.assign(own=[_is_own(row, config) for row in each_row(table)], **origin)
-    write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
-    write_measured(told.assign(**origin), f"{config.profile}-{config.backbone_name}{CHANCE}", SWEEP)
+    name, tried, gains, table = f"{config.profile}-{config.backbone_name}", [], [], pd.DataFrame()
+    for variant in swept:
+        rows, told = _tried(variant, backbone, learned, asked, unsteered)
+        tried.append(rows.assign(own=[_is_own(row, config) for row in each_row(rows)], **origin))
+        gains.append(told)
+        table = pd.concat(tried, ignore_index=True)
+        write_measured(table, name, SWEEP)
+        by_chance = pd.DataFrame(gains_by_chance(pd.concat(gains), config)).assign(**origin)
+        write_measured(by_chance, f"{name}{CHANCE}", SWEEP)
     return table
 
 
@@ -145,8 +152,12 @@ def mark_shown(table: pd.DataFrame, quantity: str, dose_cap: float) -> pd.DataFr
 def _is_own(row: Any, config: Config) -> bool:
     if row.quantity in GRIDS:
         return all(getattr(row, name) in getattr(config.select, name) for name in GRIDS[row.quantity])
+    return row.value == _own_value(row.quantity, config)
+
+
+def _own_value(quantity: str, config: Config) -> float:
     own = {"layer": config.backbone.layer, "latents": config.sae.d_sae, "joint": config.causal.joint_weight}
-    return row.value == own[row.quantity]
+    return own[quantity]
 
 
 def _tried(

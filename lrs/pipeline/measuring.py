@@ -50,7 +50,7 @@ def confirm(
 def sweep(
     profile: Profile = "",
     backbone: Annotated[str, typer.Option(help="default: the first of the profile")] = "",
-    problems: Annotated[int, typer.Option(help="validation problems a benchmark")] = 100,
+    problems: Annotated[int, typer.Option(help="validation problems a benchmark")] = 60,
 ) -> None:
     """Try steps, thresholds, layers and latents of a profile that was run, on validation: data/sweep. Resumes."""
     from lrs.bench.sweep import measure_sweep
