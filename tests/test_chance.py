@@ -90,6 +90,28 @@ def test_the_best_of_settings_that_do_nothing_is_good_on_few_problems_and_nowher
     assert told["found_low"] < told["found"] < told["found_high"]
 
 
+def test_the_best_on_one_problem_by_hand():
+    """Each of two settings is the best on one problem of three; on the third, the first of them."""
+    gains = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    gains[2] = 0.5, -0.5
+    told = best_of_few(gains, 1, 0.95, seed=0)
+    assert told["best"] == pytest.approx(0.5)
+    assert told["found"] == pytest.approx((1 + 1 + 0.5) / 3, abs=0.03)
+    assert told["elsewhere"] == pytest.approx((0.25 - 0.25 + 0.5) / 3, abs=0.03)
+    assert (told["found_low"], told["found_high"]) == (0.5, 1.0)
+    assert (told["elsewhere_low"], told["elsewhere_high"]) == (-0.25, 0.5)
+
+
+def test_settings_that_gain_nothing_gain_nothing_elsewhere():
+    draws = [
+        np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], p=[0.1, 0.8, 0.1], size=(200, 20)) for seed in range(8)
+    ]
+    told = pd.DataFrame([best_of_few(gains, 30, 0.95, seed=0) for gains in draws]).mean()
+    assert told["found"] > 0.1
+    assert told["best"] > 0.03  # the best of many, on the problems that it is read from
+    assert abs(told["elsewhere"]) < 0.02
+
+
 def test_a_setting_that_gains_is_found_and_gains_elsewhere():
     gains = np.zeros((100, 3))
     gains[:, 1] = 0.25

@@ -1,4 +1,4 @@
-"""Decoding that a reward guides: what it keeps, what it counts, and that a reward without a view changes nothing."""
+"""Decoding that a reward guides: what it keeps, what it counts, what it reads, and that no draw is made twice."""
 
 from types import SimpleNamespace
 
@@ -33,8 +33,11 @@ def test_the_block_that_the_reward_prefers_is_kept_and_all_that_were_drawn_are_c
     seen, wanted = [], backbone.tokenizer.convert_tokens_to_ids(".")
 
     def values(model, artifacts, name, tried, batch_size):
-        told = [sign * ids.count(wanted) for _, ids in tried]
-        seen.append(list(zip(tried, told, strict=True)))
+        ended = backbone.tokenizer.eos_token_id  # else the last token is there twice, so that it is read
+        wrote = [(prompt, ids if ids[-1] == ended else ids[:-1]) for prompt, ids in tried]
+        assert all(ids[-1] == ended or ids[-2] == ids[-1] for _, ids in tried)
+        told = [sign * ids.count(wanted) for _, ids in wrote]
+        seen.append(list(zip(wrote, told, strict=True)))
         return told
 
     monkeypatch.setattr(module, "last_values", values)
@@ -79,7 +82,23 @@ def test_a_value_is_the_rewards_at_the_last_processed_token(backbone):
         assert values[place] == pytest.approx(float(expected), abs=1e-5)
 
 
-def test_the_same_again(backbone, problems, monkeypatch):
+def test_a_reward_without_a_view_takes_the_first_of_draws_none_of_which_is_made_twice(backbone, problems, monkeypatch):
     monkeypatch.setattr(module, "last_values", lambda *given: [0.0] * len(given[3]))
-    first, again = (guided(backbone, problems, None, "token", 0.7, CONFIG) for _ in range(2))
-    assert first.equals(again)
+    asked, write = [], module._write
+
+    def watched(model, requests, *others):
+        written = write(model, requests, *others)
+        asked.extend(zip(requests, written, strict=True))
+        return written
+
+    monkeypatch.setattr(module, "_write", watched)
+    first = guided(backbone, problems, None, "token", 0.7, CONFIG)
+    drawn = [(request.problem_id, request.seed) for request, _ in asked]
+    assert len(set(drawn)) == len(drawn)
+    for problem in problems:
+        mine = [(request, block) for request, block in asked if request.problem_id.startswith(problem.id)]
+        kept = prompt_ids(problem, backbone.tokenizer)
+        for request, block in (pair for pair in mine if pair[0].seed == 1):
+            assert request.prompt == kept
+            kept = kept + block.token_ids
+    assert guided(backbone, problems, None, "token", 0.7, CONFIG).equals(first)

@@ -71,6 +71,7 @@ def data(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / "rows.json").write_text(json.dumps(rows))
     monkeypatch.setenv("LRS_DATA", str(tmp_path))
+    monkeypatch.setenv("LRS_STANDS", str(tmp_path / "stands"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -130,18 +131,33 @@ def test_of_a_folder_with_several_splits_the_one_that_is_meant_is_read(data):
     assert all(int(problem.question.split()[1]) < 600 for problem in learned)
 
 
-def test_a_folder_is_held_to_what_was_read_of_it_at_first(data, monkeypatch):
-    monkeypatch.chdir(data)
+def test_a_folder_is_held_to_what_was_read_of_it_at_first(data):
+    lock = data / "stands" / hub.LOCK
     folder = data / "nlile--hendrycks-MATH-benchmark"
     (folder / "train.json").write_text((folder / "rows.json").read_text())
     before = version_of(SOURCES["math_train"])
     (folder / "test.json").write_text(json.dumps(sums(4, start=900)))  # another split
     assert version_of(SOURCES["math_train"]) == before
     (folder / "train.json").write_text(json.dumps(sums(4, start=500)))
-    with pytest.raises(StoreError, match="MATH-benchmark is not as it was when it was first used; delete the line"):
+    with pytest.raises(StoreError, match="MATH-benchmark is not as it was when it was first used; take 'files of"):
         version_of(SOURCES["math_train"])
-    hub.LOCK.unlink()
+    with pytest.raises(StoreError, match="is not as it was"):
+        drawn("math_train", reward=1)
+    lock.write_text("{,}")
+    with pytest.raises(StoreError, match="is no JSON"):
+        version_of(SOURCES["math_train"])
+    lock.unlink()
     assert version_of(SOURCES["math_train"]) != before
+
+
+def test_an_empty_folder_is_refused_and_not_held_to(data):
+    rows = data / "nlile--hendrycks-MATH-benchmark/rows.json"
+    text = rows.read_text()
+    rows.unlink()
+    with pytest.raises(StoreError, match="holds no"):
+        version_of(SOURCES["math_train"])
+    rows.write_text(text)
+    assert version_of(SOURCES["math_train"])
 
 
 @pytest.mark.parametrize(

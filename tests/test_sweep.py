@@ -8,6 +8,7 @@ import pytest
 from lrs.bench import sweep
 from lrs.bench.sweep import mark_shown, measure_sweep, variants
 from lrs.config import load_config
+from lrs.experiment import traces
 from lrs.experiment.evaluation import evaluate
 from lrs.experiment.traces import draw_all_problems
 from lrs.experiment.whole import run_whole
@@ -37,12 +38,12 @@ def test_one_thing_is_changed_at_a_time():
 
 
 def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_power, tmp_path, monkeypatch):
-    """One layer and one number of latents are fitted anew, those that the profile has: there rewards, and so doses,
-    come out as before."""
+    """What the profile has is not fitted anew, and no trace is written twice; one layer, one number of latents and one
+    weight are others than the profile's."""
     reasoner, asked = load_backbone(small_power.backbone.path), []
     monkeypatch.setattr(sweep, "load_backbone", lambda *arguments: reasoner)
     for name, value in {
-        "LATENTS": (16,),
+        "LATENTS": (8, 16),
         "JOINT": (0.0,),
         "STEPS": (1, 2),
         "SIZES": (2.0,),
@@ -56,22 +57,31 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     problems = draw_all_problems(config)
     save_problems(problems, config.data / "problems")
     run_whole(reasoner, problems, config)
-    some = [one for one in variants(config, layers=4) if one.quantity != "layer" or one.value == 3]
+    some = [one for one in variants(config, layers=4) if one.quantity != "layer" or one.value in (2, 3)]
+    assert [(one.quantity, one.value) for one in some if one.fits] == [("layer", 2), ("latents", 8), ("joint", 0.0)]
     monkeypatch.setattr(sweep, "variants", lambda *given: iter(some))
 
     def watched(backbone, problems, *others):
         asked.extend(problems)
         return evaluate(backbone, problems, *others)
 
+    written, write = [], traces.write_generations
+
+    def counted(backbone, jobs, *others):
+        written.extend(jobs)
+        return write(backbone, jobs, *others)
+
     monkeypatch.setattr("lrs.experiment.selection.evaluate", watched)
+    monkeypatch.setattr(traces, "write_generations", counted)
     table = measure_sweep(config, problems_each=3)
     assert {problem.split for problem in asked} == {"validation"}
+    assert [problem.split for problem, _ in written] == ["validation"] * 3  # base's answers, once
     assert set(table["n"]) == {3}
     rows = table.groupby(["quantity", "arm"]).size().to_dict()
     assert rows == {
         **{("step", "lrs"): 2, ("step", "lrs_causal"): 2},
         **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
-        **{("layer", "lrs"): 1, ("layer", "lrs_causal"): 1, ("latents", "lrs"): 1, ("latents", "lrs_causal"): 1},
+        **{("layer", "lrs"): 2, ("layer", "lrs_causal"): 2, ("latents", "lrs"): 2, ("latents", "lrs_causal"): 2},
         ("joint", "lrs_causal"): 1,
     }
     assert table["rise"].notna().all()
@@ -83,11 +93,12 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     for row in by_chance.itertuples():
         tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold"])]
         assert row.best == pytest.approx(tried["delta"].max(), abs=1e-5)
-        assert row.found >= row.best - 1e-5
+        assert row.found_low <= row.found <= row.found_high
     before = load_candidates(config.data / "selection.json").set_index("arm")["dose"]
-    for quantity in ("layer", "latents"):
-        again = table[table["quantity"] == quantity].set_index("arm")["dose"]
-        assert again["lrs_causal"] == pytest.approx(before["lrs_causal"], rel=1e-3)
+    for quantity, own, other in (("layer", 3, 2), ("latents", 16, 8)):
+        doses = table[(table["quantity"] == quantity) & (table["arm"] == "lrs_causal")].set_index("value")["dose"]
+        assert doses[own] == pytest.approx(before["lrs_causal"], rel=1e-3)
+        assert doses[other] != pytest.approx(before["lrs_causal"], rel=1e-3)
     assert (table[["profile", "backbone", "device", "seed"]] == [config.profile, config.backbone_name, "cpu", 0]).all(
         None
     )

@@ -50,7 +50,11 @@ def guided(
         blocks = _write(backbone, asked, min(BLOCK, room - begin), config)
         numbered = [one for one in going for _ in seeds]
         tried = [(prompts[one], written[one] + block.token_ids) for one, block in zip(numbered, blocks, strict=True)]
-        values = last_values(backbone, artifacts, name, tried, config.decoding.batch_size)
+        read = [  # the last token of a trace is never processed: one more, and that of a whole block is
+            (prompt, [*ids, ids[-1]] if block.finish_reason == "truncated" else ids)
+            for (prompt, ids), block in zip(tried, blocks, strict=True)
+        ]
+        values = last_values(backbone, artifacts, name, read, config.decoding.batch_size)
         left = []
         for start in range(0, len(tried), WIDTH):
             best = max(range(start, start + WIDTH), key=values.__getitem__)

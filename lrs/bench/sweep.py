@@ -92,7 +92,7 @@ def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, A
 def measure_sweep(config: Config, problems_each: int = 60) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
     benchmark, and write `<profile>-<backbone>.csv`; and `<profile>-<backbone>-chance.csv`, what the sweeps that fit
-    nothing find on few of these problems, and elsewhere. Resumes; tables are written after each variant.
+    nothing find on few of these problems, and elsewhere. Resumes.
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
@@ -108,20 +108,17 @@ def measure_sweep(config: Config, problems_each: int = 60) -> pd.DataFrame:
     unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
-    name, tried, gains, table = f"{config.profile}-{config.backbone_name}", [], [], pd.DataFrame()
-    for variant in swept:
-        rows, told = _tried(variant, backbone, learned, asked, unsteered)
-        tried.append(rows.assign(own=[_is_own(row, config) for row in each_row(rows)], **origin))
-        gains.append(told)
-        table = pd.concat(tried, ignore_index=True)
-        write_measured(table, name, SWEEP)
-        by_chance = pd.DataFrame(gains_by_chance(pd.concat(gains), config)).assign(**origin)
-        write_measured(by_chance, f"{name}{CHANCE}", SWEEP)
+    tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in swept], strict=True)
+    table, told = pd.concat(tried, ignore_index=True), pd.DataFrame(gains_by_chance(pd.concat(gains), config))
+    table = table.assign(own=[_is_own(row, config) for row in each_row(table)], **origin)
+    write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
+    write_measured(told.assign(**origin), f"{config.profile}-{config.backbone_name}{CHANCE}", SWEEP)
     return table
 
 
 def gains_by_chance(gains: pd.DataFrame, config: Config) -> list[dict[str, Any]]:
-    """`best_of_few` of each arm and decoding, on as many problems as the paper's smallest benchmarks have, and on half.
+    """`best_of_few` of each arm and decoding, on as many problems as the paper's smallest benchmarks have, and on half;
+    all problems together and without a cap on dose, which `choose_settings` has.
 
     Args:
         gains: a row a problem, arm, decoding and name of a setting: gain. A setting that was tried twice is one.

@@ -92,7 +92,7 @@ def best_of_few(gains: Float[np.ndarray, "problems settings"], few: int, level: 
 
     Returns:
         settings, n (problems), few; found and elsewhere (means over `DRAWN` draws), each with the central interval of
-        the draws, found_low and so on; best (the most that one setting gains, on all problems).
+        the draws, found_low and so on; best (the most that one setting gains on all problems: the best of many itself).
 
     Raises:
         ValueError: there are no other problems.

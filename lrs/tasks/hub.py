@@ -124,9 +124,8 @@ def _load(source: Source) -> Any:
 
     folder = local_folder(source.path)
     if folder:
+        version_of(source)  # refused if it has changed
         files = _files_of(source, folder)
-        if not files:
-            raise StoreError(f"{folder} holds no .json, .jsonl or .parquet file of {source.path}")
         kind = "parquet" if files[0].suffix == ".parquet" else "json"
         return datasets.load_dataset(kind, data_files=[str(path) for path in files], split="train")
     try:
@@ -157,16 +156,18 @@ def version_of(source: Source) -> str:
     """What tells one state of a data set from another: its revision on the hub, or the digest of its files.
 
     Raises:
-        StoreError: the files are not those of the first use.
+        StoreError: there are none, or they are not those of the first use.
     """
     folder = local_folder(source.path)
     if not folder:
         return held_revision(source.path)
-    found, name = fingerprint([file_digest(path) for path in _files_of(source, folder)]), f"files of {source.path}"
-    held = _held(name, lambda: found)
-    if found != held:
+    files = _files_of(source, folder)
+    if not files:
+        raise StoreError(f"{folder} holds no .json, .jsonl or .parquet file of {source.path}")
+    found, name = fingerprint([file_digest(path) for path in files]), f"files of {source.path}"
+    if found != _held(name, lambda: found):
         raise StoreError(
-            f"{folder} is not as it was when it was first used; delete the line {name!r} of {LOCK} to use it as it is"
+            f"{folder} is not as it was when it was first used; take {name!r} out of {LOCK} to use it as it is"
         )
     return found
 
@@ -201,7 +202,12 @@ def _held(name: str, find: Callable[[], str]) -> str:
     """What the lock says of a name; of a new one, what is found is written down. The lock lies where the run was asked
     for, not in the copy in which a profile may run."""
     lock = Path(os.environ.get("LRS_STANDS", ".")) / LOCK
-    locked = json.loads(lock.read_text("utf-8")) if lock.exists() else {}
+    try:
+        locked = json.loads(lock.read_text("utf-8")) if lock.exists() else {}
+    except ValueError as error:
+        raise StoreError(
+            f"{lock} is no JSON ({error}); mend it, or delete it to take everything as it is now"
+        ) from None
     if name not in locked:
         locked[name] = find()
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,8 @@ def worked_examples(benchmark: str, config: Config) -> list[Turn]:
     shown, split = (_SOLVED, "reward") if kind.source else (kind.dataset, "train")
     if shown not in config.benchmarks:
         raise ValueError(f"few_shot on {benchmark} shows problems of {shown}: add {shown} to the profile's benchmarks")
-    problems = draw_problems(shown, config.benchmarks[shown], {split: _DRAWN * count}, config.seed)
+    drawn = min(_DRAWN * count, config.problems.reward) if kind.source else _DRAWN * count  # no others than are learned
+    problems = draw_problems(shown, config.benchmarks[shown], {split: drawn}, config.seed)
     rng = Random(config.seed)
     worked = [
         (problem, problem.metadata["solution"] if kind.source else write_trace(problem, rng, CAREFUL).text)
