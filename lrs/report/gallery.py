@@ -51,7 +51,13 @@ PAPER_ITEMS = (
         why="on validation problems; what sweeps like the paper's find by chance, and what ours does",
     ),
     Item("sensitivity to the thresholds", ("cpu/pocket-3m/sweep.png",), "06_assay", "make sweep", "in the same figure"),
-    Item("layers, and number of latents", ("cpu/pocket-3m/sweep.png",), "06_assay", "make sweep", "in the same figure"),
+    Item(
+        "layers, and number of latents",
+        ("cpu/pocket-3m/sweep.png",),
+        "06_assay",
+        "make sweep",
+        why="layers are in the same figure; the sweep was stopped before the numbers of latents",
+    ),
     Item(
         "rewards moved to other benchmarks",
         ("cpu/transfer.png",),
