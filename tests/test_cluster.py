@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from lrs.__main__ import main
-from lrs.bench.cluster import evaluate_profile
+from lrs.bench.cluster import Cell, evaluate_cells, evaluate_profile
 from lrs.bench.confirm import confirm
 from lrs.bench.power import problems_at
 from lrs.config import Config
@@ -166,10 +166,11 @@ def test_faults_are_lines_that_name_what_is_wrong(ray, home, config):
         evaluate_profile([config])
 
 
-def test_without_ray_one_line_says_how_to_get_it(home, config, monkeypatch):
+def test_without_ray_one_line_says_how_to_get_it(config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
+    cell = Cell(config, "base", "greedy", None, tmp_path)
     with pytest.raises(ValueError, match=r"^Ray is not installed: pip install lrs\[cluster\]$"):
-        evaluate_profile([config])
+        evaluate_cells([cell], {config.backbone_name: []})
 
 
 def test_the_command_asks_for_a_selection(tmp_path, monkeypatch):
