@@ -84,14 +84,14 @@ def test_a_value_is_the_rewards_at_the_last_processed_token(backbone):
 
 def test_a_reward_without_a_view_takes_the_first_of_draws_none_of_which_is_made_twice(backbone, problems, monkeypatch):
     monkeypatch.setattr(module, "last_values", lambda *given: [0.0] * len(given[3]))
-    asked, write = [], module._write
+    asked, write = [], module.go_on
 
     def watched(model, requests, *others):
         written = write(model, requests, *others)
         asked.extend(zip(requests, written, strict=True))
         return written
 
-    monkeypatch.setattr(module, "_write", watched)
+    monkeypatch.setattr(module, "go_on", watched)
     first = guided(backbone, problems, None, "token", 0.7, CONFIG)
     drawn = [(request.problem_id, request.seed) for request, _ in asked]
     assert len(set(drawn)) == len(drawn)

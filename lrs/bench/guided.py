@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from lrs.engine.decoding import generate
-from lrs.engine.policy import policy_for
-from lrs.engine.requests import Generation, Request
+from lrs.bench.repair import go_on
+from lrs.engine.requests import Request
 from lrs.experiment.evaluation import Artifacts
 from lrs.models.activations import replay
 from lrs.models.backbones import Backbone
+from lrs.report.methods import GUIDED
 from lrs.tasks.answers import is_correct
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids, text_of
@@ -47,7 +47,7 @@ def guided(
             for one in going
             for seed in seeds
         ]
-        blocks = _write(backbone, asked, min(BLOCK, room - begin), config)
+        blocks = go_on(backbone, asked, min(BLOCK, room - begin), config)
         numbered = [one for one in going for _ in seeds]
         tried = [(prompts[one], written[one] + block.token_ids) for one, block in zip(numbered, blocks, strict=True)]
         read = [  # the last token of a trace is never processed: one more, and that of a whole block is
@@ -70,7 +70,7 @@ def guided(
         | {"correct": float(is_correct(problem, text_of(written[problem.id], backbone.tokenizer)))}
         for problem in problems
     ]
-    return pd.DataFrame(rows).assign(method=f"guided by {name}", attempts=WIDTH)
+    return pd.DataFrame(rows).assign(method=f"{GUIDED}{name}", attempts=WIDTH)
 
 
 @torch.no_grad()
@@ -85,14 +85,3 @@ def last_values(
         if len(hidden):
             values[index] = float(reward(dictionary.encode(hidden).to(reward.dtype)[None])[0, -1])
     return values
-
-
-def _write(backbone: Backbone, asked: Sequence[Request], longest: int, config: Config) -> list[Generation]:
-    return generate(
-        backbone.model,
-        asked,
-        max_new_tokens=longest,
-        batch_size=config.decoding.batch_size,
-        end_ids=[backbone.tokenizer.eos_token_id],
-        policy=policy_for(backbone.model, config.decoding.workers),
-    )

@@ -41,6 +41,18 @@ def before_first_wrong(problem: Problem, tokens: Sequence[str]) -> int | None:
     return None
 
 
+def go_on(backbone: Backbone, requests: Sequence[Request], longest: int, config: Config) -> list[Generation]:
+    """At most `longest` more tokens of each, by the unsteered backbone."""
+    return generate(
+        backbone.model,
+        requests,
+        max_new_tokens=longest,
+        batch_size=config.decoding.batch_size,
+        end_ids=[backbone.tokenizer.eos_token_id],
+        policy=policy_for(backbone.model, config.decoding.workers),
+    )
+
+
 def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> pd.DataFrame:
     """Greedy answers, the first wrong step of each repaired, if it has one and a right one is drawn.
 
@@ -51,13 +63,8 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
     names = backbone.tokenizer.convert_ids_to_tokens
     prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
 
-    def write(requests: Sequence[Request], longest: int) -> list[Generation]:
-        ends, policy = [backbone.tokenizer.eos_token_id], policy_for(backbone.model, config.decoding.workers)
-        size = config.decoding.batch_size
-        return generate(backbone.model, requests, max_new_tokens=longest, batch_size=size, end_ids=ends, policy=policy)
-
     room = config.decoding.max_new_tokens
-    plain = write([Request(prompts[problem.id], problem.id) for problem in problems], room)
+    plain = go_on(backbone, [Request(prompts[problem.id], problem.id) for problem in problems], room, config)
     kept: dict[str, list[int]] = {}
     lost: dict[str, int] = {}
     for problem, one in zip(problems, plain, strict=True):
@@ -67,7 +74,7 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
     slipped = [problem for problem in problems if problem.id in kept]
     tries = range(1, _TRIES + 1)
     asked = [Request(prompts[p.id] + kept[p.id], f"repair of {p.id}", seed, 1.0) for p in slipped for seed in tries]
-    drawn = iter(write(asked, _LONGEST))
+    drawn = iter(go_on(backbone, asked, _LONGEST, config))
     mended: dict[str, list[int]] = {}
     spent: dict[str, int] = {}
     for problem in slipped:
@@ -81,7 +88,7 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
             if all(steps_in(problem, " ".join(names(whole)))):
                 mended.setdefault(problem.id, whole)
     going_on = [problem for problem in slipped if problem.id in mended and len(mended[problem.id]) < room]
-    ends = write([Request(prompts[p.id] + mended[p.id], p.id) for p in going_on], room)
+    ends = go_on(backbone, [Request(prompts[p.id] + mended[p.id], p.id) for p in going_on], room, config)
     written = {p.id: mended[p.id] + end.token_ids for p, end in zip(going_on, ends, strict=True)}
     rows = []
     for problem, one in zip(problems, plain, strict=True):

@@ -104,7 +104,7 @@ def measure_sweep(config: Config, problems_each: int = 60) -> pd.DataFrame:
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
     asked = first_of_each(validation, problems_each)
     swept = variants(config, backbone.model.config.num_hidden_layers)
-    first = SWEEP / f"{config.profile}-{config.backbone_name}-step" / "validation"
+    first = _grid_folder(config, "step")
     unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
@@ -166,8 +166,7 @@ def _tried(
         unsteered: where what the unsteered backbone wrote may lie already.
     """
     config = variant.config
-    name = f"{config.profile}-{config.backbone_name}-{variant.quantity}"
-    folder = (config.data if variant.fits else SWEEP / name) / "validation"
+    folder = config.data / "validation" if variant.fits else _grid_folder(config, variant.quantity)
     for what, where in unsteered.items():
         _borrow(where, (config.data if what == "traces" else folder) / what)
     if variant.fits:
@@ -178,9 +177,11 @@ def _tried(
     shown = mark_shown(table, variant.quantity, config.select.dose_cap)
     outcomes = [read_kept(folder / row.name / row.decoding).to_pandas() for row in each_row(shown)]
     known = {arm: _auroc(config, ARMS[arm].climbs) for arm in shown["arm"].unique()}
-    gains = [] if variant.fits else [_gains(folder, one) for one in outcomes]
-    names = [{"name": row.name, "arm": row.arm, "decoding": row.decoding} for row in each_row(shown)]
-    told = [gain.assign(**named) for gain, named in zip(gains, names, strict=False)]
+    told = [
+        _gains(folder, one).assign(name=row.name, arm=row.arm, decoding=row.decoding)
+        for row, one in zip(each_row(shown), outcomes, strict=True)
+        if not variant.fits
+    ]
     rows = shown.assign(
         quantity=variant.quantity,
         value=variant.value,
@@ -188,6 +189,11 @@ def _tried(
         auroc=shown["arm"].map(known),
     )
     return rows, pd.concat(told) if told else pd.DataFrame()
+
+
+def _grid_folder(config: Config, quantity: str) -> Path:
+    """Where what is tried with the profile's own rewards is kept."""
+    return SWEEP / f"{config.profile}-{config.backbone_name}-{quantity}" / "validation"
 
 
 def _borrow(kept: Path, folder: Path) -> None:

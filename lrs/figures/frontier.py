@@ -19,9 +19,9 @@ from lrs.figures.style import (
     count_range,
     styled,
 )
+from lrs.report.methods import GUIDED
 
 _WARMER = "base, other temperatures"
-_GUIDED = "guided by "
 _CHOICES = {
     "vote": VERMILLION,
     "ranked by token": REWARD_COLORS["token"],
@@ -45,8 +45,8 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
             line = pd.concat([start, table[table["method"] == method]])
             style = "--" if method == "any" else "-"
             axis.plot(line["tokens"], line["accuracy"], style, color=color, linewidth=1, marker=".", markersize=4)
-        for row in each_row(table[table["method"].str.startswith(_GUIDED)]):
-            color = REWARD_COLORS[row.method.removeprefix(_GUIDED)]
+        for row in each_row(table[table["method"].str.startswith(GUIDED)]):
+            color = REWARD_COLORS[row.method.removeprefix(GUIDED)]
             axis.plot([row.tokens], [row.accuracy], marker="*", color=color, markersize=6, linestyle="")
         draw_intervals(axis, start["tokens"], start["accuracy"], start["low"], start["high"], BLACK, vertical=True)
         for row in each_row(arms_in(table, decoding)):
@@ -63,7 +63,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     handles = [marker_handle(label, color) for label, color in labels.items()]
     lines = [marker_handle(name, color) for name, color in {**_CHOICES, "any of them right": GREY}.items()]
     stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
-    legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(_GUIDED).any() else [])])
+    legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure
 

@@ -5,6 +5,7 @@ import pandas as pd
 from lrs.core.statistics import holm
 from lrs.method.arms import ARMS, REWARDS
 
+GUIDED = "guided by "  # before the name of a reward: the method that `lrs.bench.guided` measures
 METHODS_COLUMNS = [
     *("profile", "backbone", "seed", "method", "attempts", "n", "accuracy", "low", "high"),
     *("tokens", "seconds", "speed_device", "delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm"),
@@ -35,7 +36,7 @@ def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, profile: str, backb
 def _path_of(method: str) -> str:
     """The path of `make bench` that writes the tokens of a method: an arm and its decoding, or attempts of a model that
     is not steered. Where every token is pushed, the one on which every row ascends."""
-    if method.startswith("guided by "):
+    if method.startswith(GUIDED):
         return "not measured"  # every block reads what was written before it again, four times and for the reward
     arm = ARMS.get(method.rpartition(", ")[0])
     if arm is None or not arm.reward:

@@ -28,7 +28,7 @@ def write_prompts(table: pd.DataFrame, folder: Path) -> str:
     parts, latex = ["The first test problem of each benchmark, word for word, as a backbone reads it."], []
     for (benchmark, way, text), group in each_group(table, ["benchmark", "way", "text"], sort=False):
         heading = f"{benchmark}, {_WAYS[way]}: {', '.join(group['backbone'])}"
-        fence = "`" * max(3, 1 + max((len(run) for run in _runs(text)), default=0))
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))  # longer than any within
         parts += [f"**{heading}**", f"{fence}text\n{text}\n{fence}"]
         escaped = heading.replace("_", "\\_")
         latex += [f"\\paragraph{{{escaped}}}", f"\\begin{{verbatim}}\n{text}\n\\end{{verbatim}}"]
@@ -37,8 +37,3 @@ def write_prompts(table: pd.DataFrame, folder: Path) -> str:
     write_text(folder / "prompts.md", page)
     write_text(folder / "prompts.tex", "\n".join(latex) + "\n")
     return page
-
-
-def _runs(text: str) -> list[str]:
-    """Its runs of backticks."""
-    return re.findall("`+", text)
