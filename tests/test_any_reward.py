@@ -81,12 +81,24 @@ def test_a_free_push_is_as_long_as_it_likes(latents):
     assert pushes.norm(dim=1).std() > 0.01
 
 
+def test_steps_up_a_potential_are_as_long_as_it_is_steep(latents):
+    reward = tiny_reward("potential")
+    reads, writes, head = reward.push[0].weight, reward.push[1].weight, reward.head
+    for token, step in zip(latents[0], reward.direction(latents[0]), strict=True):
+        quadratic = sum((reads[k] @ token) * (writes[:, k] @ token) for k in range(len(reads)))
+        assert torch.allclose(reward(token[None, None])[0, 0], head.weight[0] @ token + head.bias[0] + quadratic)
+        slope = head.weight[0].clone()
+        for k in range(len(reads)):
+            slope += reads[k] * (writes[:, k] @ token) + writes[:, k] * (reads[k] @ token)
+        assert torch.allclose(step, slope)
+
+
 def test_a_shift_is_the_same_everywhere(latents):
     reward = tiny_reward("shift")
     assert torch.equal(reward.direction(latents[0]), reward.shift.expand(5, -1))
 
 
-@pytest.mark.parametrize("variant", ["published", "free", "shift"])
+@pytest.mark.parametrize("variant", ["published", "potential", "free", "shift"])
 def test_round_trip(variant, latents, tmp_path):
     reward = tiny_reward(variant).float()
     save_reward(reward, tmp_path)

@@ -5,7 +5,7 @@ import torch
 from conftest import LinearDictionary, tiny_reward
 
 from lrs.experiment.evaluation import steering_for
-from lrs.figures.style import ARM_COLORS, ARM_LABELS, REWARD_COLORS, arm_color, arm_label
+from lrs.figures.palette import ARM_COLORS, ARM_LABELS, REWARD_COLORS, arm_color, arm_label
 from lrs.method.arms import ARMS, STEERED, signals_for
 from lrs.method.arms import REWARDS as REWARDS_THERE_ARE
 from lrs.method.ascent import Ascent
@@ -29,12 +29,17 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
         **dict.fromkeys(("gate_reward", "gate_confidence", "lrs_negated"), "token"),
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
+        **dict.fromkeys(("lrs_slope", "slope_negated"), "slope"),
         **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
-        **{name: name for name in ("free_mean", "free_rest", "free_constant")},
+        **{name: name for name in ("free_mean", "free_rest", "free_constant", "slope_mean")},
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
         **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
-        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled", "free_turned") for draw in DRAWN},
+        **{
+            f"{name}{draw}": f"{name}{draw}"
+            for name in ("random", "shuffled", "free_turned", "slope_turned")
+            for draw in DRAWN
+        },
         **{f"lrs_turned{draw}": f"token_turned{draw}" for draw in DRAWN},
     }
     assert {arm.reward for arm in ARMS.values() if arm.reward} == set(REWARDS_THERE_ARE)

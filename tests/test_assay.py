@@ -3,7 +3,7 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.figures.assay import assay_figure
-from lrs.figures.style import arm_color
+from lrs.figures.palette import arm_color
 from lrs.report.assay import ASSAY_COLUMNS, assay_sentence, assay_table
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=400)

@@ -27,19 +27,10 @@ from lrs.figures.changes import transitions_figure
 from lrs.figures.frontier import frontier_figure
 from lrs.figures.mediation import mediation_figure
 from lrs.figures.method import method_figure
+from lrs.figures.palette import ARM_COLORS, BEHAVIOR_COLORS, PATH_COLORS, REWARD_COLORS, arm_color, arm_label
 from lrs.figures.power import power_figure
 from lrs.figures.promoted import promoted_figure
-from lrs.figures.style import (
-    ARM_COLORS,
-    BEHAVIOR_COLORS,
-    PATH_COLORS,
-    REWARD_COLORS,
-    arm_color,
-    arm_label,
-    count_range,
-    save_figure,
-    show,
-)
+from lrs.figures.style import count_range, save_figure, show
 from lrs.figures.sweep import swept_figure
 from lrs.figures.transfer import transfer_figure
 from lrs.method.arms import ARMS

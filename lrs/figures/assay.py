@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import GREY, LIGHT, arm_color, arm_label
 from lrs.figures.parts import (
     categories,
     decodings_in,
@@ -14,7 +15,7 @@ from lrs.figures.parts import (
     panels,
     percent_axis,
 )
-from lrs.figures.style import GREY, LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.comparison import COLORS, POOLED, pooled_where_many
 
 

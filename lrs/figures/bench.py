@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import LIGHT, PATH_COLORS, PATH_LABELS
 from lrs.figures.parts import beside, categories, dodge, draw_intervals, legend_above, marker_handle, panels
-from lrs.figures.style import LIGHT, PAGE, PATH_COLORS, PATH_LABELS, Sheet, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 _QUANTITIES = {
     "batch": "rows side by side",

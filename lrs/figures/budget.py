@@ -3,8 +3,9 @@
 import pandas as pd
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import GREY, LIGHT, arm_color
 from lrs.figures.parts import categories, decodings_in, draw_intervals, panels, percent_axis
-from lrs.figures.style import GREY, LIGHT, PAGE, Sheet, arm_color, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 
 @styled

@@ -3,8 +3,9 @@
 import pandas as pd
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import BLUE, LIGHT, ORANGE, SKY, VERMILLION
 from lrs.figures.parts import categories, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
-from lrs.figures.style import BLUE, LIGHT, ORANGE, PAGE, SKY, VERMILLION, Sheet, styled
+from lrs.figures.style import PAGE, Sheet, styled
 
 _SHADES = (SKY, BLUE, ORANGE)
 

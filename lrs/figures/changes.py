@@ -3,8 +3,9 @@
 import pandas as pd
 from matplotlib.patches import Patch
 
+from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, LIGHT, arm_label
 from lrs.figures.parts import categories, decodings_in, legend_above, panels, percent_axis
-from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, LIGHT, PAGE, Sheet, arm_label, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
 

@@ -5,20 +5,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import BLACK, GREY, LIGHT, REWARD_COLORS, VERMILLION, arm_color, arm_label
 from lrs.figures.parts import draw_intervals, legend_above, marker_handle, panels, percent_axis
-from lrs.figures.style import (
-    BLACK,
-    GREY,
-    LIGHT,
-    PAGE,
-    REWARD_COLORS,
-    VERMILLION,
-    Sheet,
-    arm_color,
-    arm_label,
-    count_range,
-    styled,
-)
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.methods import GUIDED
 
 _WARMER = "base, other temperatures"

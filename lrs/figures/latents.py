@@ -7,22 +7,9 @@ import pandas as pd
 from matplotlib.colors import to_rgba
 
 from lrs.core.frames import each_group, each_row
+from lrs.figures.palette import BEHAVIOR_LABELS, BLACK, GREEN, GREY, ORANGE, VERMILLION, arm_color, arm_label
 from lrs.figures.parts import categories, dodge, draw_band, draw_intervals, ink_on, legend_above, marker_handle, panels
-from lrs.figures.style import (
-    BEHAVIOR_LABELS,
-    BLACK,
-    COLUMN,
-    GREEN,
-    GREY,
-    ORANGE,
-    PAGE,
-    VERMILLION,
-    Sheet,
-    arm_color,
-    arm_label,
-    count_range,
-    styled,
-)
+from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
 _ERRORS = 2  # standard errors to each side of a mean

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, GREY, LIGHT, arm_label
 from lrs.figures.parts import (
     categories,
     decoding_handles,
@@ -13,18 +14,7 @@ from lrs.figures.parts import (
     panels,
     percent_axis,
 )
-from lrs.figures.style import (
-    BEHAVIOR_COLORS,
-    BEHAVIOR_LABELS,
-    BLACK,
-    GREY,
-    LIGHT,
-    PAGE,
-    Sheet,
-    arm_label,
-    count_range,
-    styled,
-)
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.mediation import ALL_FOUR
 from lrs.tasks.behaviors import BEHAVIORS
 

@@ -5,8 +5,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 
+from lrs.figures.palette import BLACK, BLUE, GREY, ORANGE
 from lrs.figures.parts import legend_above, panels
-from lrs.figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, Sheet, styled
+from lrs.figures.style import PAGE, Sheet, styled
 
 _HEIGHT = 3.4  # inches, as is every place and length below
 _FROZEN, _LEARNED, _STEERS = GREY, BLUE, ORANGE

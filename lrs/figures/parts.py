@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from lrs.figures.style import BLACK, DECODINGS, GREY, PAGE, Sheet
+from lrs.figures.palette import BLACK, GREY
+from lrs.figures.style import DECODINGS, PAGE, Sheet
 
 _DARK = 0.5  # luminance below which a cell is too dark for black letters
 _LUMINANCE = (0.299, 0.587, 0.114)  # shares of red, green and blue (ITU-R BT.601)

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from lrs.figures.palette import LIGHT, arm_color, arm_label
 from lrs.figures.parts import decodings_in, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
-from lrs.figures.style import LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.power import FOUND, power_table
 
 _APART = 0.006  # of all headroom, between the methods

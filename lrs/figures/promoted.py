@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, GREY, LIGHT, arm_label
 from lrs.figures.parts import categories, draw_intervals, panels, percent_axis
-from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, GREY, LIGHT, PAGE, Sheet, arm_label, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
 _LABELS = "per 100 tokens", "points of its gain"

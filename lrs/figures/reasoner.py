@@ -6,8 +6,9 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from scipy.stats import t
 
+from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, LIGHT
 from lrs.figures.parts import legend_above, panels, percent_axis, wrapped
-from lrs.figures.style import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BLACK, COLUMN, LIGHT, Sheet, styled
+from lrs.figures.style import COLUMN, Sheet, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
 _WINDOW = 10  # steps of reinforcement learning that are averaged for a point

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import BEHAVIOR_LABELS, LIGHT, arm_color, arm_label
 from lrs.figures.parts import (
     beside,
     categories,
@@ -18,17 +19,7 @@ from lrs.figures.parts import (
     percent_axis,
     wrapped,
 )
-from lrs.figures.style import (
-    BEHAVIOR_LABELS,
-    DECODINGS,
-    LIGHT,
-    PAGE,
-    Sheet,
-    arm_color,
-    arm_label,
-    count_range,
-    styled,
-)
+from lrs.figures.style import DECODINGS, PAGE, Sheet, count_range, styled
 from lrs.report.comparison import POOLED, no_controls_where_many, pooled_where_many
 from lrs.tasks.behaviors import BEHAVIORS
 

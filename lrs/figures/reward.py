@@ -9,8 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_group
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
+from lrs.figures.palette import LIGHT, REWARD_COLORS
 from lrs.figures.parts import draw_intervals, panels, percent_axis
-from lrs.figures.style import COLUMN, LIGHT, PAGE, REWARD_COLORS, Sheet, count_range, styled
+from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 from lrs.report.sentences import level_text
 
 _RESAMPLES = 1000  # of problems

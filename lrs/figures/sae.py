@@ -5,8 +5,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
+from lrs.figures.palette import BLACK, GREY
 from lrs.figures.parts import panels, percent_axis
-from lrs.figures.style import BLACK, COLUMN, GREY, PAGE, Sheet, styled
+from lrs.figures.style import COLUMN, PAGE, Sheet, styled
 
 
 @styled

@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import BLACK, GREY, LIGHT, arm_color, arm_label
 from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis, wrapped
-from lrs.figures.style import BLACK, GREY, LIGHT, PAGE, Sheet, arm_color, arm_label, count_range, styled
+from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
 _LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")

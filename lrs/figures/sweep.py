@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lrs.core.frames import each_row
+from lrs.figures.palette import BLACK, LIGHT, arm_color, arm_label
 from lrs.figures.parts import (
     decodings_in,
     dodge,
@@ -17,7 +18,7 @@ from lrs.figures.parts import (
     panels,
     percent_axis,
 )
-from lrs.figures.style import BLACK, COLUMN, LIGHT, Sheet, arm_color, arm_label, count_range, styled
+from lrs.figures.style import COLUMN, Sheet, count_range, styled
 from lrs.report.sentences import points
 from lrs.report.sweep import GRIDS, LINES, swept_grid, swept_places
 

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_row
 from lrs.core.statistics import shares_by
+from lrs.figures.palette import ARM_COLORS, BEHAVIOR_COLORS, BEHAVIOR_LABELS, CORRECT_COLORS, CORRECT_LABELS, GREY
 from lrs.figures.parts import (
     categories,
     decoding_handles,
@@ -20,18 +21,7 @@ from lrs.figures.parts import (
     percent_axis,
     wrapped,
 )
-from lrs.figures.style import (
-    ARM_COLORS,
-    BEHAVIOR_COLORS,
-    BEHAVIOR_LABELS,
-    COLUMN,
-    CORRECT_COLORS,
-    CORRECT_LABELS,
-    DECODINGS,
-    GREY,
-    Sheet,
-    styled,
-)
+from lrs.figures.style import COLUMN, DECODINGS, Sheet, styled
 from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
 
 _CLAUSE_END = re.compile(r"(?:(?<=[.:])|(?<=think>))[ \n]+(?=\S)")

@@ -25,15 +25,17 @@ REWARDS = {
     "outside": RewardKind("linear", "lot", "outside"),
     "untrained": RewardKind("token", "lot"),
     "causal": RewardKind("token", "push", begins_as="token"),
+    "slope": RewardKind("potential", "push"),
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
     "free_constant": RewardKind("shift", "push"),
     "free_mean": RewardKind("shift", "mean", begins_as="free"),
     "free_rest": RewardKind("free", "rest", begins_as="free"),
+    "slope_mean": RewardKind("shift", "mean", begins_as="slope"),
     "raw_free": RewardKind("free", "push", "raw"),
     **{  # score as that reward does, and push as far, in a direction drawn by lot
         f"{reward}_turned{draw}": RewardKind("linear", "lot", begins_as=reward, draw=index)
-        for reward in ("token", "free")
+        for reward in ("token", "slope", "free")
         for index, draw in enumerate(DRAWS)
     },
 }
@@ -55,6 +57,7 @@ ARMS = {
         Arm("lrs_pairwise_history", "method", reward="pairwise_history"),
         Arm("lrs_causal", "method", reward="causal"),
         Arm("lrs_causal_gated", "method", reward="causal", gated=True),
+        Arm("lrs_slope", "method", reward="slope"),  # steps as long as the reward is steep
         Arm("gate_reward", "control", reward="token", gated="reward"),  # the paper's ablations of its gate
         Arm("gate_confidence", "control", reward="token", gated="confidence"),
         Arm("causal_gate_reward", "control", reward="causal", gated="reward"),
@@ -65,14 +68,17 @@ ARMS = {
         Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
         Arm("free_mean", "control", reward="free_mean", matches="free_push"),  # the same everywhere,
         Arm("free_rest", "control", reward="free_rest", matches="free_push"),  # and what is left without it
+        Arm("slope_mean", "control", reward="slope_mean", matches="lrs_slope"),
         Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps
         Arm("lrs_negated", "control", reward="token", gated=True, descends=True, matches="lrs"),
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
+        Arm("slope_negated", "control", reward="slope", descends=True, matches="lrs_slope"),
         # Drawn by lot, in the decoder's span; and the same with the gate of another arm, and as far at each token.
         *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
         *(Arm(f"lrs_turned{n}", "control", reward=f"token_turned{n}", gated=True, matches="lrs") for n in DRAWS),
+        *(Arm(f"slope_turned{n}", "control", reward=f"slope_turned{n}", matches="lrs_slope") for n in DRAWS),
         *(Arm(f"free_turned{n}", "control", reward=f"free_turned{n}", matches="free_push") for n in DRAWS),
         Arm("random_outside", "control", reward="outside", matches="lrs_causal"),  # in what the decoder cannot write
         Arm("untrained", "control", reward="untrained", matches="lrs_causal"),  # by lot too, but the state's own

@@ -1,8 +1,9 @@
 """The latent reward model: from SAE latents to the probability that the final answer will be correct.
 
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
-everything the same way; `published` is the released one; `free` is no reward but a push of any direction and length,
-which says what a layer has to give, and `shift` one that is the same everywhere. Here whole traces are scored, as in
+everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed by steps
+as long as it is steep; `free` is no reward but a push of any direction and length, which says what a layer has to give,
+and `shift` one that is the same everywhere. Here whole traces are scored, as in
 training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
@@ -26,7 +27,7 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
-_FREE_RANK = 8  # of the push of variant `free`, beside its shift
+_RANK = 8  # of the push of variant `free`, beside its shift, and of `potential`
 
 
 @runtime_checkable
@@ -99,13 +100,13 @@ class LatentRewardModel(nn.Module):
         if config.variant == "published":
             self.released = PublishedReward(config.d_sae, config.width, config.layers, config.heads)
             return
-        if config.variant in ("linear", "free", "shift"):
+        if config.variant in ("linear", "potential", "free", "shift"):
             self.head = nn.Linear(config.d_sae, 1)
-            if config.variant != "linear":
+            if config.variant in ("free", "shift"):
                 self.shift = nn.Parameter(torch.zeros(config.d_sae))
-            if config.variant == "free":
-                reads = nn.Linear(config.d_sae, _FREE_RANK, bias=False)
-                writes = nn.Linear(_FREE_RANK, config.d_sae, bias=False)
+            if config.variant in ("potential", "free"):
+                reads = nn.Linear(config.d_sae, _RANK, bias=False)
+                writes = nn.Linear(_RANK, config.d_sae, bias=False)
                 nn.init.zeros_(writes.weight)
                 self.push = nn.Sequential(reads, writes)
             return
@@ -132,7 +133,8 @@ class LatentRewardModel(nn.Module):
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
         """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
-        variants `free` and `shift`, a push of any length. Differentiable in the weights.
+        variant `potential` the gradient itself, of `free` and `shift` a push of any length. Differentiable in the
+        weights.
 
         Raises:
             ValueError: the reward sees the trace so far: its gradient is not one token's alone.
@@ -147,7 +149,7 @@ class LatentRewardModel(nn.Module):
             latents = latents if latents.requires_grad else latents.detach().requires_grad_()
             learns = any(weight.requires_grad for weight in self.parameters())
             (slope,) = torch.autograd.grad(self(latents[None]).sum(), latents, create_graph=learns)
-        return unit(slope)
+        return slope if self.config.variant == "potential" else unit(slope)
 
     def forward(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length"]:
         """Reward logits of whole traces.
@@ -160,6 +162,8 @@ class LatentRewardModel(nn.Module):
         """
         if self.config.variant == "published":
             return self.released(latents)
+        if self.config.variant == "potential":
+            return self.head(latents).squeeze(-1) + (latents * self.push(latents)).sum(-1)
         if self.config.variant in ("linear", "free", "shift"):
             return self.head(latents).squeeze(-1)
         causal = self.config.variant == "history"

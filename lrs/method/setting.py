@@ -4,7 +4,9 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-Variant = Literal["token", "history", "linear", "published", "free", "shift"]  # of reward model: lrs/method/reward.py
+Variant = Literal[
+    "token", "history", "linear", "published", "potential", "free", "shift"
+]  # of reward model: lrs/method/reward.py
 Basis = Literal["sae", "random_sae", "pca", "raw", "projections", "outside"]  # what it reads: lrs/learning/bases.py
 Signal = Literal["confidence", "certainty", "stability", "lot"]  # that a gate reads: lrs/method/gate.py
 Objective = Literal["bce", "advantage", "pairwise", "shuffled", "unmasked"]  # lrs/learning/objectives.py

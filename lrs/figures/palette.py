@@ -1,0 +1,158 @@
+"""One colour and one name a thing, in every figure. Colours are Okabe and Ito's, which colour-blind readers can tell
+apart, and for what is left Paul Tol's."""
+
+import re
+
+from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
+
+_DRAW = re.compile(r"_[2-9]$")  # of a control that is drawn several times
+
+BLACK, GREY, LIGHT = "#222222", "#777777", "#bbbbbb"
+ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+
+ARM_COLORS = {
+    "base": BLACK,
+    "cot": SKY,
+    "few_shot": VERMILLION,
+    "lrs_published": PURPLE,
+    "lrs_basic": ORANGE,
+    "lrs": BLUE,
+    "lrs_history": GREEN,
+    "mean_difference": "#F0E442",
+    "lrs_advantage": "#6699CC",
+    "lrs_advantage_history": "#332288",
+    "lrs_pairwise": "#117733",
+    "lrs_pairwise_history": "#661100",
+    "lrs_causal": "#882255",
+    "lrs_causal_gated": "#AA4499",
+    "lrs_slope": "#EE3377",
+    "trained_constant": "#999933",
+    "negated": "#DDCC77",
+    "random": "#44AA99",
+    "random_outside": "#77CCBB",
+    "lrs_negated": "#BBAA55",
+    "slope_mean": "#FF99BB",
+    "slope_negated": "#BB5577",
+    "slope_turned": "#AA7788",
+    "lrs_turned": "#5588AA",
+    "free_turned": "#77AA77",
+    "untrained": "#225555",
+    "gate_reward": "#88CCEE",
+    "gate_confidence": "#4477AA",
+    "causal_gate_reward": "#CC6677",
+    "causal_gate_confidence": "#EE99AA",
+    "causal_gate_certainty": "#994455",
+    "causal_gate_stability": "#EE8866",
+    "causal_gate_lot": "#8C8C6B",
+    "free_push": "#228833",
+    "free_mean": "#BBCC33",
+    "free_rest": "#44BB99",
+    "free_constant": "#AAAA00",
+    "raw_free_push": "#66CCEE",
+    "shuffled": "#BBBBBB",
+    "random_sae": "#999999",
+    "pca": "#AA7744",
+    "raw": "#774411",
+    "caa": "#CCBB44",
+    "cast": "#EEDD88",
+    "reinforced": "#AA3377",
+    "adapter": "#005F73",
+    "repaired": "#CC3311",
+    "patch": "#555555",
+}
+ARM_LABELS = {
+    "base": "Base",
+    "cot": "CoT",
+    "few_shot": "few-shot",
+    "lrs_published": "LRS (published)",
+    "lrs_basic": "LRS-Basic",
+    "lrs": "LRS",
+    "lrs_history": "LRS (history)",
+    "mean_difference": "mean difference",
+    "lrs_advantage": "LRS, advantage",
+    "lrs_advantage_history": "LRS, advantage (history)",
+    "lrs_pairwise": "LRS, pairwise",
+    "lrs_pairwise_history": "LRS, pairwise (history)",
+    "lrs_causal": "LRS, causal reward",
+    "lrs_causal_gated": "LRS, causal, gated",
+    "lrs_slope": "LRS, up the slope",
+    "trained_constant": "trained constant",
+    "negated": "causal, negated",
+    "random": "random direction",
+    "random_outside": "random, outside the span",
+    "lrs_negated": "LRS, negated",
+    "slope_mean": "up the slope, its mean alone",
+    "slope_negated": "down the slope",
+    "slope_turned": "up the slope, turned by lot",
+    "lrs_turned": "LRS, turned by lot",
+    "free_turned": "free push, turned by lot",
+    "untrained": "untrained reward",
+    "gate_reward": "LRS, gated by reward",
+    "gate_confidence": "LRS, gated by confidence",
+    "causal_gate_reward": "causal, gated by reward",
+    "causal_gate_confidence": "causal, gated by confidence",
+    "causal_gate_certainty": "causal, gated by certainty",
+    "causal_gate_stability": "causal, gated by stability",
+    "causal_gate_lot": "causal, gated by lot",
+    "free_push": "free push in the span",
+    "free_mean": "free push, its mean alone",
+    "free_rest": "free push without its mean",
+    "free_constant": "constant of free length",
+    "raw_free_push": "free push",
+    "shuffled": "LRS, shuffled labels",
+    "random_sae": "LRS, random SAE",
+    "pca": "LRS, principal components",
+    "raw": "LRS, raw residual",
+    "caa": "mean difference, raw (CAA)",
+    "cast": "conditional CAA (CAST)",
+    "adapter": "adapters (LoRA)",
+    "repaired": "first wrong step repaired",
+    "patch": "patch at the fork",
+}
+REWARD_COLORS = {  # of the arm that climbs it
+    "token": ARM_COLORS["lrs"],
+    "history": ARM_COLORS["lrs_history"],
+    "causal": ARM_COLORS["lrs_causal"],
+    "slope": ARM_COLORS["lrs_slope"],
+    "constant": ARM_COLORS["trained_constant"],
+    "free": ARM_COLORS["free_push"],
+    "raw_free": ARM_COLORS["raw_free_push"],
+    "free_constant": ARM_COLORS["free_constant"],
+}
+PATH_COLORS = {
+    "hf_generate": GREY,
+    "unsteered": ARM_COLORS["base"],
+    "lrs_token": REWARD_COLORS["token"],
+    "lrs_history": REWARD_COLORS["history"],
+    **dict.fromkeys(("lrs_token_all_rows", "lrs_history_all_rows"), GREY),
+    "naive": ARM_COLORS["lrs_published"],
+    "naive_history": ARM_COLORS["lrs_published"],
+}
+PATH_LABELS = {
+    "hf_generate": "transformers generate",
+    "unsteered": "our loop, unsteered",
+    "lrs_token": ARM_LABELS["lrs"],
+    "lrs_history": ARM_LABELS["lrs_history"],
+    "lrs_token_all_rows": "LRS, all rows ascend",
+    "lrs_history_all_rows": "LRS (history), all rows ascend",
+    "naive": "published loop",
+    "naive_history": "published loop, whole history",
+}
+BEHAVIOR_COLORS = {VERIFICATION: BLUE, BACKTRACKING: VERMILLION, SUBGOAL_SETTING: GREEN, BACKWARD_CHAINING: PURPLE}
+BEHAVIOR_LABELS = {behavior: behavior.replace("_", " ") for behavior in BEHAVIORS}
+CORRECT_COLORS = {True: BLUE, False: VERMILLION}
+CORRECT_LABELS = {True: "correct", False: "wrong"}
+
+
+def arm_color(arm: str) -> str:
+    """The colour of an arm; those that have none are grey, and all draws of a control are alike."""
+    return ARM_COLORS.get(arm, ARM_COLORS.get(_DRAW.sub("", arm), GREY))
+
+
+def arm_label(arm: str) -> str:
+    """The name of an arm as printed."""
+    first = _DRAW.sub("", arm)
+    if arm not in ARM_LABELS and first in ARM_LABELS:
+        return f"{ARM_LABELS[first]}, draw {arm.rpartition('_')[2]}"
+    return ARM_LABELS.get(arm, arm.replace("_", " "))
