@@ -132,7 +132,7 @@ def test_what_else_a_gate_reads_is_the_rows_own(run, model, prompts, signal, sam
         assert [generation.steering.steered_tokens for generation in others] == fired
 
 
-@pytest.mark.parametrize("variant", [None, "token", "history", "published", "potential", "free"])
+@pytest.mark.parametrize("variant", [None, "token", "history", "published", "free"])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, way, model, prompts, variant, sampled):
     requests = requests_for(prompts, sampled)
