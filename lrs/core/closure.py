@@ -42,7 +42,9 @@ def library_versions() -> dict[str, str]:
 
 def source_fingerprint(source: str, root: Path = ROOT) -> str:
     """Hash of what the modules that `source` imports, directly or not, do."""
-    return fingerprint({path.relative_to(root).as_posix(): _meaning(path) for path in closure(source, root)})
+    return fingerprint(
+        {path.relative_to(root).as_posix(): _meaning(path.read_text("utf-8")) for path in closure(source, root)}
+    )
 
 
 def closure(source: str, root: Path = ROOT) -> list[Path]:
@@ -56,35 +58,41 @@ def closure(source: str, root: Path = ROOT) -> list[Path]:
         ImportError: one of them does not exist.
     """
     found: set[Path] = set()
-    waiting = _imports(ast.parse(source), root)
+    waiting = _imports(source, root)
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting |= _imports(_parsed(path), root)
+            waiting |= _imports(path.read_text("utf-8"), root)
     apart = {root.joinpath(_PACKAGE, f"{name}.py") for name in WITHOUT_EFFECT}
-    return sorted(path for path in found - apart if _parsed(path).body)
+    return sorted(path for path in found - apart if _stripped(path.read_text("utf-8")).body)
 
 
 def imports_of(path: Path, root: Path = ROOT) -> list[Path]:
     """The modules of the package that a module imports itself, here or inside its functions."""
-    return sorted(_imports(_parsed(path), root))
+    return sorted(_imports(path.read_text("utf-8"), root))
 
 
-def _imports(tree: ast.Module, root: Path) -> set[Path]:
-    """Files of the modules that a tree imports, and of the packages they lie in."""
+def _imports(text: str, root: Path) -> set[Path]:
+    """Files of the modules that a text imports, and of the packages they lie in."""
     found: set[Path] = set()
-    for node in ast.walk(tree):
+    for module, name in _imported(text):
+        found |= (_files(f"{module}.{name}", root) if name else set()) or _module(module, root)
+    return found
+
+
+@cache
+def _imported(text: str) -> list[tuple[str, str]]:
+    """What a text imports of this package: a module, and a name in it, or none if it imports the whole of it."""
+    found = set()
+    for node in ast.walk(_stripped(text)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                found |= _module(alias.name, root)
+            found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             if node.level or node.module is None:
                 raise ImportError(f"a relative import of {node.module or '.'}: name modules of {_PACKAGE} in full")
-            for alias in node.names:
-                inner = _files(f"{node.module}.{alias.name}", root)
-                found |= inner or _module(node.module, root)
-    return found
+            found |= {(node.module, alias.name) for alias in node.names}
+    return sorted((module, name) for module, name in found if module.partition(".")[0] == _PACKAGE)
 
 
 def _module(name: str, root: Path) -> set[Path]:
@@ -108,10 +116,6 @@ def _files(name: str, root: Path) -> set[Path]:
     return {module, *(package for package in around if package.exists())}
 
 
-def _parsed(path: Path) -> ast.Module:
-    return _stripped(path.read_text(encoding="utf-8"))
-
-
 @cache
 def _stripped(text: str) -> ast.Module:
     """The tree of a module without docstrings and without what only type checkers run."""
@@ -129,5 +133,6 @@ def _does_nothing(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _meaning(path: Path) -> str:
-    return ast.dump(_parsed(path))
+@cache
+def _meaning(text: str) -> str:
+    return ast.dump(_stripped(text))
