@@ -41,12 +41,13 @@ def naive_reward_logit(reward_model, past, latent):
 
 
 def naive_ascent(reward_model, past, latent, num_steps, step_size):
-    """K times: z <- z + alpha * g / ||g||, g the gradient of the reward logit with respect to z."""
+    """K times: z <- z + alpha * g / ||g||, g the gradient of the reward logit with respect to z; of a potential, g."""
     z = latent.clone()
     for _ in range(num_steps):
         z = z.detach().requires_grad_(True)
         naive_reward_logit(reward_model, past, z).backward()
-        z = (z + step_size * z.grad / torch.sqrt((z.grad**2).sum())).detach()
+        length = 1 if reward_model.config.variant == "potential" else torch.sqrt((z.grad**2).sum())
+        z = (z + step_size * z.grad / length).detach()
     return z
 
 

@@ -184,8 +184,8 @@ def test_what_is_rewarded_is_written_more_often(model, prompts, variant):
 
 
 @pytest.mark.parametrize("name", ["slope", "free", "free_constant"])
-def test_a_free_push_begins_with_none_and_learns_what_a_reward_cannot_say(model, prompts, name):
-    """It learns to make a token likely, by pushes of its own length."""
+def test_a_push_of_any_length_begins_with_none_and_learns(model, prompts, name):
+    """It learns to make a token likely."""
     dictionary = tiny_steering("token").dictionary
     config = load_config("smoke")
     reward = begin(REWARDS[name], config, dictionary)

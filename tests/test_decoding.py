@@ -216,7 +216,7 @@ def test_a_row_that_waits_long_does_not_outgrow_the_cache(policy, model, early_a
     seed=st.integers(0, 10_000),
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
     batch_size=st.integers(1, 5),
-    variant=st.sampled_from(["token", "history", "published"]),
+    variant=st.sampled_from(["token", "history", "published", "potential"]),
     reward_threshold=st.floats(0.2, 0.8),
     confidence_threshold=st.floats(0.0, 0.6),
     num_steps=st.integers(1, 3),

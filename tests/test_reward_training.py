@@ -318,6 +318,18 @@ def test_a_push_is_its_mean_and_the_rest():
     assert (mean.config.variant, rest.config.variant) == ("shift", "free")
 
 
+def test_steps_up_a_potential_have_a_mean_too():
+    latents = toy_traces()
+    torch.manual_seed(0)
+    whole = LatentRewardModel(RewardConfig(latents.d_sae, "potential"))
+    torch.nn.init.normal_(whole.push[1].weight)
+    mean = part_of_push(whole.requires_grad_(False), "mean", latents, CONFIG, seed=0).model
+    seen = np.flatnonzero(~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0))
+    dense, mask = latents.dense(seen, torch.device("cpu"))
+    assert mean.config.variant == "shift"
+    assert torch.allclose(mean.direction(dense[mask])[0], whole.direction(dense[mask]).mean(dim=0), atol=1e-5)
+
+
 def test_what_is_drawn_by_lot_differs_from_draw_to_draw_and_may_be_the_states_own():
     latents = toy_traces()
     first, again, other = (random_reward(latents, "linear", CONFIG, 0, draw=draw).model for draw in (0, 0, 1))

@@ -13,7 +13,7 @@ from lrs.method.setting import Setting
 from lrs.method.turned import Turned, turned_of
 
 
-@pytest.mark.parametrize("variant", ["token", "free"])
+@pytest.mark.parametrize("variant", ["token", "potential", "free"])
 def test_it_scores_and_steps_as_far_as_its_reward_in_one_direction(variant: str):
     dictionary, reward, turn = LinearDictionary(), tiny_reward(variant), tiny_reward("linear", seed=5)
     turned = Turned(reward, turn, dictionary.W_dec)

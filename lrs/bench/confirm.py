@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONFIRMED = Path("data/confirm")
 _SCRATCH = Path("build/confirm")  # outcomes, from which a killed confirmation resumes
-_REFERENCES = ("lrs_causal", "free_push")  # arms that every other one is compared with too
+_REFERENCES = ("lrs_causal", "lrs_slope", "free_push")  # arms that every other one is compared with too
 _SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
 _SHOWN += ["wins", "losses", "p_holm"]
 
@@ -88,8 +88,8 @@ def confirm(
     """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, `arms` (of the profile; all,
     if none are named) in every decoding.
 
-    Writes `results.csv` (every arm against base), `controls.csv` (every arm against a `reference`: `lrs_causal`, and
-    `free_push`) and what people read of them, in a folder of `home`, which is returned; a killed run resumes.
+    Writes `results.csv` (every arm against base), `controls.csv` (every arm against each of `_REFERENCES` that was run)
+    and what people read of them, in a folder of `home`, which is returned; a killed run resumes.
 
     Args:
         actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.

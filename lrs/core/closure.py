@@ -82,7 +82,7 @@ def _imports(text: str, root: Path) -> set[Path]:
 
 
 @cache
-def _imported(text: str) -> list[tuple[str, str]]:
+def _imported(text: str) -> tuple[tuple[str, str], ...]:
     """What a text imports of this package: a module, and a name in it, or none if it imports the whole of it."""
     found = set()
     for node in ast.walk(_stripped(text)):
@@ -92,7 +92,7 @@ def _imported(text: str) -> list[tuple[str, str]]:
             if node.level or node.module is None:
                 raise ImportError(f"a relative import of {node.module or '.'}: name modules of {_PACKAGE} in full")
             found |= {(node.module, alias.name) for alias in node.names}
-    return sorted((module, name) for module, name in found if module.partition(".")[0] == _PACKAGE)
+    return tuple(sorted((module, name) for module, name in found if module.partition(".")[0] == _PACKAGE))
 
 
 def _module(name: str, root: Path) -> set[Path]:

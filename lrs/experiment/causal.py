@@ -4,10 +4,11 @@ The reward phi is trained by policy gradient on the correctness of the *steered*
 
     dJ/dphi = E[ sum_t  grad_phi log pi_phi(a_t | s_t)  A ],      push_t = alpha g / |g|,   g = grad_z r_phi(z_t),
 
-with A the attempt's advantage over the other attempts at its problem. The layers up to the steered one never feel a
-push, so whole attempts are replayed at once, and differentiated in the layers above alone, twice in the reward. At
-inference nothing differs from LRS. A joint term keeps the reward a predictor: cross-entropy with the attempt's
-correctness, in which the logit of its problem's success rate is a fixed offset, so that it learns little of difficulty.
+with A the attempt's advantage over the other attempts at its problem; a `potential` is pushed by alpha g. The layers up
+to the steered one never feel a push, so whole attempts are replayed at once, and differentiated in the layers above
+alone, twice in the reward. At inference nothing differs from LRS. A joint term keeps the reward a predictor:
+cross-entropy with the attempt's correctness, in which the logit of its problem's success rate is a fixed offset, so
+that it learns little of difficulty.
 """
 
 from __future__ import annotations

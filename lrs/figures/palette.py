@@ -1,5 +1,7 @@
-"""One colour and one name a thing, in every figure. Colours are Okabe and Ito's, which colour-blind readers can tell
-apart, and for what is left Paul Tol's."""
+"""One colour and one name a thing, in every figure.
+
+The first colours are Okabe and Ito's, which colour-blind readers can tell apart; there are more arms than these.
+"""
 
 import re
 

@@ -184,8 +184,8 @@ def part_of_push(
     config: RewardSection,
     seed: int,
 ) -> TrainedReward:
-    """A free push everywhere as it is on average, over all tokens of the problems that are not held out; or without
-    that average."""
+    """A push of any length, everywhere as it is on average over all tokens of the problems that are not held out; or,
+    of the variant `free`, without that average."""
     training = np.flatnonzero(~held_out(latents.problem_ids, config.early_stopping_share, seed))
     pushes = []
     for batch in latents.batches(training, config.batch_size, rng=None):

@@ -1,4 +1,9 @@
-"""Latent ascent: steps of fixed length along the gradient of the reward logit, and how they are written back."""
+"""Latent ascent: steps along a reward's direction, and how they are written back.
+
+The direction is the gradient of the reward logit over its norm, so that steps are of one length, `step_size` (the
+paper's); of the variant `potential` it is the gradient itself, and of `free` and `shift` a push of any length: there
+`step_size` is what it is multiplied by.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +16,7 @@ _SMALLEST_NORM = 1e-12  # below it a gradient has no direction and the step is z
 
 @dataclass(frozen=True)
 class Ascent:
-    """`num_steps` (K) steps of length `step_size` (alpha), in units of the normalised activation."""
+    """`num_steps` (K) steps, each `step_size` (alpha) times the direction, in units of the normalised activation."""
 
     num_steps: int
     step_size: float
@@ -28,7 +33,7 @@ def ascend(
     direction_at: Callable[[Tensor], Tensor],
     ascent: Ascent,
 ) -> Float[Tensor, "rows d_sae"]:
-    """Repeat K times z <- z + alpha * d with d the direction at z: g / ||g||, g being the gradient of the reward logit.
+    """Repeat K times z <- z + alpha * d with d the direction at z.
 
     Args:
         latent: where the ascent begins.

@@ -27,7 +27,7 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
-_RANK = 8  # of the push of variant `free`, beside its shift, and of `potential`
+_RANK = 8  # of the push of variant `free`, beside its shift; and of the form of `potential`, whose push has up to 16
 
 
 @runtime_checkable
@@ -50,8 +50,9 @@ class Reward(Protocol):
         """Reward logits."""
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
-        """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm. It
-        is asked while no gradients are recorded; a reward that differentiates itself turns them on."""
+        """Where each token's latents are pushed to, by a step of size 1: the gradient of its logit over its norm, if
+        steps are to be as the paper's. It is asked while no gradients are recorded; a reward that differentiates itself
+        turns them on."""
 
 
 @dataclass(frozen=True)
