@@ -56,7 +56,7 @@ PAPER_ITEMS = (
         ("cpu/pocket-3m/sweep.png",),
         "06_assay",
         "make sweep",
-        why="layers are in the same figure; the sweep was stopped before the numbers of latents",
+        why="in the same figure",
     ),
     Item(
         "rewards moved to other benchmarks",
