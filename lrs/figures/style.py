@@ -90,8 +90,7 @@ def _settle(figure: Sheet) -> None:
     """
     if engine := figure.get_layout_engine():
         engine.execute(figure)
-    with plt.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)  # and no stand-in, for which each file would be drawn twice
+    figure.set_layout_engine("none")
     for axis in figure.axes:
         left, bottom, width, height = (round(x / _GRID) * _GRID for x in axis.get_position(original=True).bounds)
         axis.set_position((left, bottom, width, height))
