@@ -68,6 +68,11 @@ def requests_for(prompts, sampled=False):
     return [Request(prompt, f"problem-{i}", seed=1, temperature=1.3 * sampled) for i, prompt in enumerate(prompts)]
 
 
+def mixed(prompts):
+    """Every other one sampled."""
+    return [Request(prompt, f"problem-{i}", seed=1, temperature=1.3 * (i % 2)) for i, prompt in enumerate(prompts)]
+
+
 def admitted(prompts):
     """Requests that are admitted in this order, if the prompts are of one length: the last one first."""
     return requests_for(prompts[::-1])
@@ -118,9 +123,8 @@ SOMETIMES = {"certainty": 0.08, "stability": 0.06, "lot": 0.4}  # thresholds tha
 
 
 @pytest.mark.parametrize("signal", SOMETIMES)
-@pytest.mark.parametrize("sampled", [False, True])
-def test_what_else_a_gate_reads_is_the_rows_own(run, model, prompts, signal, sampled):
-    requests, steering = requests_for(prompts, sampled), tiny_steering("token", Gate(0.0, SOMETIMES[signal], signal))
+def test_what_else_a_gate_reads_is_the_rows_own(run, model, prompts, signal):
+    requests, steering = mixed(prompts), tiny_steering("token", Gate(0.0, SOMETIMES[signal], signal))
     alone = run(model, requests, batch_size=1, steering=steering)
     fired = [generation.steering.steered_tokens for generation in alone]
     assert 0 < sum(fired) < sum(len(generation.token_ids) - 1 for generation in alone)
@@ -133,9 +137,8 @@ def test_what_else_a_gate_reads_is_the_rows_own(run, model, prompts, signal, sam
 
 
 @pytest.mark.parametrize("variant", [None, "token", "history", "published", "free"])
-@pytest.mark.parametrize("sampled", [False, True])
-def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, way, model, prompts, variant, sampled):
-    requests = requests_for(prompts, sampled)
+def test_batch_size_order_row_replacement_and_workers_do_not_matter(run, way, model, prompts, variant):
+    requests = mixed(prompts)
     steering = tiny_steering(variant) if variant else None
     alone = run(model, requests, batch_size=1, steering=steering)
     replaced = run(model, requests, batch_size=3, steering=steering)
