@@ -70,7 +70,8 @@ def requests_for(prompts, sampled=False):
 
 def mixed(prompts):
     """Every other one sampled."""
-    return [Request(prompt, f"problem-{i}", seed=1, temperature=1.3 * (i % 2)) for i, prompt in enumerate(prompts)]
+    both = zip(requests_for(prompts), requests_for(prompts, sampled=True), strict=True)
+    return [pair[i % 2] for i, pair in enumerate(both)]
 
 
 def admitted(prompts):

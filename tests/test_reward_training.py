@@ -302,32 +302,33 @@ def test_a_random_direction_has_length_one_follows_from_the_seed_and_knows_nothi
     assert fitted.heldout.drop(columns="probability").equals(trained.heldout.drop(columns="probability"))
 
 
-def test_a_push_is_its_mean_and_the_rest():
+def push_of_any_length(variant):
+    """A drawn push, traces, and their latents at every token whose push counts for the mean."""
     latents = toy_traces()
     torch.manual_seed(0)
-    whole = LatentRewardModel(RewardConfig(latents.d_sae, "free"))
+    whole = LatentRewardModel(RewardConfig(latents.d_sae, variant))
     torch.nn.init.normal_(whole.push[1].weight)
-    torch.nn.init.normal_(whole.shift)
-    mean, rest = (part_of_push(whole, part, latents, CONFIG, seed=0).model for part in ("mean", "rest"))
+    if variant == "free":
+        torch.nn.init.normal_(whole.shift)
     seen = np.flatnonzero(~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0))
     dense, mask = latents.dense(seen, torch.device("cpu"))
-    here = dense[mask]
-    assert torch.allclose(mean.direction(here) + rest.direction(here), whole.direction(here), atol=1e-5)
-    assert torch.allclose(mean.direction(here)[0], whole.direction(here).mean(dim=0), atol=1e-5)
-    assert rest.direction(here).mean(dim=0).abs().max() < 1e-4
-    assert (mean.config.variant, rest.config.variant) == ("shift", "free")
+    return whole.requires_grad_(False), latents, dense[mask]
 
 
-def test_steps_up_a_potential_have_a_mean_too():
-    latents = toy_traces()
-    torch.manual_seed(0)
-    whole = LatentRewardModel(RewardConfig(latents.d_sae, "potential"))
-    torch.nn.init.normal_(whole.push[1].weight)
-    mean = part_of_push(whole.requires_grad_(False), "mean", latents, CONFIG, seed=0).model
-    seen = np.flatnonzero(~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0))
-    dense, mask = latents.dense(seen, torch.device("cpu"))
+@pytest.mark.parametrize("variant", ["free", "potential"])
+def test_a_push_has_a_mean(variant):
+    whole, latents, here = push_of_any_length(variant)
+    mean = part_of_push(whole, "mean", latents, CONFIG, seed=0).model
     assert mean.config.variant == "shift"
-    assert torch.allclose(mean.direction(dense[mask])[0], whole.direction(dense[mask]).mean(dim=0), atol=1e-5)
+    assert torch.allclose(mean.direction(here)[0], whole.direction(here).mean(dim=0), atol=1e-5)
+
+
+def test_a_free_push_is_its_mean_and_the_rest():
+    whole, latents, here = push_of_any_length("free")
+    mean, rest = (part_of_push(whole, part, latents, CONFIG, seed=0).model for part in ("mean", "rest"))
+    assert torch.allclose(mean.direction(here) + rest.direction(here), whole.direction(here), atol=1e-5)
+    assert rest.direction(here).mean(dim=0).abs().max() < 1e-4
+    assert rest.config.variant == "free"
 
 
 def test_what_is_drawn_by_lot_differs_from_draw_to_draw_and_may_be_the_states_own():

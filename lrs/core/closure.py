@@ -43,7 +43,7 @@ def library_versions() -> dict[str, str]:
 def source_fingerprint(source: str, root: Path = ROOT) -> str:
     """Hash of what the modules that `source` imports, directly or not, do."""
     return fingerprint(
-        {path.relative_to(root).as_posix(): _meaning(path.read_text("utf-8")) for path in closure(source, root)}
+        {path.relative_to(root).as_posix(): _meaning(text) for path, text in _read(source, root).items()}
     )
 
 
@@ -57,15 +57,20 @@ def closure(source: str, root: Path = ROOT) -> list[Path]:
     Raises:
         ImportError: one of them does not exist.
     """
-    found: set[Path] = set()
+    return list(_read(source, root))
+
+
+def _read(source: str, root: Path) -> dict[Path, str]:
+    """The modules of a `closure`, sorted, and their texts."""
+    texts: dict[Path, str] = {}
     waiting = _imports(source, root)
     while waiting:
         path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting |= _imports(path.read_text("utf-8"), root)
+        if path not in texts:
+            texts[path] = path.read_text("utf-8")
+            waiting |= _imports(texts[path], root)
     apart = {root.joinpath(_PACKAGE, f"{name}.py") for name in WITHOUT_EFFECT}
-    return sorted(path for path in found - apart if _stripped(path.read_text("utf-8")).body)
+    return {path: texts[path] for path in sorted(texts.keys() - apart) if _stripped(texts[path]).body}
 
 
 def imports_of(path: Path, root: Path = ROOT) -> list[Path]:

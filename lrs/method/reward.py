@@ -1,10 +1,10 @@
 """The latent reward model: from SAE latents to the probability that the final answer will be correct.
 
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
-everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed by steps
-as long as it is steep; `free` is no reward but a push of any direction and length, which says what a layer has to give,
-and `shift` one that is the same everywhere. Here whole traces are scored, as in
-training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
+everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed in
+proportion to its gradient; `free` is no reward but a push of any direction and length, which says what a layer has to
+give, and `shift` one that is the same everywhere. Here whole traces are scored, as in training; in steering a token at
+a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
 """

@@ -15,7 +15,7 @@ _MARKS = ("<!-- results -->", "<!-- /results -->")
 _ARMS = {  # of the table of gains, and what each is
     "lrs": "LRS, its reward trained as the paper trains it",
     "lrs_causal": "LRS, its reward trained through its own push",
-    "lrs_slope": "LRS, a quadratic reward trained likewise, in steps as long as it is steep",
+    "lrs_slope": "LRS, a quadratic reward trained likewise, in proportion to its gradient",
     "free_push": "a push that reads the state, of any length, trained alike",
     "trained_constant": "one vector, trained in the same way",
     "free_constant": "one vector of any length, trained alike",

@@ -15,7 +15,7 @@ STAGES = {
     "cot": "told how to go about it",
     "raw_free_push": "a low-rank push of the residual stream, trained",
     "free_push": "a low-rank push of the latents, trained",
-    "lrs_slope": "up a quadratic reward that was trained through its push, in steps as its gradient is long",
+    "lrs_slope": "up a quadratic reward that was trained through its push, in proportion to its gradient",
     "lrs_causal": "up a reward that was trained through its push",
     "lrs_advantage": "up a reward that learned from traces, difficulty cancelled",
     "lrs_basic": "up a reward that learned from traces",
