@@ -1,5 +1,6 @@
 """The answer of a run: its verdict follows the primary contrasts, and its numbers are theirs."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -136,6 +137,7 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
 def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant(tmp_path: Path):
     home = tmp_path / "data/confirm/natural"
     gains = {"lrs": (-0.01, 0.002), "free_push": (0.15, 0.12), "trained_constant": (0.07, 0.0)}
+    gains["lrs_slope"] = (0.14, 0.11)
     for number in (0, 1):
         row = {"backbone": f"model-{number}", "decoding": "greedy", "benchmark": "pooled", "n": 900, "device": "cpu"}
         rows = [row | {"arm": "base", "accuracy": 0.4}]
@@ -162,17 +164,28 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
                 ("free_push", "free_constant", -0.11),
                 ("free_push", "base", -0.01),
                 ("lrs_causal", "trained_constant", -0.01),
+                ("lrs_slope", "trained_constant", -0.07),
+                ("lrs_slope", "slope_mean", -0.02 - number / 10),
             )
         ]
-        (home / f"model-{number}").mkdir(parents=True)
-        pd.DataFrame(rows + others).to_csv(home / f"model-{number}/results.csv", index=False)
-        pd.DataFrame(against).to_csv(home / f"model-{number}/controls.csv", index=False)
+        (home / f"model-{number}/new").mkdir(parents=True)
+        pd.DataFrame(rows + others).to_csv(home / f"model-{number}/new/results.csv", index=False)
+        pd.DataFrame(against).to_csv(home / f"model-{number}/new/controls.csv", index=False)
+    (home / "model-0/old").mkdir()
+    (home / "model-0/old/results.csv").write_text("what was confirmed before")
+    confirmed = [("natural", 0, "old"), ("natural", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
+    confirmed.append(("cpu", 1, "new"))
+    lines = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
+    (home.parent / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     told = confirmed_answer(home)
     assert told.startswith(
-        "**On fresh problems, decoded greedily, LRS adds -1.0 to +0.2 points, and a push that reads the state +12.0 to "
-        "+15.0: +8.0 to +9.0 more than the best constant vector.** All settings were frozen before 900 problems of 3 "
-        "benchmarks were drawn for each of 2 reasoners"
+        "**On fresh problems, decoded greedily, LRS adds -1.0 to +0.2 points; the gradient of a reward that was trained "
+        "through its own push, in proportion to its slope, +11.0 to +14.0, which is +2.0 to +7.0 more than the best "
+        "constant vector; a push that reads the state and is no gradient +12.0 to +15.0, which is +8.0 to +9.0 more "
+        "than the best constant vector.** All settings were frozen before 900 problems of 3 benchmarks were drawn for "
+        "each of 2 reasoners"
     )
+    assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
     assert (
         "right in 43.0% where these are in 40.0% (`model-1`, `free_push`), and in 38.0% where these are in 40.0%"
         in told

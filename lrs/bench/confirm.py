@@ -89,7 +89,8 @@ def confirm(
     if none are named) in every decoding.
 
     Writes `results.csv` (every arm against base), `controls.csv` (every arm against each of `_REFERENCES` that was run)
-    and what people read of them, in a folder of `home`, which is returned; a killed run resumes.
+    and what people read of them, in a folder of `home` that is the selection's own, `<profile>/<backbone>/<digest>`,
+    and returns it; a killed run resumes.
 
     Args:
         actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.
@@ -127,7 +128,7 @@ def confirm(
         setting = selection.get(decoding, {}).get(arm)
         parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked[arm]))
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
-    folder = home / config.profile / config.backbone_name
+    folder = home / config.profile / config.backbone_name / digest
     results = main_results(outcomes, config)
     write_measured(results, "results", folder)
     against = [
@@ -146,7 +147,7 @@ def _page(named: Mapping[str, Any], results: pd.DataFrame, folder: Path, config:
         f"# {named['backbone']}, profile {named['profile']}: confirmed",
         f"The settings of selection `{named['selection'][:16]}`, frozen before, on {named['problems']:,} problems a "
         "benchmark that were drawn from its digest, none of them seen before, once (`lrs confirm`; the attempts are in "
-        "[log.jsonl](../../log.jsonl)).",
+        "[log.jsonl](../../../log.jsonl)).",
         f"## Against base\n\n{caption_for(results, config)}",
         readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
     ]

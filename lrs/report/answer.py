@@ -1,5 +1,6 @@
 """The answer of a run in one paragraph: what its primary contrasts say. The README opens with it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ _ARMS = {  # of the table of gains, and what each is
     "free_push": "a push that reads the state, of any length, trained alike",
     "trained_constant": "one vector, trained in the same way",
     "free_constant": "one vector of any length, trained alike",
+    "slope_mean": "the mean push up the quadratic reward, everywhere",
+    "slope_negated": "down the quadratic reward",
+    "slope_turned": "as far as up the quadratic reward, at each token, in a direction drawn by lot",
     "random": "one vector in a random direction",
     "negated": "the trained push the other way",
     "cot": "told how to go about it: what is known to be there",
@@ -28,7 +32,11 @@ _BESIDE = {  # LRS itself where answers are sampled, the others in every decodin
     "lrs_causal": "LRS with a reward trained through its own push",
     "trained_constant": "One vector trained in the same way",
 }
-_CONSTANTS = ["trained_constant", "free_constant"]
+_READERS = {  # of the state, in the headline, with what each is held against
+    "lrs_slope": "the gradient of a reward that was trained through its own push, in proportion to its slope,",
+    "free_push": "a push that reads the state and is no gradient",
+}
+_CONSTANTS = ["trained_constant", "free_constant", "slope_mean"]
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
@@ -135,31 +143,45 @@ def confirmed_answer(folder: Path) -> str:
     """What was confirmed on fresh problems of a profile that has a free push and constants: a paragraph and a table.
 
     Args:
-        folder: `data/confirm/<profile>`; a folder a reasoner, see `lrs.bench.confirm`.
+        folder: `data/confirm/<profile>`; a folder a reasoner and selection, see `lrs.bench.confirm`. The last one of
+            each reasoner in the log is told.
 
     Raises:
         ConfigError: the profile is no longer there.
     """
-    config = load_config(folder.name)
+    config, last = load_config(folder.name), _last_confirmed(folder)
     results, controls = (
-        pd.concat([pd.read_csv(path) for path in sorted(folder.glob(f"*/{name}.csv"), reverse=True)])
-        for name in ("results", "controls")
+        pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
     )
     pooled = results[results["benchmark"] == POOLED]
-    over = controls[(controls["benchmark"] == POOLED) & (controls["reference"] == "free_push")]
+    over = controls[(controls["benchmark"] == POOLED) & controls["arm"].isin(_CONSTANTS)]
     over, greedy = (table[table["decoding"] == PRIMARY["decoding"]] for table in (over, pooled))
-    margins = -over[over["arm"].isin(_CONSTANTS)].groupby("backbone")["delta"].max()
-    lrs, free = (greedy[greedy["arm"] == arm]["delta"] for arm in ("lrs", "free_push"))
+    margins = -over.groupby(["reference", "backbone"])["delta"].max()
+    gains = greedy.set_index("arm")["delta"]
+    readers = "; ".join(
+        f"{name} {_span(gains[[arm]])}, which is {_span(margins[arm])} more than the best constant vector"
+        for arm, name in _READERS.items()
+        if arm in gains
+    )
     problems, devices = int(pooled["n"].min()), ", ".join(results["device"].unique())
-    pages = ", ".join(f"[`{name}`]({(folder / name / 'README.md').as_posix()})" for name in pooled["backbone"].unique())
+    pages = ", ".join(f"[`{name}`]({(place / 'README.md').as_posix()})" for name, place in last.items())
     return (
-        f"**On fresh problems, decoded greedily, LRS adds {_span(lrs)} points, and a push that reads the state "
-        f"{_span(free)}: {_span(margins)} more than the best constant vector.** All settings were frozen before "
-        f"{problems:,} problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of "
-        f"{pooled['backbone'].nunique()} reasoners in which nothing is planted, and asked once ({devices}; seed "
-        f"{config.seed}; {pages}).{_samples_against_greedy(pooled)}\n\n"
+        f"**On fresh problems, decoded greedily, LRS adds {_span(gains[['lrs']])} points; {readers}.** All settings "
+        f"were frozen before {problems:,} problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for "
+        f"each of {len(last)} reasoners in which nothing is planted, and asked once ({devices}; seed {config.seed}; "
+        f"{pages}).{_samples_against_greedy(pooled)}\n\n"
         f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
     )
+
+
+def _last_confirmed(folder: Path) -> dict[str, Path]:
+    """The folder of what was confirmed last of each reasoner of a profile, by the log; the last reasoner first."""
+    made = {}
+    for entry in map(json.loads, (folder.parent / "log.jsonl").read_text("utf-8").splitlines()):
+        place = folder / entry["backbone"] / entry["selection"]
+        if entry["profile"] == folder.name and (place / "results.csv").exists():
+            made[entry["backbone"]] = place
+    return dict(sorted(made.items(), reverse=True))
 
 
 def _samples_against_greedy(pooled: pd.DataFrame) -> str:
