@@ -2,7 +2,10 @@
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+
+
+def _tensors(output):
+    return (output,) if isinstance(output, torch.Tensor) else tuple(output or ())
 
 
 class Tape(TorchDispatchMode):
@@ -10,23 +13,35 @@ class Tape(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.operations = []
+        self.operations, self.made = [], []
+        self.places = {}  # of what an operation made, by its id, in `made`
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         output = function(*args, **(kwargs or {}))
-        self.operations.append((function, args, kwargs or {}, output))
+        holes = []
+        self.operations.append((function, self._open(args, holes), self._open(kwargs or {}, holes), holes))
+        for tensor in _tensors(output):
+            self.places[id(tensor)] = len(self.made)
+            self.made.append(tensor)  # held, so that its id stays its own
         return output
 
+    def _open(self, given, holes):
+        """A copy of arguments, lists for tuples; `holes` gains where what was made before goes in."""
+        named = isinstance(given, dict)
+        copy = dict(given) if named else list(given)
+        for key, value in copy.items() if named else enumerate(copy):
+            if isinstance(value, (tuple, list)):
+                copy[key] = self._open(value, holes)
+            elif isinstance(value, torch.Tensor) and id(value) in self.places:
+                holes.append((copy, key, self.places[id(value)]))
+        return copy
+
     def replay(self):
-        made = {}  # what an operation made while recording -> what it makes now
-
-        def current(value):
-            return made.get(id(value), value) if isinstance(value, torch.Tensor) else value
-
-        for function, args, kwargs, then in self.operations:
-            now = function(*tree_map(current, args), **tree_map(current, kwargs))
-            then, now = ((one,) if isinstance(one, torch.Tensor) else tuple(one or ()) for one in (then, now))
-            made |= {id(old): new for old, new in zip(then, now, strict=True)}
+        made = []
+        for function, args, kwargs, holes in self.operations:
+            for container, key, place in holes:
+                container[key] = made[place]
+            made += _tensors(function(*args, **kwargs))
 
 
 def record(step):
