@@ -179,11 +179,11 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     (home.parent / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     told = confirmed_answer(home)
     assert told.startswith(
-        "**On fresh problems, decoded greedily, LRS adds -1.0 to +0.2 points; the gradient of a reward that was trained "
-        "through its own push, in proportion to its slope, +11.0 to +14.0, which is +2.0 to +7.0 more than the best "
-        "constant vector; a push that reads the state and is no gradient +12.0 to +15.0, which is +8.0 to +9.0 more "
-        "than the best constant vector.** All settings were frozen before 900 problems of 3 benchmarks were drawn for "
-        "each of 2 reasoners"
+        "**On fresh problems, decoded greedily, LRS adds -1.0 to +0.2 points; the gradient of a reward that was "
+        "trained through its own push, in proportion to its slope, +11.0 to +14.0, which is +2.0 to +7.0 more than the "
+        "best constant vector; a push that reads the state and is no gradient +12.0 to +15.0, which is +8.0 to +9.0 "
+        "more than the best constant vector.** All settings were frozen before 900 problems of 3 benchmarks were drawn "
+        "for each of 2 reasoners"
     )
     assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
     assert (
