@@ -108,7 +108,7 @@ coverage: setup  ## fast tests, and which lines of lrs none of them runs (build/
 	@$(PYTEST) $(ABREAST) --cov --cov-report=term --cov-report=html
 
 test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
-	@$(PYTEST) -m slow
+	@$(PYTEST) $(ABREAST) -m slow
 
 test-long: setup  ## slow tests at full length: twenty kills, 50,000 problems a family
 	@LRS_LONG=1 $(PYTEST) -m slow
