@@ -76,7 +76,7 @@ def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_pow
     assert controls.loc[(*place, "base"), "delta"] == pytest.approx(-over.loc[(*place, "lrs_causal"), "delta"])
     digest = selection_digest(small_power.data / "selection.json")
     (line,) = (tmp_path / "data/confirm/log.jsonl").read_text().splitlines()
-    assert json.loads(line)["selection"] == digest
+    assert json.loads(line)["selection"] == digest == folder.name == selection_digest(folder / "selection.json")
     known = {problem.id for problem in problems}
     assert not {problem.id for problem in fresh_problems(digest, 3, problems, small_power)} & known
     page = (folder / "README.md").read_text()

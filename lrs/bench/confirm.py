@@ -8,6 +8,7 @@ not confirmed in another way.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,8 +90,8 @@ def confirm(
     if none are named) in every decoding.
 
     Writes `results.csv` (every arm against base), `controls.csv` (every arm against each of `_REFERENCES` that was run)
-    and what people read of them, in a folder of `home` that is the selection's own, `<profile>/<backbone>/<digest>`,
-    and returns it; a killed run resumes.
+    and what people read of them, beside the selection, in a folder of `home` that is its own,
+    `<profile>/<backbone>/<digest>`, and returns that; a killed run resumes.
 
     Args:
         actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.
@@ -113,6 +114,9 @@ def confirm(
     how_asked = [config.decoding.max_new_tokens, config.prompting.model_dump(), steering.model_dump()]
     protocol = fingerprint([[problem.id for problem in problems], how_asked])
     enter(named | {"device": device, "arms": steering.arms, "asked": protocol}, home / "log.jsonl")
+    folder = home / config.profile / config.backbone_name / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / path.name)  # so that the digest is of something that is there
     sampling = steering.sampling and steering.sampling.model_copy(update={"problems": count})
     steering = steering.model_copy(update={"sampling": sampling})
     cells = [
@@ -128,7 +132,6 @@ def confirm(
         setting = selection.get(decoding, {}).get(arm)
         parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked[arm]))
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
-    folder = home / config.profile / config.backbone_name / digest
     results = main_results(outcomes, config)
     write_measured(results, "results", folder)
     against = [
@@ -147,7 +150,7 @@ def _page(named: Mapping[str, Any], results: pd.DataFrame, folder: Path, config:
         f"# {named['backbone']}, profile {named['profile']}: confirmed",
         f"The settings of selection `{named['selection'][:16]}`, frozen before, on {named['problems']:,} problems a "
         "benchmark that were drawn from its digest, none of them seen before, once (`lrs confirm`; the attempts are in "
-        "[log.jsonl](../../../log.jsonl)).",
+        "[log.jsonl](../../../log.jsonl), the settings in [selection.json](selection.json)).",
         f"## Against base\n\n{caption_for(results, config)}",
         readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
     ]
