@@ -1,8 +1,11 @@
 """`steer` around `model.generate`: the way other projects use the package."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
-from conftest import LATENTS, VOCABULARY, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
+from conftest import LATENTS, VOCABULARY, WIDTH, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
 from oracle import naive_generate
 from transformers import GenerationConfig
 
@@ -354,3 +357,61 @@ def test_a_push_that_is_no_number_leaves_its_token_unsteered_and_warns_once(mode
     ):
         assert write(model, prompts) == plain
     assert len(told) == 1
+
+
+def test_so_it_does_where_many_rows_are_decoded(model, prompts):
+    requests = [Request(prompt, f"problem-{i}") for i, prompt in enumerate(prompts)]
+    asked = {"max_new_tokens": 12, "batch_size": 3, "end_ids": [2]}
+    plain, parts = generate(model, requests, **asked), tiny_steering()
+    with pytest.warns(UserWarning, match=r"\d+ tokens were left unsteered"):
+        broken = generate(model, requests, steering=replace(parts, reward=Broken(), gate=ALWAYS), **asked)
+    assert [(g.token_ids, g.confidence) for g in broken] == [(g.token_ids, g.confidence) for g in plain]
+    assert all(np.isfinite(g.confidence).all() for g in broken)
+
+
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("selects", [True, False])
+@pytest.mark.parametrize("fault", ["reward", "push"])
+def test_a_row_whose_push_failed_once_goes_on_as_if_its_gate_had_been_closed(variant, selects, fault, monkeypatch):
+    hidden = torch.randn(5, 3, WIDTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def pushed(fails):
+        rows = Rows.begin(3, hidden.device, torch.float64)
+        steerer = Steerer(tiny_steering(variant, Gate(0.0, 0.5)), rows, policy=Policy(selects_rows=selects))
+        written = []
+        for number, states in enumerate(hidden):
+            rows.newest_confidence[:] = 0.2
+            rows.newest_confidence[1] = 0.9 if number == 2 and not fails else 0.2
+            with monkeypatch.context() as patch:
+                if number == 2 and fails:
+                    break_row(patch, steerer, fault)
+                written.append(steerer.push(states))
+        return torch.stack(written), [record.steered_tokens for record in steerer.records()], int(steerer.failed)
+
+    (expected, counts, none), (got, counted, failed) = pushed(fails=False), pushed(fails=True)
+    assert torch.equal(got, expected)
+    assert not torch.equal(got[4, 1], hidden[4, 1])  # the row is pushed again
+    assert counted == counts == [5, 4, 5]
+    assert (none, failed) == (0, 1)
+
+
+def break_row(patch, steerer, fault):
+    """Let row 1 have no reward, or no push, that is a number."""
+
+    def spoiled(of_all):
+        of_all = of_all.clone()
+        of_all[1] = float("nan")
+        return of_all
+
+    score, ascend_from = type(steerer.reward).score, steerer._ascend
+    if fault == "push":
+        patch.setattr(steerer, "_ascend", lambda *given: spoiled(ascend_from(*given)))
+        return
+    calls = []
+
+    def spoiled_once(*given):
+        scored = score(*given)
+        calls.append(1)
+        return scored._replace(logit=spoiled(scored.logit)) if len(calls) == 1 else scored
+
+    patch.setattr(type(steerer.reward), "score", spoiled_once)

@@ -45,7 +45,8 @@ def generate(
 
     The rows of a batch work side by side; a finished row takes the next waiting prompt, those of like length
     together. Prompts are never steered; each generated token that is processed is gated exactly once. Where memory
-    is too small for so many rows, what is not written yet goes on in half as many, then and from then on.
+    is too small for so many rows, what is not written yet goes on in half as many, then and from then on. A token whose
+    reward or push is not finite is left unsteered, with a warning.
 
     Args:
         batch_size: the most rows side by side, those of all workers together.
@@ -121,6 +122,8 @@ def _loop(
             finished = batch.collect()
             written.update(finished)
             on_finished(len(finished))
+    if batch.steerer:
+        batch.steerer.warn()
     return written
 
 

@@ -1,12 +1,8 @@
 """Steer whatever a Hugging Face model generates: one call, for any decoder-only model."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from lrs.engine.passes import Passes
@@ -18,22 +14,6 @@ from lrs.method.dictionary import Dictionary
 from lrs.method.gate import Gate
 from lrs.method.reward import Reward
 from lrs.method.steering import Steering, check_fit
-
-
-class _Careful(Steerer):
-    """A steerer that leaves a token as it is where its push is not finite, and counts those.
-
-    Attributes:
-        failed: how many, on the device.
-    """
-
-    failed: Tensor | int = 0
-
-    def push(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:
-        pushed = super().push(hidden)
-        finite = pushed.isfinite().all(dim=-1, keepdim=True)
-        self.failed = self.failed + (~finite).sum()
-        return torch.where(finite, pushed, hidden)
 
 
 @contextmanager
@@ -50,8 +30,8 @@ def steer(
     kept cache, with a prompt read in chunks, with candidates of prompt lookup or of an assistant).
 
     No token of a prompt is steered, and each generated one that is processed is gated once. Outside of `generate`, what
-    fills an empty cache is the prompt, and every later pass processes one generated token a row. A token whose push is
-    not finite is left as it is, with one warning at the end.
+    fills an empty cache is the prompt, and every later pass processes one generated token a row. A token whose
+    reward or push is not finite is left as it is, with one warning at the end.
 
     Raises:
         ValueError: the dictionary does not fit the model or the reward, the layer does not exist, the model is called
@@ -63,7 +43,7 @@ def steer(
     def begin_rows(rows: int) -> Rows:
         return Rows.begin(rows, model.device, reward.dtype, signal=gate.signal, vocabulary=model.config.vocab_size)
 
-    steerer = _Careful(steering, begin_rows(0), policy=policy_for(model))
+    steerer = Steerer(steering, begin_rows(0), policy=policy_for(model))
     passes = Passes(model, steerer, begin_rows)
     around = {"forward": passes.forward, "generate": passes.generate}
     own = {name: vars(model)[name] for name in around if name in vars(model)}
@@ -75,5 +55,4 @@ def steer(
             for name in around:
                 delattr(model, name)
             vars(model).update(own)
-            if failed := int(steerer.failed):
-                warnings.warn(f"{failed} tokens were left unsteered: their pushes were not finite", stacklevel=3)
+            steerer.warn(stacklevel=3)

@@ -4,6 +4,7 @@
 as a `with` block lasts.
 """
 
+import warnings
 from contextlib import AbstractContextManager
 
 import torch
@@ -23,17 +24,19 @@ from lrs.models.backbones import edited_layer
 
 
 class Steerer:
-    """Steers one generated token of every row at a time.
+    """Steers one generated token of every row at a time; one whose reward or push is not finite is left as it is.
 
     Attributes:
         enabled: whether the hook steers; off while prompts are read.
         rows: of the batch; rows that are done are left alone.
         reward: scores the newest token of every row.
+        failed: tokens that were left as they are, counted on the device.
     """
 
     def __init__(self, steering: Steering, rows: Rows, capacity: int = 256, policy: Policy | None = None):
         self.steering, self.policy, self.enabled = steering, policy or Policy(), False
         self._selects = self.policy.selects_rows and steering.gate != ALWAYS
+        self.failed = torch.zeros(1, dtype=torch.long, device=rows.done.device)
         self.begin(rows, capacity)
 
     def begin(self, rows: Rows, capacity: int = 256) -> None:
@@ -44,9 +47,13 @@ class Steerer:
     def push(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:
         """The steered residual stream of each row's newest token; rows not gated are unchanged."""
         latent = self.steering.dictionary.encode(hidden.to(self.reward.dtype))
+        known = _finite(latent)
+        latent = torch.where(known[:, None], latent, 0.0)  # so that a history keeps nothing that is not finite
         scored = self.reward.score(latent, self.reward.newest())
         reward = scored.logit.sigmoid()
-        steered = self.steering.gate(reward, self.rows.newest_confidence) & ~self.rows.done
+        known &= reward.isfinite()
+        self._leave(~known & ~self.rows.done)
+        steered = self.steering.gate(reward, self.rows.newest_confidence) & known & ~self.rows.done
         pushed = (self._repair_some if self._selects else self._repair_all)(hidden, latent, scored, reward, steered)
         self.reward.history.advance()
         return pushed
@@ -61,11 +68,14 @@ class Steerer:
     ) -> Float[Tensor, "rows d_model"]:
         """Ascend from every latent and keep what the gate lets through: nothing waits for the device."""
         moved = self._ascend(self.reward, latent, scored)
-        moved = torch.where(steered[:, None], moved, latent)
         change = self._change(latent, moved, hidden)
+        pushed = hidden + change
+        kept = steered & _finite(moved) & _finite(pushed)
+        self._leave(steered & ~kept)
+        moved = torch.where(kept[:, None], moved, latent)
         after = self.reward.score(moved, scored.newest).logit.sigmoid()
-        self.rows.steered += torch.where(steered[:, None], self._facts(before, after, change, hidden), 0.0)
-        return torch.where(steered[:, None], hidden + change, hidden)
+        self.rows.steered += torch.where(kept[:, None], self._facts(before, after, change, hidden), 0.0)
+        return torch.where(kept[:, None], pushed, hidden)
 
     def _repair_some(
         self,
@@ -84,10 +94,15 @@ class Steerer:
         latent, before, fragile = (of_all.index_select(0, rows) for of_all in (latent, before, hidden))
         moved = self._ascend(some, latent, scored)
         change = self._change(latent, moved, fragile)
+        pushed = fragile + change
+        kept = _finite(moved) & _finite(pushed)
+        self._leave(~kept)
+        moved = torch.where(kept[:, None], moved, latent)
         after = some.score(moved, scored.newest).logit.sigmoid()
-        self.rows.steered.index_add_(0, rows, self._facts(before, after, change, fragile))
+        facts = torch.where(kept[:, None], self._facts(before, after, change, fragile), 0.0)
+        self.rows.steered.index_add_(0, rows, facts)
         self.reward.history.adopt(rows, some.history)
-        return hidden.index_copy(0, rows, fragile + change)
+        return hidden.index_copy(0, rows, torch.where(kept[:, None], pushed, fragile))
 
     def _ascend(self, reward: Steps[Score], latent: Tensor, scored: Score) -> Tensor:
         def direction_at(other: Tensor) -> Tensor:
@@ -104,6 +119,15 @@ class Steerer:
         ratio = change.norm(dim=-1) / hidden.norm(dim=-1)
         return torch.stack([torch.ones_like(before), before, after, ratio], dim=-1).to(self.rows.steered.dtype)
 
+    def _leave(self, tokens: Bool[Tensor, " rows"]) -> None:
+        self.failed += tokens.sum()
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Say once how many tokens were left as they are, if any were."""
+        if failed := int(self.failed):
+            told = f"{failed} tokens were left unsteered: their rewards or pushes were not finite"
+            warnings.warn(told, stacklevel=stacklevel + 1)
+
     def records(self) -> list[SteeringRecord]:
         """What has been done to each row since it was admitted."""
         nan = float("nan")
@@ -111,6 +135,10 @@ class Steerer:
             SteeringRecord(int(count), *(total / count if count else nan for total in sums))
             for count, *sums in self.rows.steered.tolist()
         ]
+
+
+def _finite(vectors: Float[Tensor, "rows width"]) -> Bool[Tensor, " rows"]:
+    return vectors.isfinite().all(dim=-1)
 
 
 def hooked(model: PreTrainedModel, layer: int, steerer: Steerer) -> AbstractContextManager[None]:
