@@ -248,6 +248,8 @@ def load_config(profile: str, backbone: str | None = None) -> Config:
         ConfigError: one line per fault, naming the field, what was found and what is legal.
     """
     path = PROFILES / f"{profile}.yaml"
+    if not PROFILES.exists():
+        raise ConfigError(f"no folder {PROFILES} here: profiles are run in a clone of the repository")
     if not path.exists():
         raise ConfigError(f"unknown profile {profile!r}; legal: {', '.join(profile_names())}")
     try:

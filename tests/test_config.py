@@ -107,6 +107,12 @@ def test_a_second_backbone_is_one_line(profiles):
     assert (other.figures, list(other.backbones)) == (Path("figures/two"), ["pocket-3m", "other"])
 
 
+def test_outside_of_a_clone_one_line_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("lrs.config.PROFILES", tmp_path / "profiles")
+    with pytest.raises(ConfigError, match=r"^no folder \S+profiles here: profiles are run in a clone of the repository$"):
+        load_config("cpu")
+
+
 def test_unknown_backbone_names_the_legal_ones():
     with pytest.raises(ConfigError) as error:
         load_config("smoke", "pocket")

@@ -201,6 +201,29 @@ def test_an_autoencoder_is_brought_along_by_the_name_of_its_release(llama, tmp_p
     assert (theirs.sae, theirs.input_scale, theirs.layer) == (kept, 1.0, 1)
 
 
+@pytest.mark.parametrize(
+    ("normal", "hook", "told"),
+    [
+        ("layer_norm", None, r"reads normalised activations \(layer_norm\); legal: none"),
+        ("none", "blocks.1.hook_resid_pre", "and not what layer 1 writes to the residual stream"),
+        ("none", "blocks.1.hook_mlp_out", "and not what layer 1 writes"),
+        ("none", "blocks.2.hook_resid_post", "reads blocks.2.hook_resid_post"),
+        ("none", "blocks.1.hook_resid_post", None),
+        ("none", "blocks.2.hook_resid_pre", None),
+        ("none", "model.layers.7", None),
+    ],
+)
+def test_an_autoencoder_that_reads_something_else_is_refused(llama, tmp_path, monkeypatch, normal, hook, told):
+    sae = fitted(llama, tmp_path).dictionary.sae
+    sae.cfg.normalize_activations, sae.cfg.metadata.hook_name = normal, hook
+    monkeypatch.setattr("sae_lens.SAE.from_pretrained", lambda *named, **how: sae)
+    if told:
+        with pytest.raises(ValueError, match=told):
+            lrs.from_sae_lens("release", "one", layer=1)
+    else:
+        assert lrs.from_sae_lens("release", "one", layer=1).layer == 1
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_autoencoder_with_a_weight_that_is_no_number_is_refused(llama, tmp_path, value):
     sae = fitted(llama, tmp_path).dictionary.sae

@@ -7,6 +7,7 @@ that a killed call resumes, and a changed one makes again only what its change r
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -242,11 +243,11 @@ def from_sae_lens(
 ) -> SaeDictionary:
     """A dictionary from an autoencoder of sae-lens: a folder, or the name of a release and the id of one in it.
 
-    Activations are given to it as they are, and what it decodes is added as it is: choose one that was not trained on
-    normalised activations, or whose normalisation was folded into its weights.
+    Activations are given to it as they are, and what it decodes is added as it is.
 
     Raises:
-        ValueError: a weight is not a finite number.
+        ValueError: it was trained on normalised activations (unless that was folded into its weights), or on others
+            than the layer writes to the residual stream; or a weight is not a finite number.
     """
     from sae_lens import SAE as SaeLens
 
@@ -255,7 +256,21 @@ def from_sae_lens(
     else:
         sae = SaeLens.from_pretrained(str(name), sae_id, device=str(device))
     check_finite(sae.state_dict())
+    if (normal := sae.cfg.normalize_activations) != "none":
+        raise ValueError(f"{name} reads normalised activations ({normal}); legal: none, or folded into weights")
+    hook = getattr(sae.cfg.metadata, "hook_name", None) or ""
+    if _layer_of(hook) not in (None, layer):
+        raise ValueError(f"{name} reads {hook}, and not what layer {layer} writes to the residual stream")
     return SaeDictionary(sae, 1.0, str(name), layer)
+
+
+def _layer_of(hook: str) -> int | None:
+    """The layer after which a hook of TransformerLens reads the residual stream, -1 for any other place of a layer;
+    None for names of another make."""
+    if not (named := re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)):
+        return None
+    after = {"hook_resid_post": 0, "hook_resid_pre": -1}.get(named[2])
+    return -1 if after is None else int(named[1]) + after
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
