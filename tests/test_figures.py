@@ -352,19 +352,29 @@ LOOKED_AT = Path(__file__).with_name("drawn.json")  # digests of what each of th
 
 
 def drawn_data(figure):
-    """A digest of what a figure draws: every line, bar, area, dot and image, and every text, whatever the font."""
-    parts = []
+    """A digest of what a figure draws: every line, bar, area, dot and image, in its colors, and every text, whatever
+    the font."""
+    parts, looks = [], []
     for axis in figure.axes:
         parts += [line.get_xydata() for line in axis.lines]
         parts += [patch.get_patch_transform().transform(patch.get_path().vertices) for patch in axis.patches]
         parts += [area.get_offsets() for area in axis.collections]
         parts += [path.vertices for area in axis.collections for path in area.get_paths()]
+        parts += [area.get_facecolor() for area in axis.collections]
         parts += [image.get_array() for image in axis.images]
         parts.append(np.array([*axis.get_xlim(), *axis.get_ylim()]))
+        for line in axis.lines:
+            colors = [to_hex(color) for color in (line.get_color(), line.get_markerfacecolor()) if color != "none"]
+            looks.append([*colors, str(line.get_marker()), str(line.get_linestyle())])
+        looks += [[to_hex(patch.get_facecolor(), keep_alpha=True)] for patch in axis.patches]
     figure.draw_without_rendering()
     numbers = [np.asarray(part, dtype=float).round(3).tolist() for part in parts]
-    texts = sorted(text.get_text() for text in figure.findobj(Text))
-    return hashlib.sha256(json.dumps([numbers, texts]).encode()).hexdigest()[:16]
+    texts = []
+    for text in figure.findobj(Text):
+        box = text.get_bbox_patch()
+        behind = to_hex(box.get_facecolor(), keep_alpha=True) if box else ""
+        texts.append([text.get_text(), to_hex(text.get_color()), behind])
+    return hashlib.sha256(json.dumps([numbers, looks, sorted(texts)]).encode()).hexdigest()[:16]
 
 
 def test_what_no_page_would_hold_is_left_out():
@@ -405,6 +415,10 @@ def test_a_figure_that_draws_something_else_is_found():
     assert same[0] == same[1]
     assert drawn_data(latents.words_figure(rows.assign(genuine=rows["genuine"] * 1.01), about="toy")) != same[0]
     assert drawn_data(latents.words_figure(rows, about="another")) != same[0]
+    cases = case_rows()
+    backwards = cases.assign(rewards=[rewards[::-1] for rewards in cases["rewards"]])
+    told = [drawn_data(latents.cases_figure(table, CASES, {"p": "1", "q": "2"})) for table in (cases, backwards)]
+    assert told[0] != told[1]
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "delta"))])

@@ -1,10 +1,12 @@
 """Which behaviors steering promotes, and whether what it gains goes through them: every arm against base, paired."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.frames import each_group, most
+from lrs.core.frames import each_group, each_row, most
 from lrs.method.arms import STEERED
 from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
@@ -15,6 +17,7 @@ PROMOTED_COLUMNS = [
     *("backbone", "decoding", "arm", "behavior", "n", "more", "more_low", "more_high"),
     *("density", "density_low", "density_high", "gain", "gain_more", "gain_same", "gain_fewer"),
 ]
+_CONSTANTS = ("trained_constant", "free_constant")
 _WAYS = {"more": 1, "same": 0, "fewer": -1}  # of a behavior than base shows on the same problem and seed: its sign
 
 
@@ -64,29 +67,46 @@ def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_
 
 
 def promoted_answer(table: pd.DataFrame) -> str:
-    """Whether steering promotes behaviors, in two sentences about greedy answers: what `lrs` does to them, and the
-    steered arm that gains most.
+    """Whether steering promotes behaviors, the paper's second claim, in two sentences about greedy answers: what `lrs`
+    does to them, and the steered arm that gains most, beside constant vectors.
 
     Args:
         table: of `promoted_table`.
     """
     greedy = table[(table["decoding"] == "greedy") & table["arm"].isin(STEERED)]
-    paper, best = [], []
+    paper, best, holds = [], [], []
     for backbone, part in each_group(greedy, "backbone", sort=False):
         if len(own := part[part["arm"] == "lrs"]):
             paper.append(f"on `{backbone}` {_changed(own)}")
+            holds += [f"`{backbone}`"] if (own["density_low"] > 0).any() else []
         rows = part[part["arm"] == most(part, "gain")["arm"]]
         if (rows["gain"] > 0).any():
-            best.append(f"on `{backbone}` (`{rows['arm'].iloc[0]}`) {_changed(rows)}; {_where_won(rows)}")
-    sentences = [f"LRS as the paper trains it makes {'; '.join(paper)}."] if paper else []
+            beside = "".join(
+                f"; `{name}`, one vector, makes there {_changed(constant)}"
+                for name, constant in each_group(part[part["arm"].isin(_CONSTANTS)], "arm", sort=False)
+                if name != rows["arm"].iloc[0]
+            )
+            best.append(f"on `{backbone}` (`{rows['arm'].iloc[0]}`) {_changed(rows)}; {_where_won(rows)}{beside}")
+    sentences = []
+    if paper:
+        where = ", ".join(holds) or f"none of {len(paper)} reasoner{'s' * (len(paper) > 1)}"
+        sentences.append(
+            f"That steering promotes cognitive behaviors holds of LRS as the paper trains it on {where}: it makes "
+            f"{'; '.join(paper)} (times in 100 tokens beyond the unsteered model)."
+        )
     return " ".join([*sentences, f"The steered arm that gains most makes {'; '.join(best)}."] if best else sentences)
 
 
 def _changed(rows: pd.DataFrame) -> str:
     """Which behaviors an arm makes denser or sparser beyond chance, in words."""
     ways = {"denser": rows["density_low"] > 0, "sparser": rows["density_high"] < 0}
-    named = {way: ", ".join(rows[there]["behavior"].str.replace("_", " ")) for way, there in ways.items()}
+    named = {way: ", ".join(map(_with_density, each_row(rows[there]))) for way, there in ways.items()}
     return " and ".join(f"{names} {way}" for way, names in named.items() if names) or "no behavior denser or sparser"
+
+
+def _with_density(row: Any) -> str:
+    ends = f"[{row.density_low:+.2f}, {row.density_high:+.2f}]"
+    return f"{row.behavior.replace('_', ' ')} ({row.density:+.2f} {ends})"
 
 
 def _where_won(rows: pd.DataFrame) -> str:
