@@ -70,9 +70,10 @@ def folder(tmp_path: Path) -> Path:
     specific.to_csv(tmp_path / "specific.csv", index=False)
     densities = [("lrs", "verification", -0.1, -0.3, 0.1), ("lrs", "backward_chaining", 0.2, -0.1, 0.5)]
     densities += [("free_push", "verification", 2.5, 2.0, 3.0), ("free_push", "backward_chaining", -1, -2, -0.5)]
-    densities += [("trained_constant", "verification", 2.4, 2.1, 3.0)]
+    one = "trained_constant"
+    densities += [(one, "verification", 2.4, 2.1, 3.0), (one, "backward_chaining", 0, -1, 1)]
     promoted = pd.DataFrame(densities, columns=["arm", "behavior", "density", "density_low", "density_high"])
-    gains = promoted["arm"].map({"lrs": 0.01, "free_push": 0.09, "trained_constant": 0.02})
+    gains = promoted["arm"].map({"lrs": 0.01, "free_push": 0.09, one: 0.02})
     promoted.assign(**of, gain=gains, gain_more=0.08).to_csv(tmp_path / "promoted.csv", index=False)
     costs = {"device": "cpu", "model": "pocket", "path": "lrs_token", "batch": 128, "tokens_per_s": 3654.6}
     costs |= {"ratio_to_unsteered": 0.8, "ratio_to_unsteered_low": 0.5, "ratio_to_unsteered_high": 1.0}
@@ -179,16 +180,16 @@ def test_rewards_behaviors_and_costs(page: str):
         ["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20", "`lrs_basic`", "-2.0 [-3.0, -1.0]"]
     ]
     assert cells(page, "Behaviors")[1] == ["pocket", "cot", "90.0%", "40.0%"]
-    assert cells(page, "Behaviors")[-2:] == [
+    assert cells(page, "Behaviors")[-3:-1] == [
         ["pocket", "`lrs`", "80", "-0.10 [-0.30, +0.10]", "+0.20 [-0.10, +0.50]"],
         ["pocket", "`free_push`", "80", "+2.50 [+2.00, +3.00]", "-1.00 [-2.00, -0.50]"],
     ]
     assert (
-        "That steering promotes cognitive behaviors holds of LRS as the paper trains it on none of 1 reasoner: it makes on "
-        "`pocket` no behavior denser or sparser (times in 100 tokens beyond the unsteered model). The steered arm that gains most "
-        "makes on `pocket` (`free_push`) verification (+2.50 [+2.00, +3.00]) denser and backward chaining (-1.00 "
-        "[-2.00, -0.50]) sparser; of its +9.0 points +8.0 are won where it verifies more often; `trained_constant`, "
-        "one vector, makes there verification (+2.40 [+2.10, +3.00]) denser." in page
+        "That steering promotes cognitive behaviors holds of LRS as the paper trains it on none of 1 reasoner: it "
+        "makes on `pocket` no behavior denser or sparser (times in 100 tokens beyond the unsteered model). The steered "
+        "arm that gains most makes on `pocket` (`free_push`) verification (+2.50 [+2.00, +3.00]) denser and backward "
+        "chaining (-1.00 [-2.00, -0.50]) sparser; of its +9.0 points +8.0 are won where it verifies more often; "
+        "`trained_constant`, one vector, makes there verification (+2.40 [+2.10, +3.00]) denser." in page
     )
     assert (
         "with `cot`, `pocket` shows verification in 90.0% of its `gcd` traces instead of 20.0%; its accuracy there "
