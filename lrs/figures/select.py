@@ -69,7 +69,7 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Sheet:
             place = {"xytext": (6, 4), "textcoords": "offset points"}
             axis.annotate(f"{setting.step_size:g}", (setting.dose, setting.delta), **place, fontsize=6.5, color=GREY)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(numticks=4))
+        axis.xaxis.set_major_locator(LogLocator(numticks=3 if crowded else 4))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
