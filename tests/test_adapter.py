@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from lrs.bench import adapter
 from lrs.bench.adapter import RANK, train_adapter, with_adapter
-from lrs.experiment import causal
+from lrs.experiment import on_policy
 from lrs.models.backbones import load_backbone
 from lrs.tasks.problems import draw_problems
 
@@ -54,7 +54,7 @@ def test_adapters_alone_are_trained_and_a_killed_training_resumes_to_the_same(co
         assert_close(learned[name.replace("proj.weight", "proj.base_layer.weight")], weight, rtol=0, atol=0)
     assert any(weight.abs().sum() > 0 for name, weight in learned.items() if "lora_B" in name)
     assert whole.identity not in (plain.identity, "")
-    asked, at = [], causal.attempts_at
+    asked, at = [], on_policy.attempts_at
 
     def die(*given):
         asked.append(given[3])
@@ -63,11 +63,11 @@ def test_adapters_alone_are_trained_and_a_killed_training_resumes_to_the_same(co
         return at(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(causal, "attempts_at", die)
+        patch.setattr(on_policy, "attempts_at", die)
         with pytest.raises(KeyboardInterrupt):
             train_adapter(problems, config, tmp_path / "killed")
     asked.clear()
-    monkeypatch.setattr(causal, "attempts_at", lambda *given: asked.append(given[3]) or at(*given))
+    monkeypatch.setattr(on_policy, "attempts_at", lambda *given: asked.append(given[3]) or at(*given))
     resumed = train_adapter(problems, config, tmp_path / "killed")
     assert asked == [2]
     assert resumed.identity == whole.identity
@@ -80,7 +80,7 @@ def test_adapters_alone_are_trained_and_a_killed_training_resumes_to_the_same(co
 
 def test_it_learns_what_pays(config, problems, tmp_path, monkeypatch):
     """Paid for short answers, it writes shorter ones."""
-    at = causal.attempts_at
+    at = on_policy.attempts_at
 
     def paid_for_brevity(*given):
         attempts, right, ids = at(*given)
@@ -90,7 +90,7 @@ def test_it_learns_what_pays(config, problems, tmp_path, monkeypatch):
     section = config.causal.model_copy(update={"iterations": 12, "problems": 6, "temperature": 1.0})
     longer = config.model_copy(update={"causal": section})
     pools = {problems[0].benchmark: problems}
-    monkeypatch.setattr(causal, "attempts_at", paid_for_brevity)
+    monkeypatch.setattr(on_policy, "attempts_at", paid_for_brevity)
     adapted = train_adapter(problems, longer, tmp_path)
     before, after = (at(one, pools, longer, 99)[2] for one in (load_backbone(config.backbone.path), adapted))
     assert sum(len(answer) for _, answer in after) < 0.9 * sum(len(answer) for _, answer in before)

@@ -13,8 +13,9 @@ from oracle import naive_generate
 from lrs.config import CausalSection, load_config
 from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
-from lrs.experiment import causal
-from lrs.experiment.causal import begin, causal_step, difficulty, normalised, problems_of, replay_steered, train_causal
+from lrs.experiment import causal, on_policy
+from lrs.experiment.causal import begin, causal_step, difficulty, normalised, replay_steered, train_causal
+from lrs.experiment.on_policy import problems_of
 from lrs.method.arms import REWARDS
 from lrs.method.gate import ALWAYS
 from lrs.tasks.problems import by_benchmark
@@ -245,9 +246,9 @@ def test_killed_training_resumes_to_the_same_weights(tiny_backbone, drawn_proble
             raise KeyboardInterrupt
         return problems_of(pools, section, seed, iteration)
 
-    outcome_row = causal.outcome_row
-    monkeypatch.setattr(causal, "outcome_row", by_length)
-    monkeypatch.setattr(causal, "problems_of", counted)
+    outcome_row = on_policy.outcome_row
+    monkeypatch.setattr(on_policy, "outcome_row", by_length)
+    monkeypatch.setattr(on_policy, "problems_of", counted)
     dies_at = -1
     curve, weights = train(tiny_backbone, problems, config, tmp_path / "whole")
     assert curve["step"].tolist() == [0, 1, 2, 3]

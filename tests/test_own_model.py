@@ -139,17 +139,17 @@ def test_the_same_weights_are_the_same_model_whatever_the_threads(llama):
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.add(own_model._identity(llama))
+            found.add(own_model.identity_of(llama))
     finally:
         torch.set_num_threads(threads)
     assert len(found) == 1
-    assert own_model._identity(llama.bfloat16()) not in found
+    assert own_model.identity_of(llama.bfloat16()) not in found
 
 
 def test_a_model_that_writes_the_same_is_fitted_anew_all_the_same(llama, tmp_path):
     fitted(llama, tmp_path)
     llama.config.pad_token_id = 3
-    assert fitted(llama, tmp_path).dictionary.backbone == own_model._identity(llama)
+    assert fitted(llama, tmp_path).dictionary.backbone == own_model.identity_of(llama)
 
 
 def test_what_a_dictionary_reads_counts_too(llama, tmp_path):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
-from lrs.experiment.causal import Ids, learn_on_policy, normalised
+from lrs.experiment.causal import normalised
+from lrs.experiment.on_policy import Ids, learn_on_policy
 from lrs.learning.policy_gradient import update
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.tasks.problems import Problem, by_benchmark

@@ -13,10 +13,9 @@ that it learns little of difficulty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,10 +28,9 @@ from transformers import PreTrainedModel
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import digest_of, keep, read_kept
-from lrs.core.progress import Progress
 from lrs.core.store import write_frame
-from lrs.experiment.traces import jobs_for, means_of_attempts, outcome_row, plan_of, write_generations
-from lrs.learning.checkpoints import load_checkpoint, save_checkpoint
+from lrs.experiment.on_policy import Ids, learn_on_policy
+from lrs.experiment.traces import jobs_for, plan_of
 from lrs.learning.latents import load_latents
 from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
 from lrs.learning.reward_training import score_traces
@@ -43,14 +41,12 @@ from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save
 from lrs.method.setting import RewardKind
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, edited_layer
-from lrs.tasks.problems import Problem, by_benchmark
-from lrs.tasks.prompts import prompt_ids
+from lrs.tasks.problems import Problem
 from lrs.tasks.splits import held_out
 
 if TYPE_CHECKING:
     from lrs.config import CausalSection, Config
 
-Ids = list[tuple[list[int], list[int]]]  # of each attempt, the tokens of prompt and answer
 _LINEAR_LENGTH = 0.25  # of a linear reward's weights: a few of Adam's steps turn it round
 _SCRATCH = Path("build/scratch/rewards")  # checkpoints, from which a killed training resumes
 
@@ -155,67 +151,6 @@ def _trained(steering: Steering) -> LatentRewardModel:
     return steering.reward
 
 
-def problems_of(pools: dict[str, list[Problem]], section: CausalSection, seed: int, iteration: int) -> list[Problem]:
-    """The problems of one iteration, shared out among the benchmarks: a function of seed and iteration alone."""
-    rng = Random(f"{seed}-{iteration}")
-    each = -(-section.problems // len(pools))
-    return [problem for pool in pools.values() for problem in rng.sample(pool, min(each, len(pool)))]
-
-
-def attempts_at(
-    backbone: Backbone,
-    pools: dict[str, list[Problem]],
-    config: Config,
-    iteration: int,
-    steering: Steering | None = None,
-) -> tuple[pd.DataFrame, Float[Tensor, "problems attempts"], Ids]:
-    """The attempts of one iteration, sampled, a problem's in a row: their outcomes, whether each is right, and the
-    tokens of prompt and answer."""
-    section = config.causal
-    asked = problems_of(pools, section, config.seed, iteration)
-    seeds = range(iteration * section.attempts + 1, (iteration + 1) * section.attempts + 1)
-    written = write_generations(backbone, jobs_for(asked, seeds), config, steering, section.temperature)
-    attempts = pd.DataFrame([outcome_row(job, generation, backbone) for job, generation in written])
-    right = torch.tensor(attempts["correct"].to_numpy(), dtype=torch.float32).view(-1, section.attempts)
-    ids = [(prompt_ids(job[0], backbone.tokenizer), generation.token_ids) for job, generation in written]
-    return attempts, right, ids
-
-
-def learn_on_policy(
-    stage: str,
-    backbone: Backbone,
-    problems: Sequence[Problem],
-    config: Config,
-    trained: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scratch: Path,
-    learn: Callable[[Tensor, Ids], dict[str, float]],
-    steering: Steering | None = None,
-) -> list[dict[str, Any]]:
-    """Attempt and learn for the profile's iterations, from the last checkpoint of `trained` in `scratch` on.
-
-    Args:
-        learn: from whether each attempt is right and its tokens, as in `attempts_at`; what it returns is told too.
-
-    Returns:
-        A row an iteration and benchmark: step, n (attempts), what `learn` returned, and the means of
-        `means_of_attempts`.
-    """
-    section, pools = config.causal, by_benchmark(problems)
-    first, log = load_checkpoint(scratch, trained, optimizer)
-    curve = log.get("curve", [])
-    with Progress(stage, section.iterations, "iterations", done=first) as progress:
-        for iteration in range(first, section.iterations):
-            attempts, right, ids = attempts_at(backbone, pools, config, iteration, steering)
-            told, counts = learn(right, ids), attempts["benchmark"].value_counts()
-            means = means_of_attempts(iteration, attempts)
-            curve += [row | {"n": int(counts[row["benchmark"]])} | told for row in means]
-            progress.advance(1, f"{right.mean():.1%} right")
-            if (iteration + 1) % section.checkpoint_every == 0 or iteration + 1 == section.iterations:
-                save_checkpoint(scratch, iteration + 1, trained, optimizer, {"curve": curve})
-    return curve
-
-
 def train_causal(
     steering: Steering, backbone: Backbone, problems: Sequence[Problem], config: Config, scratch: Path, stage: str
 ) -> pd.DataFrame:
@@ -243,17 +178,23 @@ def begin(kind: RewardKind, config: Config, dictionary: Dictionary) -> LatentRew
     choice, since only its direction counts and a learning rate means nothing for weights of any length; or, where
     nothing begins it, a push of nothing."""
     if not kind.begins_as:
-        torch.manual_seed(config.seed)
         shape = config.reward.width, config.reward.layers, config.reward.heads
-        reward = LatentRewardModel(RewardConfig(len(dictionary.W_dec), kind.variant, *shape)).to(dictionary.W_dec)
-        for parameter in reward.head.parameters():
-            parameter.zero_()
-        return reward
+        return push_of_nothing(RewardConfig(len(dictionary.W_dec), kind.variant, *shape), dictionary, config.seed)
     reward = load_reward(config.data / "reward" / kind.begins_as, dictionary.W_dec.device)
     if reward.config.variant == "linear":
         scale = _LINEAR_LENGTH / reward.head.weight.norm()
         reward.head.weight.mul_(scale)
         reward.head.bias.mul_(scale)
+    return reward
+
+
+@torch.no_grad()
+def push_of_nothing(shape: RewardConfig, dictionary: Dictionary, seed: int) -> LatentRewardModel:
+    """A reward (`potential`, `free`, `shift`) that pushes nothing until it is trained, on the dictionary's device."""
+    torch.manual_seed(seed)
+    reward = LatentRewardModel(shape).to(dictionary.W_dec)
+    for parameter in reward.head.parameters():
+        parameter.zero_()
     return reward
 
 

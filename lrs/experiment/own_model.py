@@ -7,7 +7,6 @@ that a killed call resumes, and a changed one makes again only what its change r
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -34,8 +33,7 @@ from lrs.learning.latents import encode_traces, load_latents, save_latents
 from lrs.learning.reward_metrics import summarise
 from lrs.learning.reward_training import score_traces, train_reward
 from lrs.learning.sae import train_sae
-from lrs.method.dictionary import Dictionary, SaeDictionary, load_dictionary, save_dictionary
-from lrs.method.finite import check_finite
+from lrs.method.dictionary import Dictionary, load_dictionary, save_dictionary
 from lrs.method.gate import Gate
 from lrs.method.reward import LatentRewardModel, load_reward, save_reward
 from lrs.method.setting import Variant
@@ -120,12 +118,8 @@ def fit(
         ValueError: no problems, or the same question twice; a dictionary of another layer; all traces are right, or all
             wrong; or there are fewer generated tokens than `sae.batch_size`.
     """
-    folder, questions = Path(folder), [question for question, _ in problems]
-    if not problems or len(set(questions)) < len(questions):
-        raise ValueError(f"problems must hold at least one question, and none twice (got {len(questions)})")
-    prompts = {fingerprint(question): question_ids(question, tokenizer) for question in questions}
-    answers = {fingerprint(question): answer for question, answer in problems}
-    identity, ends = _identity(model), _end_ids(model, tokenizer)
+    folder, (prompts, answers) = Path(folder), prompts_and_answers(problems, tokenizer)
+    identity, ends = identity_of(model), end_ids(model, tokenizer)
     plan = {"model": identity, "prompts": fingerprint(list(prompts.items())), "tokens": max_new_tokens, "ends": ends}
     plan |= {"temperature": temperature, "batch_size": batch_size}
 
@@ -173,6 +167,22 @@ def fit(
     return _learn(folder, traces, activations, dictionary, variant, reward, made_from, model.device)
 
 
+def prompts_and_answers(
+    problems: Sequence[tuple[str, Any]], tokenizer: PreTrainedTokenizerBase
+) -> tuple[dict[str, list[int]], dict[str, Any]]:
+    """The tokens that ask each question, and its right answer, by a name that follows from the question.
+
+    Raises:
+        ValueError: no problems, or the same question twice.
+    """
+    questions = [question for question, _ in problems]
+    if not problems or len(set(questions)) < len(questions):
+        raise ValueError(f"problems must hold at least one question, and none twice (got {len(questions)})")
+    names = list(map(fingerprint, questions))
+    prompts = {name: question_ids(question, tokenizer) for name, question in zip(names, questions, strict=True)}
+    return prompts, {name: answer for name, (_, answer) in zip(names, problems, strict=True)}
+
+
 _PAIR = ["problem_id", "token_ids"]
 
 
@@ -187,7 +197,7 @@ def _learn(
     device: torch.device,
 ) -> Fitted:
     """Latents and reward, kept; and the gate's thresholds from what both show on the traces."""
-    known_by = _digest(dictionary)
+    known_by = digest_of_dictionary(dictionary)
     plan = made_from | {"dictionary": known_by, "right": list(traces["correct"])} | code_of(__name__)
     keep(
         folder / "latents",
@@ -229,62 +239,27 @@ def load_fitted(folder: str | Path, model: PreTrainedModel, dictionary: Dictiona
     if not (folder / _ABOUT).exists():
         raise StoreError(f"there is no {folder / _ABOUT}: let `lrs.fit` make it")
     about = json.loads((folder / _ABOUT).read_text("utf-8"))
-    if (identity := _identity(model)) != about["model"]:
+    if (identity := identity_of(model)) != about["model"]:
         raise StoreError(f"{folder} was fitted to another model (in weights, configuration or number format)")
     dictionary = dictionary or load_dictionary(folder / "sae", identity, about["layer"], model.device)
-    if _digest(dictionary) != about["dictionary"]:
+    if digest_of_dictionary(dictionary) != about["dictionary"]:
         raise StoreError(f"{folder} was fitted with another dictionary: bring along the same")
     reward, gate = load_reward(folder / "reward", model.device), Gate(**about["gate"])
     return Fitted(about["layer"], dictionary, reward, gate, about["quality"], about["accuracy"])
 
 
-def from_sae_lens(
-    name: str | Path, sae_id: str = "", *, layer: int, device: str | torch.device = "cpu"
-) -> SaeDictionary:
-    """A dictionary from an autoencoder of sae-lens: a folder, or the name of a release and the id of one in it.
-
-    Activations are given to it as they are, and what it decodes is added as it is.
-
-    Raises:
-        ValueError: it was trained on normalised activations (unless that was folded into its weights), or on others
-            than the layer writes to the residual stream; or a weight is not a finite number.
-    """
-    from sae_lens import SAE as SaeLens
-
-    if Path(name).is_dir():
-        sae = SaeLens.load_from_disk(name, device=str(device))
-    else:
-        sae = SaeLens.from_pretrained(str(name), sae_id, device=str(device))
-    check_finite(sae.state_dict())
-    if (normal := sae.cfg.normalize_activations) != "none":
-        raise ValueError(f"{name} reads normalised activations ({normal}); legal: none, or folded into weights")
-    hook = getattr(sae.cfg.metadata, "hook_name", None) or ""
-    if _layer_of(hook) not in (None, layer):
-        raise ValueError(f"{name} reads {hook}, and not what layer {layer} writes to the residual stream")
-    return SaeDictionary(sae, 1.0, str(name), layer)
-
-
-def _layer_of(hook: str) -> int | None:
-    """The layer after which a hook of TransformerLens reads the residual stream, -1 for any other place of a layer;
-    None for names of another make."""
-    if not (named := re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)):
-        return None
-    after = {"hook_resid_post": 0, "hook_resid_pre": -1}.get(named[2])
-    return -1 if after is None else int(named[1]) + after
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Whatever ends a generation, for the model or for its tokenizer."""
     ends = model.generation_config.eos_token_id
     return sorted({*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None})
 
 
-def _identity(model: PreTrainedModel) -> str:
+def identity_of(model: PreTrainedModel) -> str:
     """Of configuration and weights."""
     return fingerprint([model.config.to_json_string(), *map(_bytes, model.parameters())])
 
 
-def _digest(dictionary: Dictionary) -> str:
+def digest_of_dictionary(dictionary: Dictionary) -> str:
     """Of all that a dictionary reads and writes."""
     probe = torch.eye(dictionary.W_dec.shape[1], dtype=dictionary.W_dec.dtype, device=dictionary.W_dec.device)
     return fingerprint([dictionary.input_scale, _bytes(dictionary.W_dec), _bytes(dictionary.encode(probe))])

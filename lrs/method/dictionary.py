@@ -6,6 +6,7 @@ can be, are ours.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -168,3 +169,38 @@ def _load_projections(path: Path, about: dict[str, Any], device: str | torch.dev
     matrices: dict[str, Any] = load_file(path, device=str(device))
     check_finite(matrices)
     return ProjectionDictionary(**matrices, **about)
+
+
+def from_sae_lens(
+    name: str | Path, sae_id: str = "", *, layer: int, device: str | torch.device = "cpu"
+) -> SaeDictionary:
+    """A dictionary from an autoencoder of sae-lens: a folder, or the name of a release and the id of one in it.
+
+    Activations are given to it as they are, and what it decodes is added as it is.
+
+    Raises:
+        ValueError: it was trained on normalised activations (unless that was folded into its weights), or on others
+            than the layer writes to the residual stream; or a weight is not a finite number.
+    """
+    from sae_lens import SAE
+
+    if Path(name).is_dir():
+        sae = SAE.load_from_disk(name, device=str(device))
+    else:
+        sae = SAE.from_pretrained(str(name), sae_id, device=str(device))
+    check_finite(sae.state_dict())
+    if (normal := sae.cfg.normalize_activations) != "none":
+        raise ValueError(f"{name} reads normalised activations ({normal}); legal: none, or folded into weights")
+    hook = getattr(sae.cfg.metadata, "hook_name", None) or ""
+    if _layer_of(hook) not in (None, layer):
+        raise ValueError(f"{name} reads {hook}, and not what layer {layer} writes to the residual stream")
+    return SaeDictionary(sae, 1.0, str(name), layer)
+
+
+def _layer_of(hook: str) -> int | None:
+    """The layer after which a hook of TransformerLens reads the residual stream, -1 for any other place of a layer;
+    None for names of another make."""
+    if not (named := re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)):
+        return None
+    after = {"hook_resid_post": 0, "hook_resid_pre": -1}.get(named[2])
+    return -1 if after is None else int(named[1]) + after
