@@ -5,7 +5,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def _tensors(output):
-    return (output,) if isinstance(output, torch.Tensor) else tuple(output or ())
+    made = (output,) if isinstance(output, torch.Tensor) else tuple(output if output is not None else ())
+    assert all(isinstance(one, torch.Tensor) for one in made), "an operation answered with something else"
+    return made
 
 
 class Tape(TorchDispatchMode):
@@ -42,6 +44,7 @@ class Tape(TorchDispatchMode):
             for container, key, place in holes:
                 container[key] = made[place]
             made += _tensors(function(*args, **kwargs))
+        assert len(made) == len(self.made)
 
 
 def record(step):

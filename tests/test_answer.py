@@ -1,6 +1,7 @@
 """The answer of a run: its verdict follows the primary contrasts, and its numbers are theirs."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -172,7 +173,7 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         pd.DataFrame(rows + others).to_csv(home / f"model-{number}/new/results.csv", index=False)
         pd.DataFrame(against).to_csv(home / f"model-{number}/new/controls.csv", index=False)
     (home / "model-0/old").mkdir()
-    (home / "model-0/old/results.csv").write_text("what was confirmed before")
+    (home / "model-0/old/controls.csv").write_text("what was confirmed before")
     confirmed = [("natural", 0, "old"), ("natural", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
     confirmed.append(("cpu", 1, "new"))
     lines = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
@@ -186,6 +187,7 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         "for each of 2 reasoners"
     )
     assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
+    assert re.search(r"; selections before these: \[`model-0`\]\(\S+/model-0/old/README.md\)\)", told)
     assert (
         "right in 43.0% where these are in 40.0% (`model-1`, `free_push`), and in 38.0% where these are in 40.0%"
         in told
@@ -193,6 +195,9 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     assert "Bold:" not in readme_block(tmp_path / "none", confirmed=home)  # no p is low here
+    other = home / "model-1/new/results.csv"
+    pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
+    assert confirmed_answer(home).startswith("**On fresh problems, decoded greedily, a push that reads the state")
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- results -->", "<!-- results --><!-- /results -->" * 2])

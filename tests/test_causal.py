@@ -121,11 +121,24 @@ class Still(torch.optim.SGD):
         pass
 
 
+def test_a_step_whose_gradient_is_not_finite_is_left_out(model, prompts, monkeypatch):
+    steering = tiny_steering("token", ALWAYS, num_steps=1)
+    reward = steering.reward.requires_grad_(True)
+    before = [parameter.detach().clone() for parameter in reward.parameters()]
+    loss = causal.policy_loss
+    monkeypatch.setattr(causal, "policy_loss", lambda *given: loss(*given) * float("inf"))
+    ids = [(prompts[0], [5, 6, 7 + i]) for i in range(4)]
+    right = torch.tensor([[1.0, 0, 0, 1]], dtype=torch.float64)
+    with pytest.warns(UserWarning, match="a step was left out: its gradient was not finite"):
+        causal_step(model, steering, torch.optim.Adam(reward.parameters()), ids, right, SECTION)
+    assert all(torch.equal(old, new) for old, new in zip(before, reward.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("variant", ["token", "linear"])
 def test_the_gradient_is_that_of_the_equations(model, prompts, variant, monkeypatch):
     steering = tiny_steering(variant, ALWAYS, num_steps=1)
     steering.reward.requires_grad_(True)
-    monkeypatch.setattr(causal.nn.utils, "clip_grad_norm_", lambda *_: None)
+    monkeypatch.setattr(causal.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(0.0))
     generator = torch.Generator().manual_seed(3)
     ids = [(prompts[i // 3], torch.randint(3, 40, (2 + i,), generator=generator).tolist()) for i in range(9)]
     right = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.float64)

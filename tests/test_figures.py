@@ -360,7 +360,7 @@ def drawn_data(figure):
         parts += [patch.get_patch_transform().transform(patch.get_path().vertices) for patch in axis.patches]
         parts += [area.get_offsets() for area in axis.collections]
         parts += [path.vertices for area in axis.collections for path in area.get_paths()]
-        parts += [area.get_facecolor() for area in axis.collections]
+        parts += [color for area in axis.collections for color in (area.get_facecolor(), area.get_edgecolor())]
         parts += [image.get_array() for image in axis.images]
         parts.append(np.array([*axis.get_xlim(), *axis.get_ylim()]))
         for line in axis.lines:

@@ -210,12 +210,18 @@ def test_an_autoencoder_is_brought_along_by_the_name_of_its_release(llama, tmp_p
         ("none", "blocks.2.hook_resid_post", "reads blocks.2.hook_resid_post"),
         ("none", "blocks.1.hook_resid_post", None),
         ("none", "blocks.2.hook_resid_pre", None),
-        ("none", "model.layers.7", None),
+        ("none", "blocks.1.hook_out", None),
+        ("none", "", None),
+        ("none", "model.layers.1", None),
+        ("none", "model.layers.7", "reads model.layers.7"),
+        ("none", "hook_embed", "reads hook_embed"),
+        ("none", "centred", "that TransformerLens has centred"),
     ],
 )
 def test_an_autoencoder_that_reads_something_else_is_refused(llama, tmp_path, monkeypatch, normal, hook, told):
     sae = fitted(llama, tmp_path).dictionary.sae
     sae.cfg.normalize_activations, sae.cfg.metadata.hook_name = normal, hook
+    sae.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": hook == "centred"}
     monkeypatch.setattr("sae_lens.SAE.from_pretrained", lambda *named, **how: sae)
     if told:
         with pytest.raises(ValueError, match=told):

@@ -186,9 +186,10 @@ def test_rewards_behaviors_and_costs(page: str):
     ]
     assert (
         "That steering promotes cognitive behaviors holds of LRS as the paper trains it on none of 1 reasoner: it "
-        "makes on `pocket` no behavior denser or sparser (times in 100 tokens beyond the unsteered model). The steered "
-        "arm that gains most makes on `pocket` (`free_push`) verification (+2.50 [+2.00, +3.00]) denser and backward "
-        "chaining (-1.00 [-2.00, -0.50]) sparser; of its +9.0 points +8.0 are won where it verifies more often; "
+        "makes on `pocket` no behavior denser or sparser (times in 100 tokens beyond the unsteered model, with an "
+        "interval for each behavior). The steered arm that gains most makes on `pocket` (`free_push`) verification "
+        "(+2.50 [+2.00, +3.00]) denser and backward chaining (-1.00 [-2.00, -0.50]) sparser; of its +9.0 points +8.0 "
+        "are won where it verifies more often; "
         "`trained_constant`, one vector, makes there verification (+2.40 [+2.10, +3.00]) denser." in page
     )
     assert (

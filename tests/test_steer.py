@@ -359,12 +359,16 @@ def test_a_push_that_is_no_number_leaves_its_token_unsteered_and_warns_once(mode
     assert len(told) == 1
 
 
-def test_so_it_does_where_many_rows_are_decoded(model, prompts):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_so_it_does_where_many_rows_are_decoded(model, prompts, workers):
     requests = [Request(prompt, f"problem-{i}") for i, prompt in enumerate(prompts)]
     asked = {"max_new_tokens": 12, "batch_size": 3, "end_ids": [2]}
     plain, parts = generate(model, requests, **asked), tiny_steering()
-    with pytest.warns(UserWarning, match=r"\d+ tokens were left unsteered"):
-        broken = generate(model, requests, steering=replace(parts, reward=Broken(), gate=ALWAYS), **asked)
+    asked |= {"steering": replace(parts, reward=Broken(), gate=ALWAYS), "policy": Policy(workers=workers)}
+    with pytest.warns(UserWarning, match=r"\d+ tokens were left unsteered") as told:
+        broken = generate(model, requests, **asked)
+    assert told[0].message.args[0].startswith(f"{sum(g.steering.left_tokens for g in broken)} tokens")
+    assert len(told) == 1
     assert [(g.token_ids, g.confidence) for g in broken] == [(g.token_ids, g.confidence) for g in plain]
     assert all(np.isfinite(g.confidence).all() for g in broken)
 
@@ -386,13 +390,17 @@ def test_a_row_whose_push_failed_once_goes_on_as_if_its_gate_had_been_closed(var
                 if number == 2 and fails:
                     break_row(patch, steerer, fault)
                 written.append(steerer.push(states))
-        return torch.stack(written), [record.steered_tokens for record in steerer.records()], int(steerer.failed)
+        records = steerer.records()
+        return torch.stack(written), *([getattr(one, name) for one in records] for name in COUNTED), steerer.left
 
-    (expected, counts, none), (got, counted, failed) = pushed(fails=False), pushed(fails=True)
+    (expected, counts, none, _), (got, counted, left, total) = pushed(fails=False), pushed(fails=True)
     assert torch.equal(got, expected)
     assert not torch.equal(got[4, 1], hidden[4, 1])  # the row is pushed again
     assert counted == counts == [5, 4, 5]
-    assert (none, failed) == (0, 1)
+    assert (none, left, total) == ([0, 0, 0], [0, 1, 0], 1)
+
+
+COUNTED = ("steered_tokens", "left_tokens")
 
 
 def break_row(patch, steerer, fault):

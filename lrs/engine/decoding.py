@@ -20,7 +20,7 @@ from lrs.engine.cache import SlotCache
 from lrs.engine.graphs import Replayed
 from lrs.engine.policy import Policy, policy_for
 from lrs.engine.requests import Generation, Request
-from lrs.engine.steerer import hooked
+from lrs.engine.steerer import hooked, warn_of_left
 from lrs.engine.workers import Report, in_processes
 from lrs.method.steering import Steering
 
@@ -80,6 +80,7 @@ def generate(
     else:  # each takes prompts of every length
         shares = [(by_length[i::workers], len(range(i, batch_size, workers))) for i in range(workers)]
         written = {number: g for share in in_processes(loop, shares, on_finished) for number, g in share.items()}
+    warn_of_left(sum(one.steering.left_tokens for one in written.values() if one.steering), stacklevel=3)
     return [written[number] for number in range(len(requests))]
 
 
@@ -122,8 +123,6 @@ def _loop(
             finished = batch.collect()
             written.update(finished)
             on_finished(len(finished))
-    if batch.steerer:
-        batch.steerer.warn()
     return written
 
 

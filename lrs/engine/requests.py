@@ -21,6 +21,7 @@ class SteeringRecord:
     reward_before: float
     reward_after: float
     push_ratio: float  # ||dh|| / ||h||
+    left_tokens: int = 0  # whose reward or push was not finite: not steered
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Rows:
         lot: numbers that a gate may read, a token; no columns where it reads another signal.
         before: logits that the newest token was chosen from; no columns where the gate does not ask for them.
         steered: sums over the steered tokens of one, reward before, reward after, and ||dh|| / ||h||.
+        left: tokens that are not steered since their reward or push is not finite.
     """
 
     tokens: Int[Tensor, "rows room"]
@@ -38,6 +39,7 @@ class Rows:
     lot: Float[Tensor, "rows lots"]
     before: Float[Tensor, "rows vocabulary"]
     steered: Float[Tensor, "rows 4"]
+    left: Int[Tensor, " rows"]
 
     @classmethod
     def begin(
@@ -67,6 +69,7 @@ class Rows:
             lot=torch.zeros(rows, room if signal == "lot" else 0, dtype=torch.float64, device=device),
             before=torch.zeros(rows, vocabulary if signal == "stability" else 0, dtype=dtype, device=device),
             steered=torch.zeros(rows, 4, dtype=torch.float64, device=device),
+            left=torch.zeros(rows, dtype=torch.long, device=device),
         )
 
     def __len__(self) -> int:
@@ -77,6 +80,7 @@ class Rows:
         self.count[rows] = 0
         self.newest_confidence[rows] = 1.0
         self.steered[rows] = 0.0
+        self.left[rows] = 0
 
     def select(self, rows: list[int]) -> "Rows":
         """Row i becomes what was row `rows[i]`."""

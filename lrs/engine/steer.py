@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from lrs.engine.passes import Passes
 from lrs.engine.policy import policy_for
 from lrs.engine.rows import Rows
-from lrs.engine.steerer import Steerer, hooked
+from lrs.engine.steerer import Steerer, hooked, warn_of_left
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary
 from lrs.method.gate import Gate
@@ -55,4 +55,4 @@ def steer(
             for name in around:
                 delattr(model, name)
             vars(model).update(own)
-            steerer.warn(stacklevel=3)
+            warn_of_left(steerer.left, stacklevel=3)

@@ -30,17 +30,18 @@ class Steerer:
         enabled: whether the hook steers; off while prompts are read.
         rows: of the batch; rows that are done are left alone.
         reward: scores the newest token of every row.
-        failed: tokens that were left as they are, counted on the device.
     """
 
     def __init__(self, steering: Steering, rows: Rows, capacity: int = 256, policy: Policy | None = None):
         self.steering, self.policy, self.enabled = steering, policy or Policy(), False
         self._selects = self.policy.selects_rows and steering.gate != ALWAYS
-        self.failed = torch.zeros(1, dtype=torch.long, device=rows.done.device)
+        self._left_before = torch.zeros_like(rows.left.sum())
+        self.rows = rows
         self.begin(rows, capacity)
 
     def begin(self, rows: Rows, capacity: int = 256) -> None:
         """Forget everything and steer new generations; `capacity` (tokens) is where histories start."""
+        self._left_before = self._left_before + self.rows.left.sum()
         self.rows = rows
         self.reward = steps_for(self.steering.reward, len(rows), capacity, self.policy)
 
@@ -52,7 +53,7 @@ class Steerer:
         scored = self.reward.score(latent, self.reward.newest())
         reward = scored.logit.sigmoid()
         known &= reward.isfinite()
-        self._leave(~known & ~self.rows.done)
+        self.rows.left += ~known & ~self.rows.done
         steered = self.steering.gate(reward, self.rows.newest_confidence) & known & ~self.rows.done
         pushed = (self._repair_some if self._selects else self._repair_all)(hidden, latent, scored, reward, steered)
         self.reward.history.advance()
@@ -71,7 +72,7 @@ class Steerer:
         change = self._change(latent, moved, hidden)
         pushed = hidden + change
         kept = steered & _finite(moved) & _finite(pushed)
-        self._leave(steered & ~kept)
+        self.rows.left += steered & ~kept
         moved = torch.where(kept[:, None], moved, latent)
         after = self.reward.score(moved, scored.newest).logit.sigmoid()
         self.rows.steered += torch.where(kept[:, None], self._facts(before, after, change, hidden), 0.0)
@@ -96,7 +97,7 @@ class Steerer:
         change = self._change(latent, moved, fragile)
         pushed = fragile + change
         kept = _finite(moved) & _finite(pushed)
-        self._leave(~kept)
+        self.rows.left.index_add_(0, rows, (~kept).long())
         moved = torch.where(kept[:, None], moved, latent)
         after = some.score(moved, scored.newest).logit.sigmoid()
         facts = torch.where(kept[:, None], self._facts(before, after, change, fragile), 0.0)
@@ -119,22 +120,25 @@ class Steerer:
         ratio = change.norm(dim=-1) / hidden.norm(dim=-1)
         return torch.stack([torch.ones_like(before), before, after, ratio], dim=-1).to(self.rows.steered.dtype)
 
-    def _leave(self, tokens: Bool[Tensor, " rows"]) -> None:
-        self.failed += tokens.sum()
-
-    def warn(self, stacklevel: int = 2) -> None:
-        """Say once how many tokens were left as they are, if any were."""
-        if failed := int(self.failed):
-            told = f"{failed} tokens were left unsteered: their rewards or pushes were not finite"
-            warnings.warn(told, stacklevel=stacklevel + 1)
+    @property
+    def left(self) -> int:
+        """Tokens that were left unsteered, of all generations: to ask waits for the device."""
+        return int(self._left_before + self.rows.left.sum())
 
     def records(self) -> list[SteeringRecord]:
         """What has been done to each row since it was admitted."""
         nan = float("nan")
         return [
-            SteeringRecord(int(count), *(total / count if count else nan for total in sums))
-            for count, *sums in self.rows.steered.tolist()
+            SteeringRecord(int(count), *(total / count if count else nan for total in sums), left_tokens=left)
+            for (count, *sums), left in zip(self.rows.steered.tolist(), self.rows.left.tolist(), strict=True)
         ]
+
+
+def warn_of_left(count: int, stacklevel: int) -> None:
+    """Say how many tokens were left unsteered, if any were."""
+    if count:
+        told = f"{count} tokens were left unsteered: their rewards or pushes were not finite"
+        warnings.warn(told, stacklevel=stacklevel + 1)
 
 
 def _finite(vectors: Float[Tensor, "rows width"]) -> Bool[Tensor, " rows"]:

@@ -13,6 +13,7 @@ that it learns little of difficulty.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -135,8 +136,10 @@ def causal_step(
         fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
         ((loss + section.joint_weight * fit) / count).backward()
         joint += fit.item() / count
-    nn.utils.clip_grad_norm_(_trained(steering).parameters(), 1.0)
-    optimizer.step()
+    if nn.utils.clip_grad_norm_(_trained(steering).parameters(), 1.0).isfinite():
+        optimizer.step()
+    else:
+        warnings.warn("a step was left out: its gradient was not finite", stacklevel=2)
     return joint
 
 

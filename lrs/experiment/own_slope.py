@@ -36,7 +36,7 @@ from lrs.experiment.own_model import (
 from lrs.method.ascent import Ascent
 from lrs.method.gate import ALWAYS
 from lrs.method.reward import RewardConfig, load_reward, save_reward
-from lrs.method.steering import Steering
+from lrs.method.steering import Steering, check_fit
 from lrs.tasks.prompts import text_of
 
 _FEW = 5  # iterations
@@ -68,8 +68,9 @@ def fit_slope(
 ) -> Fitted:
     """Train a quadratic reward by policy gradient on whether the model that it steers is right, up its own gradient.
 
-    It takes `section.iterations` times `problems` times `attempts` answers, at `section.temperature`. A killed call
-    resumes from the last iteration that was kept.
+    It takes `section.iterations` times `problems` times `attempts` answers, at `section.temperature`; what it learns
+    from `section.rows_per_batch` of them at once has to fit the memory. A killed call resumes from the last iteration
+    that was kept.
 
     Args:
         model, tokenizer, problems, judge: as of `fit`, but the judge is asked while it learns alone. None of the
@@ -82,12 +83,13 @@ def fit_slope(
         right answers in the first and in the last five iterations.
 
     Raises:
-        ValueError: no problems, or the same question twice.
+        ValueError: no problems, or the same question twice; or the dictionary does not fit the model.
     """
     folder, (prompts, answers) = Path(folder), prompts_and_answers(problems, tokenizer)
     dictionary, ends = fitted.dictionary, end_ids(model, tokenizer)
     reward = push_of_nothing(RewardConfig(len(dictionary.W_dec), "potential"), dictionary, seed).requires_grad_(False)
     steering = Steering(fitted.layer, dictionary, reward, ALWAYS, Ascent(1, section.step_size))
+    check_fit(steering, model.config.hidden_size)
     optimizer = torch.optim.Adam(reward.parameters(), lr=section.learning_rate)
 
     def step(iteration: int) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -110,11 +112,11 @@ def fit_slope(
     plan |= {"prompts": prompts, "answers": {name: str(answer) for name, answer in answers.items()}, "ends": ends}
     plan |= {"tokens": max_new_tokens, "batch_size": batch_size, "section": section.model_dump(), "seed": seed}
     plan |= code_of(__name__)
-    unfinished = folder / "slope-unfinished"
+    scratch = folder / "slope-unfinished" / fingerprint(plan)
 
     def train(made: Path) -> None:
         with _frozen(model):
-            curve = iterate("slope", section, reward, optimizer, unfinished / fingerprint(plan), step)
+            curve = iterate("slope", section, reward, optimizer, scratch, step)
         with torch.no_grad():
             for weights in (*reward.head.parameters(), reward.push[1].weight):
                 weights.mul_(section.step_size)  # so that steps of size 1 are those that were trained
@@ -122,7 +124,7 @@ def fit_slope(
         write_frame(made / "curve.arrow", pd.DataFrame(curve))
 
     keep(folder / "slope", "slope", plan, train)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
     right = Dataset.from_file(str(folder / "slope/curve.arrow")).to_pandas()["correct"]
     quality = {"right_at_first": right[:_FEW].mean(), "right_at_last": right[-_FEW:].mean()}
     return replace(fitted, reward=load_reward(folder / "slope", model.device), gate=ALWAYS, quality=quality)

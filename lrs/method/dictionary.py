@@ -191,16 +191,24 @@ def from_sae_lens(
     check_finite(sae.state_dict())
     if (normal := sae.cfg.normalize_activations) != "none":
         raise ValueError(f"{name} reads normalised activations ({normal}); legal: none, or folded into weights")
-    hook = getattr(sae.cfg.metadata, "hook_name", None) or ""
-    if _layer_of(hook) not in (None, layer):
+    about = sae.cfg.metadata
+    if (getattr(about, "model_from_pretrained_kwargs", None) or {}).get("center_writing_weights"):
+        raise ValueError(f"{name} reads a residual stream that TransformerLens has centred; legal: one as it is")
+    if not _reads_after(hook := getattr(about, "hook_name", None) or "", layer):
         raise ValueError(f"{name} reads {hook}, and not what layer {layer} writes to the residual stream")
     return SaeDictionary(sae, 1.0, str(name), layer)
 
 
-def _layer_of(hook: str) -> int | None:
-    """The layer after which a hook of TransformerLens reads the residual stream, -1 for any other place of a layer;
-    None for names of another make."""
-    if not (named := re.fullmatch(r"blocks\.(\d+)\.(.+)", hook)):
-        return None
-    after = {"hook_resid_post": 0, "hook_resid_pre": -1}.get(named[2])
-    return -1 if after is None else int(named[1]) + after
+_AFTER = {
+    "hook_resid_post": 0,
+    "hook_out": 0,
+    "hook_resid_pre": -1,
+}  # places of a layer
+
+
+def _reads_after(hook: str, layer: int) -> bool:
+    """Whether a hook, by its name, is the residual stream after a layer; one that is not named is taken for it."""
+    if place := re.fullmatch(r"blocks\.(\d+)\.(\w+)", hook):
+        return place[2] in _AFTER and int(place[1]) + _AFTER[place[2]] == layer
+    of_layer = re.fullmatch(r"(?:model\.layers|transformer\.h|layers)\.(\d+)", hook)
+    return not hook or bool(of_layer and int(of_layer[1]) == layer)

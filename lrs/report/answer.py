@@ -149,7 +149,8 @@ def confirmed_answer(folder: Path) -> str:
     Raises:
         ConfigError: the profile is no longer there.
     """
-    config, last = load_config(folder.name), _last_confirmed(folder)
+    config, places = load_config(folder.name), _confirmed(folder)
+    last = {name: of_one[-1] for name, of_one in places.items()}
     results, controls = (
         pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
     )
@@ -157,31 +158,37 @@ def confirmed_answer(folder: Path) -> str:
     over = controls[(controls["benchmark"] == POOLED) & controls["arm"].isin(_CONSTANTS)]
     over, greedy = (table[table["decoding"] == PRIMARY["decoding"]] for table in (over, pooled))
     margins = -over.groupby(["reference", "backbone"])["delta"].max()
-    gains = greedy.set_index("arm")["delta"]
-    readers = "; ".join(
-        f"{name} {_span(gains[[arm]])}, which is {_span(margins[arm])} more than the best constant vector"
+    gains = {arm: of["delta"] for arm, of in greedy.groupby("arm") if len(of) == len(last)}  # asked of all reasoners
+    told = [f"LRS adds {_span(gains['lrs'])} points"] if "lrs" in gains else []
+    told += [
+        f"{name} {_span(gains[arm])}, which is {_span(margins[arm])} more than the best constant vector"
         for arm, name in _READERS.items()
-        if arm in gains
-    )
+        if arm in gains and arm in margins
+    ]
     problems, devices = int(pooled["n"].min()), ", ".join(results["device"].unique())
-    pages = ", ".join(f"[`{name}`]({(place / 'README.md').as_posix()})" for name, place in last.items())
+    earlier = [place for of_one in places.values() for place in of_one[:-1]]
+    before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""
     return (
-        f"**On fresh problems, decoded greedily, LRS adds {_span(gains[['lrs']])} points; {readers}.** All settings "
-        f"were frozen before {problems:,} problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for "
-        f"each of {len(last)} reasoners in which nothing is planted, and asked once ({devices}; seed {config.seed}; "
-        f"{pages}).{_samples_against_greedy(pooled)}\n\n"
+        f"**On fresh problems, decoded greedily, {'; '.join(told)}.** All settings were frozen before {problems:,} "
+        f"problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of {len(last)} reasoners in "
+        f"which nothing is planted, and asked once ({devices}; seed {config.seed}; "
+        f"{', '.join(map(_page, last.values()))}{before}).{_samples_against_greedy(pooled)}\n\n"
         f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
     )
 
 
-def _last_confirmed(folder: Path) -> dict[str, Path]:
-    """The folder of what was confirmed last of each reasoner of a profile, by the log; the last reasoner first."""
-    made = {}
+def _confirmed(folder: Path) -> dict[str, list[Path]]:
+    """The folders of what was confirmed of each reasoner of a profile, in the order of the log; the last one first."""
+    made: dict[str, list[Path]] = {}
     for entry in map(json.loads, (folder.parent / "log.jsonl").read_text("utf-8").splitlines()):
         place = folder / entry["backbone"] / entry["selection"]
-        if entry["profile"] == folder.name and (place / "results.csv").exists():
-            made[entry["backbone"]] = place
+        if entry["profile"] == folder.name and (place / "controls.csv").exists():
+            made.setdefault(entry["backbone"], []).append(place)
     return dict(sorted(made.items(), reverse=True))
+
+
+def _page(place: Path) -> str:
+    return f"[`{place.parent.name}`]({(place / 'README.md').as_posix()})"
 
 
 def _samples_against_greedy(pooled: pd.DataFrame) -> str:

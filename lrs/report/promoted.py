@@ -92,7 +92,7 @@ def promoted_answer(table: pd.DataFrame) -> str:
         where = ", ".join(holds) or f"none of {len(paper)} reasoner{'s' * (len(paper) > 1)}"
         sentences.append(
             f"That steering promotes cognitive behaviors holds of LRS as the paper trains it on {where}: it makes "
-            f"{'; '.join(paper)} (times in 100 tokens beyond the unsteered model)."
+            f"{'; '.join(paper)} (times in 100 tokens beyond the unsteered model, with an interval for each behavior)."
         )
     return " ".join([*sentences, f"The steered arm that gains most makes {'; '.join(best)}."] if best else sentences)
 
