@@ -127,11 +127,11 @@ class Steerer:
 
     def records(self) -> list[SteeringRecord]:
         """What has been done to each row since it was admitted."""
-        nan = float("nan")
-        return [
-            SteeringRecord(int(count), *(total / count if count else nan for total in sums), left_tokens=left)
-            for (count, *sums), left in zip(self.rows.steered.tolist(), self.rows.left.tolist(), strict=True)
-        ]
+        records = []
+        for (count, *sums), left in zip(self.rows.steered.tolist(), self.rows.left.tolist(), strict=True):
+            before, after, ratio = (total / count if count else float("nan") for total in sums)
+            records.append(SteeringRecord(int(count), before, after, ratio, left))
+        return records
 
 
 def warn_of_left(count: int, stacklevel: int) -> None:

@@ -118,8 +118,9 @@ def fit_slope(
         with _frozen(model):
             curve = iterate("slope", section, reward, optimizer, scratch, step)
         with torch.no_grad():
-            for weights in (*reward.head.parameters(), reward.push[1].weight):
-                weights.mul_(section.step_size)  # so that steps of size 1 are those that were trained
+            for name, weights in reward.named_parameters():
+                if name != "push.0.weight":  # what it reads
+                    weights.mul_(section.step_size)  # so that steps of size 1 are those that were trained
         save_reward(reward, made)
         write_frame(made / "curve.arrow", pd.DataFrame(curve))
 
