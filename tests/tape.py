@@ -5,9 +5,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def _tensors(output):
-    made = (output,) if isinstance(output, torch.Tensor) else tuple(output if output is not None else ())
-    assert all(isinstance(one, torch.Tensor) for one in made), "an operation answered with something else"
-    return made
+    made = output if isinstance(output, (tuple, list)) else (output,)
+    assert all(one is None or isinstance(one, torch.Tensor) for one in made)
+    return tuple(one for one in made if one is not None)
 
 
 class Tape(TorchDispatchMode):

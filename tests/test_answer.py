@@ -194,7 +194,6 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
-    assert "Bold:" not in readme_block(tmp_path / "none", confirmed=home)  # no p is low here
     other = home / "model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
     assert confirmed_answer(home).startswith("**On fresh problems, decoded greedily, a push that reads the state")

@@ -21,8 +21,6 @@ _ARMS = {  # of the table of gains, and what each is
     "trained_constant": "one vector, trained in the same way",
     "free_constant": "one vector of any length, trained alike",
     "slope_mean": "the mean push up the quadratic reward, everywhere",
-    "slope_negated": "down the quadratic reward",
-    "slope_turned": "as far as up the quadratic reward, at each token, in a direction drawn by lot",
     "random": "one vector in a random direction",
     "negated": "the trained push the other way",
     "cot": "told how to go about it: what is known to be there",
@@ -119,7 +117,8 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     )
     table = pooled.pivot(index="arm", columns="place", values="cell")[pooled["place"].unique()]
     table = table.reindex([arm for arm in _ARMS if arm in table.index]).rename(index=_ARMS).fillna("")
-    return table.rename_axis("points over the unsteered model").reset_index().to_markdown(index=False)
+    head = "points over the unsteered model (bold: beyond chance, by Holm)"
+    return table.rename_axis(head).reset_index().to_markdown(index=False)
 
 
 def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
@@ -237,8 +236,6 @@ def readme_block(
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if picture.exists() and _CAPTION not in "".join(parts):
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")
-    if any("**|" in part.replace(" ", "") for part in parts):
-        parts.append("Bold: gains and losses that are beyond chance after Holm's correction.")
     opening, closing = _MARKS
     return "\n\n".join([opening, *parts, closing])
 
