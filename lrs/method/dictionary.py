@@ -199,11 +199,8 @@ def from_sae_lens(
     return SaeDictionary(sae, 1.0, str(name), layer)
 
 
-_AFTER = {
-    "hook_resid_post": 0,
-    "hook_out": 0,
-    "hook_resid_pre": -1,
-}  # places of a layer
+# Places of a layer that are the residual stream after one: how far that one is from the layer itself.
+_AFTER = {"hook_resid_post": 0, "hook_out": 0, "hook_resid_pre": -1}
 
 
 def _reads_after(hook: str, layer: int) -> bool:
