@@ -29,20 +29,22 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
         **dict.fromkeys(("gate_reward", "gate_confidence", "lrs_negated"), "token"),
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
-        **dict.fromkeys(("lrs_slope", "slope_negated"), "slope"),
+        **dict.fromkeys(("lrs_slope", "slope_negated", "slope_even"), "slope"),
         **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
         **{name: name for name in ("free_mean", "free_rest", "free_constant", "slope_mean")},
+        "slope_along": "slope_mean",
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
         **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
-        **{
-            f"{name}{draw}": f"{name}{draw}"
-            for name in ("random", "shuffled", "free_turned", "slope_turned")
-            for draw in DRAWN
-        },
-        **{f"lrs_turned{draw}": f"token_turned{draw}" for draw in DRAWN},
+        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled") for draw in DRAWN},
+        **{f"{name}_turned{draw}": f"random{draw}" for name in ("lrs", "slope", "free") for draw in DRAWN},
     }
-    assert {arm.reward for arm in ARMS.values() if arm.reward} == set(REWARDS_THERE_ARE)
+    assert {name for arm in ARMS.values() for name in arm.reads} == set(REWARDS_THERE_ARE)
+    assert {name: ARMS[name].paced for name in STEERED if ARMS[name].paced} == {
+        **{"slope_along": "slope", "slope_even": "slope_level"},
+        **{f"lrs_turned{draw}": "token" for draw in DRAWN},
+        **{f"{name}_turned{draw}": name for name in ("slope", "free") for draw in DRAWN},
+    }
     dictionary = LinearDictionary()
     thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}
     for arm, reward in {"lrs_basic": "token", "lrs": "token", "lrs_history": "history"}.items():

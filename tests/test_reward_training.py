@@ -302,6 +302,9 @@ def test_a_random_direction_has_length_one_follows_from_the_seed_and_knows_nothi
     assert fitted.heldout.drop(columns="probability").equals(trained.heldout.drop(columns="probability"))
 
 
+W_DEC = torch.randn(toy_traces().d_sae, 5, generator=torch.Generator().manual_seed(1))
+
+
 def push_of_any_length(variant):
     """A drawn push, traces, and their latents at every token whose push counts for the mean."""
     latents = toy_traces()
@@ -318,14 +321,24 @@ def push_of_any_length(variant):
 @pytest.mark.parametrize("variant", ["free", "potential"])
 def test_a_push_has_a_mean(variant):
     whole, latents, here = push_of_any_length(variant)
-    mean = part_of_push(whole, "mean", latents, CONFIG, seed=0).model
+    mean = part_of_push(whole, "mean", W_DEC, latents, CONFIG, seed=0).model
     assert mean.config.variant == "shift"
     assert torch.allclose(mean.direction(here)[0], whole.direction(here).mean(dim=0), atol=1e-5)
 
 
+def test_a_push_of_the_mean_way_is_as_long_everywhere_as_pushes_are_on_average():
+    whole, latents, here = push_of_any_length("potential")
+    level, mean = (part_of_push(whole, part, W_DEC, latents, CONFIG, seed=0).model for part in ("level", "mean"))
+    decoded, of_mean = level.direction(here) @ W_DEC, mean.direction(here) @ W_DEC
+    lengths = (whole.direction(here) @ W_DEC).norm(dim=1)
+    assert decoded.norm(dim=1).tolist() == pytest.approx([lengths.mean().item()] * len(here), rel=1e-5)
+    assert torch.cosine_similarity(decoded, of_mean).min() > 1 - 1e-5
+    assert level.direction(here)[0].norm() > 1.1 * mean.direction(here)[0].norm()  # some pushes cancel out
+
+
 def test_a_free_push_is_its_mean_and_the_rest():
     whole, latents, here = push_of_any_length("free")
-    mean, rest = (part_of_push(whole, part, latents, CONFIG, seed=0).model for part in ("mean", "rest"))
+    mean, rest = (part_of_push(whole, part, W_DEC, latents, CONFIG, seed=0).model for part in ("mean", "rest"))
     assert torch.allclose(mean.direction(here) + rest.direction(here), whole.direction(here), atol=1e-5)
     assert rest.direction(here).mean(dim=0).abs().max() < 1e-4
     assert rest.config.variant == "free"

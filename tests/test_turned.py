@@ -5,12 +5,12 @@ import torch
 from conftest import LinearDictionary, tiny_reward
 
 from lrs.experiment.evaluation import Artifacts
-from lrs.method.arms import ARMS, REWARDS
+from lrs.method.arms import ARMS
 from lrs.method.ascent import Ascent
 from lrs.method.gate import Gate
 from lrs.method.reward import Reward
 from lrs.method.setting import Setting
-from lrs.method.turned import Turned, turned_of
+from lrs.method.turned import Turned
 
 
 @pytest.mark.parametrize("variant", ["token", "potential", "free"])
@@ -30,15 +30,14 @@ def test_it_scores_and_steps_as_far_as_its_reward_in_one_direction(variant: str)
     assert (nowhere == 0).all()
 
 
-def test_a_turned_arm_keeps_scores_and_lengths_of_the_reward_that_it_names():
-    kinds = {name: REWARDS[name] for name in ("token", "token_turned_2")}
+def test_a_turned_arm_keeps_scores_and_lengths_of_the_reward_that_paces_it():
     artifacts = Artifacts.__new__(Artifacts)  # without files
-    artifacts.layer, artifacts.bases, artifacts.turned = 1, dict.fromkeys(kinds, "sae"), turned_of(kinds)
-    kept = {"token": tiny_reward("token"), "token_turned_2": tiny_reward("linear", seed=5)}
+    kept = {"token": tiny_reward("token"), "random_2": tiny_reward("linear", seed=5)}
+    artifacts.layer, artifacts.bases = 1, dict.fromkeys(kept, "sae")
     vars(artifacts).update(dictionaries={"sae": LinearDictionary()}, rewards=kept)
     chosen = {"num_steps": 1, "step_size": 2.0, "reward_threshold": 0.4, "confidence_threshold": 0.7}
     steering = artifacts.steering(ARMS["lrs_turned_2"], Setting(arm="lrs_turned_2", **chosen))
     assert (steering.gate, steering.ascent) == (Gate(0.4, 0.7), Ascent(1, 2.0))
     assert isinstance(steering.reward, Turned)
-    assert (steering.reward.reward, steering.reward.turn) == (kept["token"], kept["token_turned_2"])
+    assert (steering.reward.reward, steering.reward.turn) == (kept["token"], kept["random_2"])
     assert artifacts.steering(ARMS["lrs"], Setting(arm="lrs", **chosen)).reward is kept["token"]

@@ -20,7 +20,7 @@ from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, Reward, load_reward
 from lrs.method.setting import Arm, RewardKind, Setting, Signal, check_setting
 from lrs.method.steering import Steering, check_fit
-from lrs.method.turned import Turned, turned_of
+from lrs.method.turned import Turned
 from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem, first_of_each
 from lrs.tasks.prompts import PLAIN, Prompting
@@ -36,7 +36,6 @@ class Artifacts:
 
     Attributes:
         bases: in which each reward reads activations, by its name.
-        turned: see `turned_of`.
         digests: of what is kept of each: of every reward by its name, of every dictionary by its `dictionary_key`.
 
     Args:
@@ -48,7 +47,6 @@ class Artifacts:
         self._backbone = backbone
         self._rewards = {name: config.data / "reward" / name for name in rewards}
         self.bases = {name: kind.basis for name, kind in rewards.items()}
-        self.turned = turned_of(rewards)
         self._dictionaries = {basis: config.dictionary(basis) for basis in ("sae", *self.bases.values())}
         named = {dictionary_key(basis): folder for basis, folder in self._dictionaries.items()} | self._rewards
         self.digests = {name: digest_of(folder) for name, folder in named.items()}
@@ -66,10 +64,9 @@ class Artifacts:
 
     def steering(self, arm: Arm, setting: Setting) -> Steering:
         """The steering of an arm at a setting, in the basis of its reward."""
-        climbed = arm.climbs
-        dictionary, rewards = self.dictionaries[self.bases[climbed]], dict[str, Reward](self.rewards)
-        if scores := self.turned.get(climbed):
-            rewards[climbed] = Turned(rewards[scores], rewards[climbed], dictionary.W_dec)
+        dictionary, rewards = self.dictionaries[self.bases[arm.climbs]], dict[str, Reward](self.rewards)
+        if arm.paced:
+            rewards[arm.climbs] = Turned(rewards[arm.paced], rewards[arm.climbs], dictionary.W_dec)
         return steering_for(arm, setting, self.layer, dictionary, rewards)
 
 
@@ -138,8 +135,7 @@ def evaluate(
     if setting:
         if artifacts is None:
             raise ValueError(f"arm {arm.name!r} steers, and nothing is given that it could steer with")
-        climbed = arm.climbs
-        named = [dictionary_key(artifacts.bases[climbed]), climbed, artifacts.turned.get(climbed, climbed)]
+        named = [dictionary_key(artifacts.bases[arm.climbs]), *arm.reads]
         read = {name: artifacts.digests[name] for name in named}
         load = partial(artifacts.steering, arm, setting)
         plan |= {"setting": setting.model_dump(), "artifacts": read, "layer": artifacts.layer}

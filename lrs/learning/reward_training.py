@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lrs.core.closure import code_of
@@ -19,6 +20,7 @@ from lrs.core.statistics import auroc, within_group_auroc
 from lrs.core.store import write_frame
 from lrs.learning.latents import LatentTraces, load_latents
 from lrs.learning.objectives import class_weights, task_of
+from lrs.method.dictionary import load_dictionary
 from lrs.method.finite import check_finite
 from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
 from lrs.method.setting import OBJECTIVES, Objective, RewardKind, Variant
@@ -179,19 +181,24 @@ def random_reward(
 @torch.no_grad()
 def part_of_push(
     whole: LatentRewardModel,
-    part: Literal["mean", "rest"],
+    part: Literal["mean", "rest", "level"],
+    W_dec: Float[Tensor, "d_sae d_model"],
     latents: LatentTraces,
     config: RewardSection,
     seed: int,
 ) -> TrainedReward:
-    """A push of any length, everywhere as it is on average over all tokens of the problems that are not held out; or,
-    of the variant `free`, without that average."""
+    """A push of any length, everywhere as it is on average over all tokens of the problems that are not held out
+    (`mean`); the same at the length in the residual stream that pushes have on average (`level`); or, of the variant
+    `free`, without that average (`rest`)."""
     training = np.flatnonzero(~held_out(latents.problem_ids, config.early_stopping_share, seed))
     pushes = []
     for batch in latents.batches(training, config.batch_size, rng=None):
         dense, mask = latents.dense(batch, whole.device)
         pushes.append(whole.direction(dense[mask]).double())
-    mean = torch.cat(pushes).mean(dim=0)
+    mean = (every := torch.cat(pushes)).mean(dim=0)
+    if part == "level":
+        decoder = W_dec.double()
+        mean = mean * (every @ decoder).norm(dim=-1).mean() / (mean @ decoder).norm()
     if part == "rest":
         model = deepcopy(whole)
         model.shift.sub_(mean)
@@ -249,9 +256,10 @@ def fit_reward(kind: RewardKind, config: Config, folder: Path) -> FittedReward:
         how = (config.reward, config.seed, config.device)
         if kind.learns in OBJECTIVES:
             trained = train_reward(load_latents(latents), kind.variant, *how, kind.learns, kind.draw)
-        elif kind.begins_as and kind.learns in ("mean", "rest"):
+        elif kind.begins_as and kind.learns in ("mean", "rest", "level"):
             whole = load_reward(folder.with_name(kind.begins_as), resolve_device(config.device))
-            trained = part_of_push(whole, kind.learns, load_latents(latents), config.reward, config.seed)
+            W_dec = load_dictionary(config.dictionary(kind.basis), device=whole.device).W_dec
+            trained = part_of_push(whole, kind.learns, W_dec, load_latents(latents), config.reward, config.seed)
         elif kind.learns == "lot":
             trained = random_reward(load_latents(latents), kind.variant, *how, kind.draw)
         else:

@@ -32,12 +32,8 @@ REWARDS = {
     "free_mean": RewardKind("shift", "mean", begins_as="free"),
     "free_rest": RewardKind("free", "rest", begins_as="free"),
     "slope_mean": RewardKind("shift", "mean", begins_as="slope"),
+    "slope_level": RewardKind("shift", "level", begins_as="slope"),  # nothing but as long as its pushes on average
     "raw_free": RewardKind("free", "push", "raw"),
-    **{  # score as that reward does, and push as far, in a direction drawn by lot
-        f"{reward}_turned{draw}": RewardKind("linear", "lot", begins_as=reward, draw=index)
-        for reward in ("token", "slope", "free")
-        for index, draw in enumerate(DRAWS)
-    },
 }
 
 ARMS = {
@@ -69,6 +65,8 @@ ARMS = {
         Arm("free_mean", "control", reward="free_mean", matches="free_push"),  # the same everywhere,
         Arm("free_rest", "control", reward="free_rest", matches="free_push"),  # and what is left without it
         Arm("slope_mean", "control", reward="slope_mean", matches="lrs_slope"),
+        Arm("slope_along", "control", reward="slope_mean", paced="slope", matches="lrs_slope"),  # its lengths alone,
+        Arm("slope_even", "control", reward="slope", paced="slope_level", matches="lrs_slope"),  # its directions alone
         Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps
@@ -77,9 +75,9 @@ ARMS = {
         Arm("slope_negated", "control", reward="slope", descends=True, matches="lrs_slope"),
         # Drawn by lot, in the decoder's span; and the same with the gate of another arm, and as far at each token.
         *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
-        *(Arm(f"lrs_turned{n}", "control", reward=f"token_turned{n}", gated=True, matches="lrs") for n in DRAWS),
-        *(Arm(f"slope_turned{n}", "control", reward=f"slope_turned{n}", matches="lrs_slope") for n in DRAWS),
-        *(Arm(f"free_turned{n}", "control", reward=f"free_turned{n}", matches="free_push") for n in DRAWS),
+        *(Arm(f"lrs_turned{n}", "control", f"random{n}", gated=True, paced="token", matches="lrs") for n in DRAWS),
+        *(Arm(f"slope_turned{n}", "control", f"random{n}", paced="slope", matches="lrs_slope") for n in DRAWS),
+        *(Arm(f"free_turned{n}", "control", f"random{n}", paced="free", matches="free_push") for n in DRAWS),
         Arm("random_outside", "control", reward="outside", matches="lrs_causal"),  # in what the decoder cannot write
         Arm("untrained", "control", reward="untrained", matches="lrs_causal"),  # by lot too, but the state's own
         *(Arm(f"shuffled{n}", "control", reward=f"shuffled{n}", gated=True) for n in DRAWS),
@@ -97,8 +95,8 @@ SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its
 
 
 def rewards_for(arms: Iterable[str], shown: Iterable[str] = SHOWN) -> dict[str, RewardKind]:
-    """The rewards that arms climb, those they begin as, and those `shown`, by name, in the order of their making."""
-    climbed = {*shown, *(reward for arm in arms if (reward := ARMS[arm].reward))}
+    """The rewards that arms steer by, those they begin as, and those `shown`, by name, in the order of their making."""
+    climbed = {*shown, *(reward for arm in arms for reward in ARMS[arm].reads)}
     needed = climbed | {REWARDS[name].begins_as for name in climbed}
     return {name: kind for name, kind in REWARDS.items() if name in needed}
 

@@ -17,14 +17,13 @@ class RewardKind(NamedTuple):
 
     Attributes:
         learns: an objective; or it is not trained to predict: `means` (right traces minus wrong ones), `lot` (drawn),
-            `push` (trained by policy gradient through its own push), `mean` and `rest` (of another's push).
-        begins_as: the reward whose weights it begins with, if it begins with any; of one that is drawn by `lot`, the
-            reward whose scores, and lengths of pushes, it keeps.
+            `push` (trained by policy gradient through its own push), `mean`, `rest` and `level` (of another's push).
+        begins_as: the reward whose weights it begins with, if it begins with any.
         draw: of what is drawn by lot: weights, or labels.
     """
 
     variant: Variant
-    learns: Objective | Literal["means", "lot", "push", "mean", "rest"]
+    learns: Objective | Literal["means", "lot", "push", "mean", "rest", "level"]
     basis: Basis = "sae"
     begins_as: str | None = None
     draw: int = 0
@@ -36,8 +35,10 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 class Arm(NamedTuple):
     """A method; `reward`, of `lrs.method.arms.REWARDS`, is None where nothing is steered. A gated one steers where
     reward or confidence is low, or (`gated` by `reward` or a `Signal`) where that alone is; `thresholds` (reward,
-    confidence), if it has any, are not tuned. One that descends pushes the other way; one that `matches` another is not
-    tuned: it takes the steps in the latents, and the thresholds, that the other was chosen to take."""
+    confidence), if it has any, are not tuned. One that is `paced` by another reward has that one's scores and goes as
+    far at each token: only its directions are its own reward's. One that descends pushes the other way; one that
+    `matches` another is not tuned: it takes the steps in the latents, and the thresholds, that the other was chosen to
+    take."""
 
     name: str
     group: Literal["baseline", "placebo", "prompting", "method", "control"]
@@ -46,6 +47,7 @@ class Arm(NamedTuple):
     thresholds: tuple[float, float] | None = None
     descends: bool = False
     matches: str | None = None
+    paced: str | None = None
     prompt: Literal["plain", "instructed", "examples"] = "plain"
 
     @property
@@ -58,6 +60,11 @@ class Arm(NamedTuple):
         if self.reward is None:
             raise ValueError(f"arm {self.name!r} steers nothing and climbs no reward")
         return self.reward
+
+    @property
+    def reads(self) -> list[str]:
+        """Every reward that it steers by."""
+        return [name for name in (self.reward, self.paced) if name]
 
 
 class Setting(BaseModel):

@@ -1,20 +1,10 @@
 """A control of direction alone: scores, and so a gate, and lengths are one reward's, directions are another's."""
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lrs.method.reward import Reward
-from lrs.method.setting import RewardKind
-
-
-def turned_of(rewards: Mapping[str, RewardKind]) -> dict[str, str]:
-    """The rewards that are drawn by lot and score as another does, and that other, by name."""
-    lots = {name: kind.begins_as for name, kind in rewards.items() if kind.learns == "lot"}
-    return {name: scores for name, scores in lots.items() if scores}
-
 
 _LEAST = 1e-12  # length of a step that is divided by: one that decodes to nothing stays nothing
 

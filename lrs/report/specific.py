@@ -23,6 +23,8 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("lrs_slope", "trained_constant"): "does not read the state, steps of one length",
     ("lrs_slope", "free_push"): "reads the state, and is no gradient",
     ("lrs_slope", "slope_mean"): "the same push, everywhere as on average",
+    ("lrs_slope", "slope_along"): "as far at each token, in one direction: its own average",
+    ("lrs_slope", "slope_even"): "the same directions, equally far at each token",
     ("lrs_slope", "slope_negated"): "the other way",
     **{("lrs_slope", f"slope_turned{n}"): "as far at each token, in a direction drawn by lot" for n in DRAWS},
     ("lrs", "lrs_basic"): "at every token",
