@@ -194,11 +194,11 @@ def word_rows():
 
 
 def path_rows():
-    rows = [
-        (change, arm, place + 1) for change in ("repaired", "broken") for arm in ("base", "lrs") for place in range(10)
-    ]
+    """Of two arms, one of which broke nothing."""
+    changed = [("lrs_slope", "repaired"), ("lrs_slope", "broken"), ("lrs", "repaired")]
+    rows = [(by, change, arm, place + 1) for by, change in changed for arm in ("base", by) for place in range(10)]
     means = np.linspace(0.4, 0.6, len(rows))
-    frame = pd.DataFrame(rows, columns=["change", "arm", "place"]).assign(n=20, mean=means)
+    frame = pd.DataFrame(rows, columns=["by", "change", "arm", "place"]).assign(n=20, mean=means)
     return frame.assign(low=means - 0.05, high=means + 0.05)
 
 
@@ -217,12 +217,14 @@ def head_rows():
     return frame.assign(change=np.linspace(0.0, 0.3, len(rows)), n=48)
 
 
-CASES = [("first repaired", "p"), ("first broken", "q")]
+CASES = [("lrs", "first repaired", "p"), ("lrs", "first broken", "q")]
 
 
 def case_rows():
     texts = {("p", "base"): "a b c d", ("p", "lrs"): "a b x y z " * 12, ("q", "base"): "e f", ("q", "lrs"): "e g"}
-    rows = [{"problem_id": name, "arm": arm, "words": text.split()} for (name, arm), text in texts.items()]
+    told = {"by": "lrs", "pushed": []}
+    rows = [{"problem_id": name, "arm": arm, "words": text.split()} | told for (name, arm), text in texts.items()]
+    rows[1]["pushed"] = [place in (2, 40) for place in range(len(rows[1]["words"]))]
     return pd.DataFrame([row | {"rewards": np.linspace(0, 1, len(row["words"])).tolist()} for row in rows])
 
 
@@ -419,6 +421,8 @@ def test_a_figure_that_draws_something_else_is_found():
     backwards = cases.assign(rewards=[rewards[::-1] for rewards in cases["rewards"]])
     told = [drawn_data(latents.cases_figure(table, CASES, {"p": "1", "q": "2"})) for table in (cases, backwards)]
     assert told[0] != told[1]
+    unmarked = cases.assign(pushed=[[]] * len(cases))
+    assert drawn_data(latents.cases_figure(unmarked, CASES, {"p": "1", "q": "2"})) != told[0]
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "delta"))])

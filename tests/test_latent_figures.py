@@ -16,7 +16,8 @@ from lrs.experiment.reward_paths import changed_by
 from lrs.figures.dashboard import card_html, case_html, context_html, dashboard_html, histogram_html
 from lrs.figures.latents import meaning_figure, reward_paths_figure, words_figure
 from lrs.learning.meaning import cards_of
-from lrs.report.along import cases_of, path_means
+from lrs.learning.reward_metrics import cases_of
+from lrs.report.along import path_means
 from lrs.report.sentences import meaning_sentence
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -204,7 +205,7 @@ def test_what_an_arm_repaired_and_broke_and_the_reward_along_it():
     rewards = {"base": 0.2, "lrs": 0.6}
     paths = pd.concat(
         changed[["problem_id", "change"]].assign(
-            arm=arm, rewards=[np.full(20, value + 0.1 * (name == "p1")) for name in changed["problem_id"]]
+            by="lrs", arm=arm, rewards=[np.full(20, value + 0.1 * (name == "p1")) for name in changed["problem_id"]]
         )
         for arm, value in rewards.items()
     )
@@ -214,11 +215,11 @@ def test_what_an_arm_repaired_and_broke_and_the_reward_along_it():
     repaired = means[(means["change"] == "repaired") & (means["arm"] == "base")]
     assert repaired["mean"].tolist() == pytest.approx([0.25] * 10)
     assert (repaired["low"] <= repaired["mean"]).all()
-    assert cases_of(paths, "lrs") == [
-        ("largest rise of the reward", "p2"),
-        ("first repaired", "p0"),
+    assert cases_of(paths) == [
+        ("lrs", "largest rise of the reward", "p2"),
+        ("lrs", "first repaired", "p0"),
     ]
     assert [axis.get_title() for axis in reward_paths_figure(means, about="toy").axes] == [
-        "repaired (n 2)",
-        "broken (n 1)",
+        "repaired by LRS (n 2)",
+        "broken by LRS (n 1)",
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from lrs.config import StatisticsSection
 from lrs.figures.promoted import promoted_figure
-from lrs.report.promoted import promoted_sentence, promoted_table
+from lrs.report.promoted import promoted_sentence, promoted_table, rates_table
 from lrs.tasks.behaviors import BEHAVIORS
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=300)
@@ -46,6 +46,51 @@ def test_the_parts_of_a_gain_add_up(seed):
     assert (table["density"] <= table["density_high"]).all()
     same = table[table["behavior"] == "subgoal_setting"]
     assert (same[["more", "density", "gain_more", "gain_fewer"]] == 0).all(axis=None)
+
+
+def naive_at_length(table, arm, behavior):
+    """Answer by answer: what the arm shows beyond the mean of base's answers in the same fifth of lengths."""
+    excess, unmatched = [], 0
+    for _, part in table.groupby("benchmark"):
+        part = part.reset_index(drop=True)
+        below = [(part["tokens"] <= tokens).mean() for tokens in part["tokens"]]
+        fifths = [next(k for k in range(1, 6) if share <= k / 5 + 1e-12) for share in below]
+        base, own = part["arm"] == "base", part["arm"] == arm
+        for place in np.flatnonzero(own):
+            alike = part[base & (np.array(fifths) == fifths[place])]
+            unmatched += alike.empty
+            expected = part.loc[base, behavior].mean() if alike.empty else alike[behavior].mean()
+            excess.append(part.loc[place, behavior] - expected)
+    return np.mean(excess), unmatched / len(excess)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_at_like_length_is_what_answers_show_beyond_those_of_base_that_are_as_long(seed):
+    table = outcomes(seed).query("arm != 'cot'").reset_index(drop=True)
+    rng = np.random.default_rng(seed)
+    table["tokens"] = rng.integers(20, 60, len(table)) + 30 * table["verification"] + 25 * (table["arm"] == "lrs")
+    row = promoted_table(table, STATISTICS).query("behavior == 'verification'").iloc[0]
+    assert row[["at_length", "unmatched"]].tolist() == pytest.approx(naive_at_length(table, "lrs", "verification"))
+    assert row["at_length_low"] < row["at_length"] < row["at_length_high"]
+
+
+def test_longer_answers_alone_promote_nothing_at_like_length():
+    """Verification follows the length, and nothing else."""
+    table = outcomes(problems=200).query("arm != 'cot'").reset_index(drop=True)
+    table["tokens"] = np.random.default_rng(0).permutation(np.tile([40, 80, 120, 160, 200], 80))
+    table.loc[table["arm"] == "lrs", "tokens"] = table.loc[table["arm"] == "lrs", "tokens"].clip(lower=120)
+    table["verification"] = table["tokens"] // 40
+    row = promoted_table(table, STATISTICS).query("behavior == 'verification'").iloc[0]
+    assert row["more"] > 0.3
+    assert abs(row["at_length"]) < row["more"] / 10
+
+
+def test_rates_by_hand():
+    table = outcomes(problems=4).query("arm == 'lrs'").assign(seed=0)
+    table["verification"], table["tokens"] = [2, 0, 1, 1], [100, 50, 25, 50]
+    row = rates_table(table, STATISTICS).query("behavior == 'verification'").iloc[0]
+    assert row[["n", "tokens", "times", "rate"]].tolist() == pytest.approx([4, 56.25, 1.0, (2 + 0 + 4 + 2) / 4])
+    assert row["rate_low"] <= row["rate"] <= row["rate_high"]
 
 
 def test_base_alone_promotes_nothing():

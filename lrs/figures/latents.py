@@ -1,9 +1,12 @@
 """Figures of 07_latents: what latents go with, behaviors or words, where rewards look and pushes act."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
 from lrs.core.frames import each_group, each_row
@@ -14,8 +17,8 @@ from lrs.tasks.behaviors import BEHAVIORS
 
 _ERRORS = 2  # standard errors to each side of a mean
 _LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before it
-# a label, and each word with where it starts, its reward, and whether the trace splits there
-Line = tuple[str, list[tuple[int, str, float, bool]]]
+# a label, and each word with where it starts, its reward, and whether the trace splits there, and came of a push
+Line = tuple[str, list[tuple[int, str, float, bool, bool]]]
 _MARGIN = 0.1  # of rewards, above and below what is drawn
 
 
@@ -51,26 +54,33 @@ def meaning_figure(table: pd.DataFrame) -> Sheet:
 
 @styled
 def reward_paths_figure(table: pd.DataFrame) -> Sheet:
-    """The reward along traces, a panel for what steering repaired and for what it broke: mean over problems by tenth of
+    """The reward along traces, a panel for what each arm repaired and for what it broke: mean over problems by tenth of
     the trace, unsteered and steered, with intervals.
 
     Args:
-        table: of `lrs.experiment.reward_paths.path_means`.
+        table: of `lrs.report.along.path_means`.
     """
-    kinds = list(dict.fromkeys(table["change"]))
-    figure, axes = panels(1, len(kinds), PAGE, 2.4, sharex=True, sharey=True)
-    for axis, kind in zip(axes[0], kinds, strict=True):
-        part = table[table["change"] == kind]
+    kinds, arms = (list(dict.fromkeys(table[column])) for column in ("change", "by"))
+    figure, axes = panels(len(arms), len(kinds), PAGE, 0.6 + 1.8 * len(arms), sharex=True, sharey=True)
+    for (row, by), (column, kind) in product(enumerate(arms), enumerate(kinds)):
+        axis, part = axes[row, column], table[(table["by"] == by) & (table["change"] == kind)]
         for arm, line in part.groupby("arm", sort=False):
             draw_band(axis, line["place"], line, arm_color(arm), arm_label(arm))
-        axis.set_title(f"{kind} (n {part['n'].max():.0f})")
+        axis.set_title(f"{kind} by {arm_label(by)} (n {part['n'].max() if len(part) else 0:.0f})")
+    for axis in axes[-1]:
         axis.set_xlabel("tenth of the trace")
-    axes[0, 0].set_ylabel("reward")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("reward")
     axes[0, 0].set_ylim(max(0, table["low"].min() - _MARGIN), min(1, table["high"].max() + _MARGIN))
-    handles, _ = axes[0, 0].get_legend_handles_labels()
-    legend_above(figure, handles)
-    figure.counted = count_range(table.groupby("change")["n"].max(), "problems")
+    legend_above(figure, list(_handles_by_label(axes.flat).values()))
+    figure.counted = count_range(table.groupby(["by", "change"])["n"].max(), "problems")
     return figure
+
+
+def _handles_by_label(axes: Iterable[Axes]) -> dict[str, Artist]:
+    """What a legend shows of several axes, each label once."""
+    found = (axis.get_legend_handles_labels() for axis in axes)
+    return {label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)}
 
 
 @styled
@@ -97,49 +107,55 @@ def words_figure(table: pd.DataFrame) -> Sheet:
 
 
 @styled
-def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str]], questions: Mapping[str, str]) -> Sheet:
+def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str, str]], questions: Mapping[str, str]) -> Sheet:
     """Case studies: each answer without and with steering, a token darker where the reward is higher (from the lowest
-    of these answers to the highest), and framed where the steered one first goes another way.
+    of these answers to the highest), framed where the steered one first goes another way, and underlined where it came
+    because of a push.
 
     Args:
         paths: of `lrs.experiment.reward_paths.keep_paths`.
-        cases: of `lrs.experiment.reward_paths.cases_of`.
+        cases: of `lrs.learning.reward_metrics.cases_of`.
         questions: by problem id.
     """
     lines: list[Line] = []
-    for title, name in cases:
-        lines.append((f"{title}: {questions[name]}", []))
-        told = paths[paths["problem_id"] == name]
+    for by, title, name in cases:
+        lines.append((f"{arm_label(by)}, {title}: {questions[name]}", []))
+        told = paths[(paths["by"] == by) & (paths["problem_id"] == name)]
         pairs = enumerate(zip(*told["words"], strict=False))
         split = next((place for place, (one, other) in pairs if one != other), -1)
         for row in each_row(told):
-            lines += _wrapped(arm_label(row.arm), row.words, row.rewards, split if row.arm != "base" else -1)
+            came = [*row.pushed, *[False] * (len(row.words) - len(row.pushed))]
+            lines += _wrapped(arm_label(row.arm), row.words, row.rewards, came, split if row.arm != "base" else -1)
     figure, axes = panels(1, 1, PAGE, 0.3 + 0.16 * len(lines))
     axis = axes[0, 0]
     axis.set(xlim=(0, _LINE + _LABEL), ylim=(len(lines), 0))
     axis.axis("off")
-    drawn = paths.loc[paths["problem_id"].isin([name for _, name in cases]), "rewards"]
+    drawn = paths.loc[paths["problem_id"].isin([name for *_, name in cases]), "rewards"]
     rewards = np.concatenate([np.asarray(one) for one in drawn] or [np.zeros(1)])
     low, high = float(rewards.min()), float(rewards.max())
     for height, (label, words) in enumerate(lines):
         axis.text(0, height + 0.5, label, size=6.5, va="center", weight="normal" if words else "bold")
-        for start, word, reward, first in words:
+        for start, word, reward, first, pushed in words:
             shade = to_rgba(ORANGE, float(np.clip(0.08 + 0.92 * (reward - low) / max(high - low, 1e-9), 0, 1)))
             frame = {"boxstyle": "square,pad=0.15", "lw": 0.8 if first else 0, "ec": BLACK, "fc": shade}
             axis.text(_LABEL + start, height + 0.5, word, family="monospace", size=5.5, va="center", bbox=frame)
+            if pushed:
+                axis.plot([_LABEL + start, _LABEL + start + len(word)], [height + 0.93] * 2, color=VERMILLION, lw=1)
     figure.counted = count_range([len(cases)], "cases")
     return figure
 
 
-def _wrapped(label: str, words: Sequence[str], rewards: Sequence[float], split: int) -> list[Line]:
+def _wrapped(
+    label: str, words: Sequence[str], rewards: Sequence[float], pushed: Sequence[bool], split: int
+) -> list[Line]:
     """Lines of at most `_LINE` letters; the trace splits at token number `split`."""
     lines: list[Line] = [(label, [])]
     start = 0
-    for place, (word, reward) in enumerate(zip(words, rewards, strict=False)):
+    for place, (word, reward, came) in enumerate(zip(words, rewards, pushed, strict=False)):
         if start + len(word) > _LINE:
             lines.append(("", []))
             start = 0
-        lines[-1][1].append((start, word, float(reward), place == split))
+        lines[-1][1].append((start, word, float(reward), place == split, bool(came)))
         start += len(word) + 1
     return lines
 

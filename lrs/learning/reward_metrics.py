@@ -57,3 +57,25 @@ def auroc_by_position(
         row = {"variant": variant, "position": centre, "n": tokens["problem_id"].nunique()}
         rows.append(row | {"auroc": auroc(correct, probability), "low": low, "high": high})
     return pd.DataFrame(rows)
+
+
+def cases_of(paths: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """What is worth looking at of each arm, by rule: the problem whose mean reward rises most from base to the arm, the
+    first that was repaired, and the first that was broken, in the order of their ids.
+
+    Args:
+        paths: of `keep_paths` (`lrs/experiment/reward_paths.py`).
+
+    Returns:
+        Arm, title and problem_id of each, no problem twice for one arm.
+    """
+    cases = []
+    for by, part in each_group(paths, "by", sort=False):
+        means = part.assign(mean=part["rewards"].map(np.mean), steered=part["arm"] != "base")
+        wide = means.pivot(index="problem_id", columns="steered", values="mean")
+        found = {str((wide[True] - wide[False]).idxmax()): "largest rise of the reward"}
+        for change in ("repaired", "broken"):
+            for name in sorted(part.loc[part["change"] == change, "problem_id"])[:1]:
+                found.setdefault(name, f"first {change}")
+        cases += [(by, title, name) for name, title in found.items()]
+    return cases

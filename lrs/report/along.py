@@ -9,29 +9,10 @@ from lrs.core.frames import each_group
 from lrs.core.statistics import bootstrap_interval
 
 _PLACES = 10  # that a trace is cut into
-END_COLUMNS = ["change", "arm", "n", "before", "end", "fall", "low", "high"]
+_PATH = ["by", "change", "arm"]
+END_COLUMNS = ["by", "change", "arm", "n", "before", "end", "fall", "low", "high"]
 HALF_COLUMNS = ["half", "n_right", "n_wrong", "right", "wrong", "difference", "low", "high"]
 _LAST, _BEFORE = slice(0, 3), slice(10, 20)  # tokens, counted from the end
-
-
-def cases_of(paths: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
-    """What is worth looking at, by rule: the problem whose mean reward rises most from base to the arm, the first that
-    was repaired and the first that was broken, in the order of their ids.
-
-    Args:
-        paths: of `keep_paths` (`lrs/experiment/reward_paths.py`).
-
-    Returns:
-        Title and problem_id of each, no problem twice.
-    """
-    if paths.empty:
-        return []
-    means = paths.assign(mean=paths["rewards"].map(np.mean)).pivot(index="problem_id", columns="arm", values="mean")
-    found = [("largest rise of the reward", str((means[arm] - means["base"]).idxmax()))]
-    for change in ("repaired", "broken"):
-        ids = sorted(paths.loc[paths["change"] == change, "problem_id"])
-        found += [(f"first {change}", name) for name in ids[:1]]
-    return [case for place, case in enumerate(found) if case[1] not in [name for _, name in found[:place]]]
 
 
 def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
@@ -41,11 +22,12 @@ def path_means(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 0
         paths: of `keep_paths` (`lrs/experiment/reward_paths.py`).
 
     Returns:
-        A row a change, arm and place (1 to 10): mean, its bootstrap interval low and high over problems, n.
+        A row an arm that changed answers (by), change, arm and place (1 to 10): mean, its bootstrap interval low and
+        high over problems, n.
     """
     tables = [
-        along(group["rewards"], statistics, seed).assign(change=str(change), arm=str(arm))
-        for (change, arm), group in paths.groupby(["change", "arm"], sort=False)
+        along(group["rewards"], statistics, seed).assign(**dict(zip(_PATH, map(str, name), strict=True)))
+        for name, group in paths.groupby(_PATH, sort=False)
     ]
     return pd.concat([table for table in tables if len(table)], ignore_index=True) if tables else pd.DataFrame()
 
@@ -57,19 +39,19 @@ def reward_ends(paths: pd.DataFrame, statistics: StatisticsSection, seed: int = 
         paths: of `keep_paths` (`lrs/experiment/reward_paths.py`).
 
     Returns:
-        A row a change and arm that has two problems whose answers are long enough: columns `END_COLUMNS`: n (problems),
-        before (mean reward at the 11th to 20th last token), end (at the last three), fall (end less before, negative
-        where the reward falls) with its bootstrap interval low and high.
+        A row an arm that changed answers (by), change and arm with two problems whose answers are long enough: columns
+        `END_COLUMNS`: n (problems), before (mean reward at the 11th to 20th last token), end (at the last three), fall
+        (end less before, negative where the reward falls) with its bootstrap interval low and high.
     """
     rows = []
-    for (change, arm), group in each_group(paths, ["change", "arm"], sort=False):
+    for name, group in each_group(paths, _PATH, sort=False):
         long = [np.asarray(rewards) for rewards in group["rewards"] if len(rewards) >= _BEFORE.stop]
         if len(long) > 1:
             before, end = (np.array([r[::-1][part].mean() for r in long]) for part in (_BEFORE, _LAST))
             low, high = bootstrap_interval(
                 end - before, statistics.confidence_level, statistics.bootstrap_resamples, seed
             )
-            row = {"change": change, "arm": arm, "n": len(long), "before": before.mean(), "end": end.mean()}
+            row = dict(zip(_PATH, name, strict=True)) | {"n": len(long), "before": before.mean(), "end": end.mean()}
             rows.append(row | {"fall": (end - before).mean(), "low": low, "high": high})
     return pd.DataFrame(rows).reindex(columns=END_COLUMNS)
 

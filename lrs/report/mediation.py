@@ -9,7 +9,7 @@ where base goes back because a problem is hard, the indirect effect comes out to
 sure of, too high. So it is an accounting, and no proof.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ def mediation_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed:
     for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
         right = pair_arms(group, "base")
         problems = by_problem_means(right)
-        times = _resampled(problems.index.get_level_values("benchmark"), statistics.bootstrap_resamples, seed)
+        times = resampled(problems.index.get_level_values("benchmark"), statistics.bootstrap_resamples, seed)
         shown = {arm: _strata(part.set_index(_KEYS).loc[right.index]) for arm, part in group.groupby("arm", sort=False)}
         for arm in right.columns.drop("base"):
             gain = problems[arm] - problems["base"]
@@ -79,12 +79,12 @@ def mediation_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed:
             total = {"n": len(gain), "total": gain.mean(), "total_low": low, "total_high": high}
             for behavior in shown[arm]:
                 name = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
-                matched = list(_benchmarks(right[arm], right["base"], shown[arm][behavior], shown["base"][behavior]))
-                rows.append(name | total | _through(matched, times, statistics.confidence_level))
+                both = right[arm], right["base"], shown[arm][behavior], shown["base"][behavior]
+                rows.append(name | total | through(*both, times, statistics.confidence_level))
     return pd.DataFrame(rows).reindex(columns=MEDIATION_COLUMNS)
 
 
-def _resampled(benchmarks: pd.Index, resamples: int, seed: int) -> list[np.ndarray]:
+def resampled(benchmarks: pd.Index, resamples: int, seed: int) -> list[np.ndarray]:
     """How often each problem is drawn, (resamples, problems) a benchmark, in their order; the same for all arms."""
     rng = np.random.default_rng(seed)
     counts = pd.Series(benchmarks).value_counts().sort_index()
@@ -100,7 +100,7 @@ def _strata(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _benchmarks(right: pd.Series, base: pd.Series, strata: pd.Series, of_base: pd.Series) -> Iterator[_Benchmark]:
-    """The benchmarks, sorted, from series over (benchmark, problem, seed): 0/1 whether right, and strata."""
+    """The benchmarks, sorted, from series over (benchmark, problem, seed): what is compared, and strata."""
     levels = np.union1d(strata, of_base)
     lies, base_lies = (given.to_numpy()[:, None] == levels for given in (strata, of_base))
     parts = lies, base_lies, base_lies * base.to_numpy()[:, None], right.to_numpy()[:, None]
@@ -111,8 +111,23 @@ def _benchmarks(right: pd.Series, base: pd.Series, strata: pd.Series, of_base: p
         yield _Benchmark(shown, base_shown, base_right, arm_right[:, 0])
 
 
-def _through(benchmarks: list[_Benchmark], times: list[np.ndarray], level: float) -> dict[str, float]:
-    """The indirect and the direct effect with their intervals, and what the match rests on."""
+def through(
+    of_arm: pd.Series,
+    of_base: pd.Series,
+    strata: pd.Series,
+    base_strata: pd.Series,
+    times: Sequence[np.ndarray],
+    level: float,
+) -> dict[str, float]:
+    """How much of what an arm has more than base goes through the strata that its answers lie in (indirect), how much it
+    has more within them (direct), with their intervals, and what the match rests on.
+
+    Args:
+        of_arm, of_base: what is compared, over (benchmark, problem_id, seed): 0/1 whether right, or a count.
+        strata, base_strata: in which answers lie, likewise.
+        times: of `resampled`.
+    """
+    benchmarks = list(_benchmarks(of_arm, of_base, strata, base_strata))
     ones = [np.ones((1, len(benchmark.arm_right))) for benchmark in benchmarks]
     drawn, point = (_effects(benchmarks, counts) for counts in (times, ones))
     found: dict[str, float] = {}
@@ -123,7 +138,7 @@ def _through(benchmarks: list[_Benchmark], times: list[np.ndarray], level: float
     return found | {"unmatched": point["unmatched"].item()} | bounds | {"answers": _answers(benchmarks)}
 
 
-def _effects(benchmarks: list[_Benchmark], times: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _effects(benchmarks: list[_Benchmark], times: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Means over all problems, (resamples,) each.
 
     In a benchmark with shares p(k) of the arm's answers in stratum k, and base right in q(k) of its own there and in q

@@ -9,14 +9,21 @@ from lrs.config import StatisticsSection
 from lrs.core.frames import each_group, each_row, most
 from lrs.method.arms import STEERED
 from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
+from lrs.report.mediation import resampled, through
 from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
 
 _KEYS = ["benchmark", "problem_id", "seed"]
 PROMOTED_COLUMNS = [
     *("backbone", "decoding", "arm", "behavior", "n", "more", "more_low", "more_high"),
-    *("density", "density_low", "density_high", "gain", "gain_more", "gain_same", "gain_fewer"),
+    *("density", "density_low", "density_high", "at_length", "at_length_low", "at_length_high", "unmatched"),
+    *("gain", "gain_more", "gain_same", "gain_fewer"),
 ]
+RATE_COLUMNS = [
+    *("backbone", "decoding", "arm", "behavior", "n", "tokens", "times", "times_low", "times_high"),
+    *("rate", "rate_low", "rate_high"),
+]
+_LENGTHS = 5  # strata of like length, as many answers of arm and base in each
 _CONSTANTS = ("trained_constant", "free_constant")
 _WAYS = {"more": 1, "same": 0, "fewer": -1}  # of a behavior than base shows on the same problem and seed: its sign
 
@@ -31,28 +38,69 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
     Returns:
         columns `PROMOTED_COLUMNS`: n (problems); `more`: times a problem beyond base, with its paired
         interval `more_low`, `more_high`; `density`: times in 100 tokens beyond base, with its interval, which a trace
-        that is only longer does not raise; `gain` (a fraction), and its three parts, `gain_more`, `gain_same` and
-        `gain_fewer`: from problems on which the arm shows more of the behavior than base, as much, or less.
+        that is only longer does not raise; `at_length`: times a problem beyond base's answers of like length (in fifths
+        of each benchmark's), with its interval, and `unmatched`: the share of the arm's that are so long, or so short,
+        that base has none; `gain` (a fraction), and its three parts, `gain_more`, `gain_same` and `gain_fewer`: from
+        problems on which the arm shows more of the behavior than base, as much, or less.
     """
     rows = []
     for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
         right = pair_arms(group, "base")
         tables = {arm: part.set_index(_KEYS).loc[right.index] for arm, part in group.groupby("arm", sort=False)}
         base, shown = tables.pop("base"), list(BEHAVIORS)
+        problems = by_problem_means(right["base"]).index.get_level_values("benchmark")
+        times = resampled(problems, statistics.bootstrap_resamples, seed)
         for arm, table in tables.items():
             gained, more = right[arm] - right["base"], table[shown] - base[shown]
             density = 100 * (table[shown].div(table["tokens"], axis=0) - base[shown].div(base["tokens"], axis=0))
             by_problem = {"more": by_problem_means(more), "density": by_problem_means(density)}
+            long = _of_like_length(table["tokens"], base["tokens"])
             for behavior in shown:
                 row = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
                 row |= {"n": len(by_problem["more"]), "gain": gained.mean()}
                 for name, means in by_problem.items():
                     low, high = bootstrap_by_problem(means[behavior], statistics, seed)
                     row |= {name: means[behavior].mean(), f"{name}_low": low, f"{name}_high": high}
+                found = through(table[behavior], base[behavior], *long, times, statistics.confidence_level)
+                row |= {f"at_length{end}": found[f"direct{end}"] for end in ("", "_low", "_high")}
+                row["unmatched"] = found["unmatched"]
                 for way, sign in _WAYS.items():
                     row[f"gain_{way}"] = gained[np.sign(more[behavior]) == sign].sum() / len(right)
                 rows.append(row)
     return pd.DataFrame(rows).reindex(columns=PROMOTED_COLUMNS)
+
+
+def _of_like_length(arm: pd.Series, base: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """In which fifth of its benchmark's answers, of arm and base together, each answer's length lies."""
+    both = pd.concat([arm, base], keys=["arm", "base"])
+    shares = both.groupby(level="benchmark").rank(method="max", pct=True)
+    fifths = np.ceil(_LENGTHS * shares).astype(int)
+    return fifths.loc["arm"], fifths.loc["base"]
+
+
+def rates_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
+    """How often each arm, base among them, shows each behavior.
+
+    Args:
+        outcomes, seed: as in `promoted_table`.
+
+    Returns:
+        columns `RATE_COLUMNS`: n (problems), mean tokens; `times` a problem and `rate` in 100 tokens, with intervals.
+    """
+    rows = []
+    for name, group in each_group(outcomes, ["backbone", "decoding", "arm"], sort=False):
+        told, length = group.set_index(_KEYS), group["tokens"].mean()
+        shown = {
+            "times": by_problem_means(told[list(BEHAVIORS)]),
+            "rate": by_problem_means(100 * told[list(BEHAVIORS)].div(told["tokens"], axis=0)),
+        }
+        for behavior in BEHAVIORS:
+            row = dict(zip(RATE_COLUMNS, (*name, behavior, len(shown["rate"]), length), strict=False))
+            for quantity, means in shown.items():
+                low, high = bootstrap_by_problem(means[behavior], statistics, seed)
+                row |= {quantity: means[behavior].mean(), f"{quantity}_low": low, f"{quantity}_high": high}
+            rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=RATE_COLUMNS)
 
 
 def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:

@@ -71,13 +71,17 @@ def caption_for(table: pd.DataFrame, config: Config) -> str:
     return f"{smoke_warning(config.profile)} {caption}".strip()
 
 
-_INTERVALS = {"accuracy": ("ci_low", "ci_high"), "delta": ("delta_low", "delta_high"), "auroc": ("low", "high")}
+_INTERVALS = {"accuracy": ("ci_low", "ci_high")}  # the ends of others' are called as they are, or low and high
+_LONE = ("auroc", "gain", "delta", "fall", "difference")  # what `low` and `high` are the ends of
+_POINTS = ("delta", "ceiling", "gain", "step", "total", "indirect", "direct", "gain_more", "gain_same", "gain_fewer")
 _PERCENT = {
     "accuracy": "accuracy %",
-    "delta": "delta, points",
     "mde": "mde, points",
     "truncated": "truncated %",
     "steered_fraction": "steered %",
+    "share": "share %",
+    "unmatched": "unmatched %",
+    **{name: f"{name.replace('_', ' ')}, points" for name in _POINTS},
 }
 _FACTS = ["profile", "device", "backbone", "split", "decoding", "seeds"]  # told in the caption where they are constant
 
@@ -86,8 +90,8 @@ def _text(value: Any, column: str) -> str:
     """One cell for people; empty where there is no value."""
     if value is None or value is pd.NA or value != value:
         return ""
-    if column in _PERCENT:
-        return f"{100 * value:+.1f}" if column == "delta" else f"{100 * value:.1f}"
+    if (name := column.removesuffix("_low").removesuffix("_high")) in _PERCENT:
+        return f"{100 * value:+.1f}" if name in _POINTS else f"{100 * value:.1f}"
     if column.startswith("p_") or column.endswith("_p"):
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     if column in ("tokens", "wins", "losses"):
@@ -100,7 +104,9 @@ def _text(value: Any, column: str) -> str:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table of strings for people: percent and points, intervals beside their value, `wins/losses` in one column."""
     text = {column: [_text(value, column) for value in table[column]] for column in map(str, table)}
-    for column, bounds in _INTERVALS.items():
+    lone = [column for column in _LONE if column in text and f"{column}_low" not in text][:1]
+    named = {column: (f"{column}_low", f"{column}_high") for column in text} | dict.fromkeys(lone, ("low", "high"))
+    for column, bounds in (named | _INTERVALS).items():
         if {column, *bounds} <= set(text):
             ends = [[_text(value, column) for value in table[bound]] for bound in bounds]
             rows = zip(text[column], *ends, strict=True)
