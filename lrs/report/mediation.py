@@ -119,8 +119,8 @@ def through(
     times: Sequence[np.ndarray],
     level: float,
 ) -> dict[str, float]:
-    """How much of what an arm has more than base goes through the strata that its answers lie in (indirect), how much lies
-    within them (direct), with their intervals, and what the match rests on.
+    """How much of what an arm has beyond base goes through the strata that its answers lie in (indirect), and how much
+    lies within them (direct), with their intervals, and what the match rests on.
 
     Args:
         of_arm, of_base: what is compared, over (benchmark, problem_id, seed): 0/1 whether right, or a count.
