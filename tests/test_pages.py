@@ -235,3 +235,11 @@ def test_tables_that_a_run_did_not_write_leave_no_trace(folder: Path):
     titles = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)
     assert titles == ["Accuracy", "Secondary contrasts", "Tables, figures and notebooks"]
     assert not re.search(r"\bnan\b", page)
+
+
+def test_what_is_promoted_at_like_length_has_a_table_of_its_own(folder):
+    table = pd.read_csv(folder / "promoted.csv")
+    lengths = {"at_length": 0.004, "at_length_low": -0.25, "at_length_high": 0.75, "unmatched": 0.125}
+    table.assign(**lengths).to_csv(folder / "promoted.csv", index=False)
+    page = results_page(read_accepted(folder))
+    assert ["pocket", "`lrs`", "12%", *["+0.00 [-0.25, +0.75]"] * 2] in cells(page, "Behaviors")

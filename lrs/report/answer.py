@@ -17,6 +17,8 @@ _ARMS = {  # of the table of gains, and what each is
     "lrs": "LRS, its reward trained as the paper trains it",
     "lrs_causal": "LRS, its reward trained through its own push",
     "lrs_slope": "LRS, a quadratic reward trained likewise, in proportion to its gradient",
+    "slope_along": "as far at each token, in one direction: its average",
+    "slope_even": "where that points, equally far at each token",
     "free_push": "a push that reads the state, of any length, trained alike",
     "trained_constant": "one vector, trained in the same way",
     "free_constant": "one vector of any length, trained alike",
@@ -28,6 +30,7 @@ _ARMS = {  # of the table of gains, and what each is
 _BESIDE = {  # LRS itself where answers are sampled, the others in every decoding
     "lrs": "LRS",
     "lrs_causal": "LRS with a reward trained through its own push",
+    "lrs_slope": "In proportion to the gradient of a quadratic reward trained likewise, it",
     "trained_constant": "One vector trained in the same way",
 }
 _READERS = {  # of the state, in the headline, with what each is held against

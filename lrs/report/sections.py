@@ -136,15 +136,27 @@ def _promoted(accepted: Accepted) -> list[str]:
     if (table := accepted.promoted).empty:
         return []
     greedy = table[table["decoding"] == "greedy"].replace({"behavior": {"_": " "}}, regex=True)
-    numbers = ["density", "density_low", "density_high"]
-    rounded = greedy[numbers].round(2) + 0.0  # never -0.00
-    cells = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*row) for row in rounded.itertuples(index=False)]
-    named, keys = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`"), ["backbone", "arm", "n"]
-    wide = named.pivot(index=keys, columns="behavior", values="cell")
-    order = pd.MultiIndex.from_frame(named[keys].drop_duplicates())
-    rows = wide.loc[order, list(named["behavior"].unique())].reset_index().rename_axis(columns=None)
+    greedy = greedy.assign(arm="`" + greedy["arm"] + "`")
     intro = "Times in 100 tokens beyond base on the same problems, greedily, with intervals over problems:"
-    return [promoted_answer(table), intro, as_markdown(rows.astype(str))]
+    parts = [promoted_answer(table), intro, _by_behavior(greedy, "density", ["backbone", "arm", "n"])]
+    if "at_length" in greedy:
+        intro = (
+            "Times a problem beyond base's answers of like length, in fifths of each benchmark's; unmatched: the share "
+            "of the arm's answers that are so long, or so short, that base has none:"
+        )
+        told = greedy.assign(unmatched=greedy["unmatched"].map(percent))
+        parts += [intro, _by_behavior(told, "at_length", ["backbone", "arm", "unmatched"])]
+    return parts
+
+
+def _by_behavior(table: pd.DataFrame, name: str, keys: list[str]) -> str:
+    """One quantity with its interval, a column a behavior, as Markdown."""
+    rounded = table[[name, f"{name}_low", f"{name}_high"]].round(2) + 0.0  # never -0.00
+    cells = ["{:+.2f} [{:+.2f}, {:+.2f}]".format(*row) for row in rounded.itertuples(index=False)]
+    wide = table.assign(cell=cells).pivot(index=keys, columns="behavior", values="cell")
+    order = pd.MultiIndex.from_frame(table[keys].drop_duplicates())
+    rows = wide.loc[order, list(table["behavior"].unique())].reset_index().rename_axis(columns=None)
+    return as_markdown(rows.astype(str))
 
 
 def _largest_change(shares: pd.DataFrame, main: pd.DataFrame) -> str:
