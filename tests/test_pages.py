@@ -242,4 +242,4 @@ def test_what_is_promoted_at_like_length_has_a_table_of_its_own(folder):
     lengths = {"at_length": 0.004, "at_length_low": -0.25, "at_length_high": 0.75, "unmatched": 0.125}
     table.assign(**lengths).to_csv(folder / "promoted.csv", index=False)
     page = results_page(read_accepted(folder))
-    assert ["pocket", "`lrs`", "12%", *["+0.00 [-0.25, +0.75]"] * 2] in cells(page, "Behaviors")
+    assert ["pocket", "`lrs`", "12.5%", *["+0.00 [-0.25, +0.75]"] * 2] in cells(page, "Behaviors")
