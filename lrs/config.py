@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, PositiveInt, ValidationError, model_validator
 
-from lrs.method.arms import ARMS
+from lrs.method.arms import ARMS, REWARDS
 from lrs.tasks.benchmarks import BENCHMARKS, Tier
 
 PROFILES = Path("profiles")
@@ -106,9 +106,17 @@ class CausalSection(_Section):
     temperature: float = Field(gt=0)
     step_size: float = Field(gt=0, description="of the push that is trained, in units of the normalised activation")
     learning_rate: float = Field(gt=0)
+    own_rates: dict[Annotated[str, _one_of(REWARDS)], Positive] = Field(
+        default={}, description="learning rates of rewards, where not that one"
+    )
     joint_weight: float = Field(ge=0, description="of the loss that keeps the reward a predictor")
     rows_per_batch: PositiveInt = Field(description="attempts in one backward pass")
     checkpoint_every: PositiveInt = Field(description="iterations")
+
+    def of(self, reward: str) -> Self:
+        """As it is for one reward: at its own learning rate."""
+        own = {"learning_rate": self.own_rates.get(reward, self.learning_rate), "own_rates": {}}
+        return self.model_copy(update=own)
 
 
 class SelectSection(_Section):

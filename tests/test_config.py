@@ -60,6 +60,15 @@ def test_every_backbone_selects_on_a_thousand_problems_but_for_the_default_in_mi
         assert len(learned_on) * config.problems.validation >= least
 
 
+def test_a_reward_may_learn_at_a_rate_of_its_own(profiles):
+    causal = load_with(profiles, causal__learning_rate=0.003, causal__own_rates={"slope": 0.01}).causal
+    assert [causal.of(name).learning_rate for name in ("slope", "causal")] == [0.01, 0.003]
+    without = load_with(profiles, causal__learning_rate=0.003, causal__own_rates=None).causal
+    assert causal.of("causal") == without  # what others learn at is no matter to it
+    with pytest.raises(ConfigError, match=r"causal.own_rates.slop.*: .*'token', .* \(got 'slop'\)"):
+        load_with(profiles, causal__own_rates={"slop": 0.01})
+
+
 def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, monkeypatch):
     content = yaml.safe_load((PROFILES / "smoke.yaml").read_text())
     ((name, section),) = content["backbones"].items()

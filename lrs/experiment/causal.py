@@ -213,8 +213,10 @@ def fit_causal(
 ) -> FittedCausal:
     """Train the causal reward of `folder` on the profile's problems for rewards, unless it is there.
 
-    It begins as `begin` says, and is scored on the same held-out traces as rewards that predict.
+    It begins as `begin` says, learns at the rate that the profile has for a reward of the folder's name, and is scored
+    on the same held-out traces as rewards that predict.
     """
+    config = config.model_copy(update={"causal": config.causal.of(folder.name)})
     sae, latents = config.dictionary(kind.basis), config.latents(kind.basis)
     read = [sae, latents, *([folder.with_name(kind.begins_as)] if kind.begins_as else [])]
     identifiers = np.array([problem.id for problem in problems])
