@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from lrs.config import StatisticsSection
+from lrs.core.statistics import bootstrap_interval
 from lrs.figures.promoted import promoted_figure
+from lrs.report.comparison import mean_intervals, resampled
 from lrs.report.promoted import promoted_sentence, promoted_table, rates_table
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -118,3 +120,13 @@ def test_what_is_denser_beyond_chance_is_named():
 def test_the_figure_has_a_panel_a_behavior():
     figure = promoted_figure(promoted_table(outcomes(), STATISTICS), about="toy")
     assert len(figure.axes) == 2 * len(BEHAVIORS)
+
+
+def test_intervals_of_means_are_those_of_one_column_at_a_time():
+    rng = np.random.default_rng(0)
+    index = pd.MultiIndex.from_tuples([("ab"[n % 2], f"p{n}") for n in range(80)], names=["benchmark", "problem_id"])
+    means = pd.DataFrame({"one": rng.normal(size=80), "other": rng.integers(0, 3, 80)}, index=index).sort_index()
+    found = mean_intervals(means, resampled(means.index, 20_000, 0), 0.9)
+    for name in means:
+        expected = bootstrap_interval(means[name], 0.9, 20_000, 1, means.index.get_level_values("benchmark"))
+        assert found[name] == pytest.approx(expected, abs=0.02)

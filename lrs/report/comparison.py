@@ -1,5 +1,6 @@
 """Arms compared on the same problems: accuracies, paired differences, and what chance alone could have done."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +69,32 @@ def bootstrap_by_problem(by_problem: pd.Series, statistics: StatisticsSection, s
     strata = by_problem.index.get_level_values("benchmark").to_numpy()
     level, resamples = statistics.confidence_level, statistics.bootstrap_resamples
     return bootstrap_interval(by_problem.to_numpy(), level, resamples, seed, strata)
+
+
+def resampled(problems: pd.Index, resamples: int, seed: int) -> list[np.ndarray]:
+    """How often each problem is drawn, (resamples, problems) a benchmark, in their order: the same for all that is
+    compared on them.
+
+    Args:
+        problems: the index of what `by_problem_means` returns.
+    """
+    rng = np.random.default_rng(seed)
+    counts = problems.get_level_values("benchmark").value_counts().sort_index()
+    return [rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float) for n in counts]
+
+
+def mean_intervals(
+    by_problem: pd.DataFrame, times: Sequence[np.ndarray], level: float
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of the mean of each column of what `by_problem_means` returns.
+
+    Args:
+        times: of `resampled`.
+    """
+    parts = [part.to_numpy() for _, part in by_problem.groupby(level="benchmark")]
+    drawn = sum(count @ part for count, part in zip(times, parts, strict=True)) / len(by_problem)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {str(name): (low[place], high[place]) for place, name in enumerate(by_problem)}
 
 
 def paired_contrast(arm: pd.Series, base: pd.Series, statistics: StatisticsSection, seed: int) -> dict[str, float]:

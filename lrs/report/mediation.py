@@ -17,7 +17,7 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.frames import records
-from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
+from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms, resampled
 from lrs.report.sentences import percent, points
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -71,7 +71,7 @@ def mediation_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed:
     for (backbone, decoding), group in outcomes.groupby(["backbone", "decoding"], sort=False):
         right = pair_arms(group, "base")
         problems = by_problem_means(right)
-        times = resampled(problems.index.get_level_values("benchmark"), statistics.bootstrap_resamples, seed)
+        times = resampled(problems.index, statistics.bootstrap_resamples, seed)
         shown = {arm: _strata(part.set_index(_KEYS).loc[right.index]) for arm, part in group.groupby("arm", sort=False)}
         for arm in right.columns.drop("base"):
             gain = problems[arm] - problems["base"]
@@ -82,13 +82,6 @@ def mediation_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed:
                 both = right[arm], right["base"], shown[arm][behavior], shown["base"][behavior]
                 rows.append(name | total | through(*both, times, statistics.confidence_level))
     return pd.DataFrame(rows).reindex(columns=MEDIATION_COLUMNS)
-
-
-def resampled(benchmarks: pd.Index, resamples: int, seed: int) -> list[np.ndarray]:
-    """How often each problem is drawn, (resamples, problems) a benchmark, in their order; the same for all arms."""
-    rng = np.random.default_rng(seed)
-    counts = pd.Series(benchmarks).value_counts().sort_index()
-    return [rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float) for n in counts]
 
 
 def _strata(answers: pd.DataFrame) -> pd.DataFrame:

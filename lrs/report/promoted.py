@@ -8,8 +8,8 @@ import pandas as pd
 from lrs.config import StatisticsSection
 from lrs.core.frames import each_group, each_row, most
 from lrs.method.arms import STEERED
-from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms
-from lrs.report.mediation import resampled, through
+from lrs.report.comparison import by_problem_means, mean_intervals, pair_arms, resampled
+from lrs.report.mediation import through
 from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -48,18 +48,20 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
         right = pair_arms(group, "base")
         tables = {arm: part.set_index(_KEYS).loc[right.index] for arm, part in group.groupby("arm", sort=False)}
         base, shown = tables.pop("base"), list(BEHAVIORS)
-        problems = by_problem_means(right["base"]).index.get_level_values("benchmark")
-        times = resampled(problems, statistics.bootstrap_resamples, seed)
+        times = resampled(by_problem_means(right).index, statistics.bootstrap_resamples, seed)
         for arm, table in tables.items():
             gained, more = right[arm] - right["base"], table[shown] - base[shown]
             density = 100 * (table[shown].div(table["tokens"], axis=0) - base[shown].div(base["tokens"], axis=0))
             by_problem = {"more": by_problem_means(more), "density": by_problem_means(density)}
+            ends = {
+                name: mean_intervals(means, times, statistics.confidence_level) for name, means in by_problem.items()
+            }
             long = _of_like_length(table["tokens"], base["tokens"])
             for behavior in shown:
                 row = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
                 row |= {"n": len(by_problem["more"]), "gain": gained.mean()}
                 for name, means in by_problem.items():
-                    low, high = bootstrap_by_problem(means[behavior], statistics, seed)
+                    low, high = ends[name][behavior]
                     row |= {name: means[behavior].mean(), f"{name}_low": low, f"{name}_high": high}
                 found = through(table[behavior], base[behavior], *long, times, statistics.confidence_level)
                 row |= {f"at_length{end}": found[f"direct{end}"] for end in ("", "_low", "_high")}
@@ -94,10 +96,14 @@ def rates_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int
             "times": by_problem_means(told[list(BEHAVIORS)]),
             "rate": by_problem_means(100 * told[list(BEHAVIORS)].div(told["tokens"], axis=0)),
         }
+        times = resampled(shown["rate"].index, statistics.bootstrap_resamples, seed)
+        ends = {
+            quantity: mean_intervals(means, times, statistics.confidence_level) for quantity, means in shown.items()
+        }
         for behavior in BEHAVIORS:
             row = dict(zip(RATE_COLUMNS, (*name, behavior, len(shown["rate"]), length), strict=False))
             for quantity, means in shown.items():
-                low, high = bootstrap_by_problem(means[behavior], statistics, seed)
+                low, high = ends[quantity][behavior]
                 row |= {quantity: means[behavior].mean(), f"{quantity}_low": low, f"{quantity}_high": high}
             rows.append(row)
     return pd.DataFrame(rows).reindex(columns=RATE_COLUMNS)
