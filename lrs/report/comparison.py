@@ -1,6 +1,7 @@
 """Arms compared on the same problems: accuracies, paired differences, and what chance alone could have done."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -78,8 +79,13 @@ def resampled(problems: pd.Index, resamples: int, seed: int) -> list[np.ndarray]
     Args:
         problems: the index of what `by_problem_means` returns.
     """
-    rng = np.random.default_rng(seed)
     counts = problems.get_level_values("benchmark").value_counts().sort_index()
+    return _draws(tuple(counts), resamples, seed)
+
+
+@lru_cache(maxsize=4)
+def _draws(counts: tuple[int, ...], resamples: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
     return [rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float) for n in counts]
 
 
