@@ -19,6 +19,8 @@ _ERRORS = 2  # standard errors to each side of a mean
 _LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before it
 # a label, and each word with where it starts, its reward, and whether the trace splits there, and came of a push
 Line = tuple[str, list[tuple[int, str, float, bool, bool]]]
+# inside its axes, so that the layout need not ask each word how large it is
+_WORD = {"family": "monospace", "size": 5.5, "va": "center", "in_layout": False}
 _MARGIN = 0.1  # of rewards, above and below what is drawn
 
 
@@ -138,7 +140,7 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str, str]], que
         for start, word, reward, first, pushed in words:
             shade = to_rgba(ORANGE, float(np.clip(0.08 + 0.92 * (reward - low) / max(high - low, 1e-9), 0, 1)))
             frame = {"boxstyle": "square,pad=0.15", "lw": 0.8 if first else 0, "ec": BLACK, "fc": shade}
-            axis.text(_LABEL + start, height + 0.5, word, family="monospace", size=5.5, va="center", bbox=frame)
+            axis.text(_LABEL + start, height + 0.5, word, bbox=frame, **_WORD)
             if pushed:
                 axis.plot([_LABEL + start, _LABEL + start + len(word)], [height + 0.93] * 2, color=VERMILLION, lw=1)
     figure.counted = count_range([len(cases)], "cases")
