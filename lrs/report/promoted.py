@@ -1,5 +1,6 @@
 """Which behaviors steering promotes, and whether what it gains goes through them: every arm against base, paired."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,16 +54,11 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
             gained, more = right[arm] - right["base"], table[shown] - base[shown]
             density = 100 * (table[shown].div(table["tokens"], axis=0) - base[shown].div(base["tokens"], axis=0))
             by_problem = {"more": by_problem_means(more), "density": by_problem_means(density)}
-            ends = {
-                name: mean_intervals(means, times, statistics.confidence_level) for name, means in by_problem.items()
-            }
+            told = _means(by_problem, times, statistics.confidence_level)
             long = _of_like_length(table["tokens"], base["tokens"])
             for behavior in shown:
                 row = {"backbone": backbone, "decoding": decoding, "arm": arm, "behavior": behavior}
-                row |= {"n": len(by_problem["more"]), "gain": gained.mean()}
-                for name, means in by_problem.items():
-                    low, high = ends[name][behavior]
-                    row |= {name: means[behavior].mean(), f"{name}_low": low, f"{name}_high": high}
+                row |= {"n": len(by_problem["more"]), "gain": gained.mean()} | told[behavior]
                 found = through(table[behavior], base[behavior], *long, times, statistics.confidence_level)
                 row |= {f"at_length{end}": found[f"direct{end}"] for end in ("", "_low", "_high")}
                 row["unmatched"] = found["unmatched"]
@@ -80,6 +76,22 @@ def _of_like_length(arm: pd.Series, base: pd.Series) -> tuple[pd.Series, pd.Seri
     return fifths.loc["arm"], fifths.loc["base"]
 
 
+def _means(
+    quantities: Mapping[str, pd.DataFrame], times: Sequence[np.ndarray], level: float
+) -> dict[str, dict[str, float]]:
+    """Of each behavior, the means of some quantities over problems, with their intervals.
+
+    Args:
+        quantities: what `by_problem_means` returns, a column a behavior.
+        times: of `resampled`.
+    """
+    told: dict[str, dict[str, float]] = {behavior: {} for behavior in BEHAVIORS}
+    for name, means in quantities.items():
+        for behavior, (low, high) in mean_intervals(means, times, level).items():
+            told[behavior] |= {name: means[behavior].mean(), f"{name}_low": low, f"{name}_high": high}
+    return told
+
+
 def rates_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
     """How often each arm, base among them, shows each behavior.
 
@@ -91,21 +103,15 @@ def rates_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int
     """
     rows = []
     for name, group in each_group(outcomes, ["backbone", "decoding", "arm"], sort=False):
-        told, length = group.set_index(_KEYS), group["tokens"].mean()
+        answers, length = group.set_index(_KEYS), group["tokens"].mean()
+        counts = answers[list(BEHAVIORS)]
         shown = {
-            "times": by_problem_means(told[list(BEHAVIORS)]),
-            "rate": by_problem_means(100 * told[list(BEHAVIORS)].div(told["tokens"], axis=0)),
+            "times": by_problem_means(counts),
+            "rate": by_problem_means(100 * counts.div(answers["tokens"], axis=0)),
         }
         times = resampled(shown["rate"].index, statistics.bootstrap_resamples, seed)
-        ends = {
-            quantity: mean_intervals(means, times, statistics.confidence_level) for quantity, means in shown.items()
-        }
-        for behavior in BEHAVIORS:
-            row = dict(zip(RATE_COLUMNS, (*name, behavior, len(shown["rate"]), length), strict=False))
-            for quantity, means in shown.items():
-                low, high = ends[quantity][behavior]
-                row |= {quantity: means[behavior].mean(), f"{quantity}_low": low, f"{quantity}_high": high}
-            rows.append(row)
+        for behavior, means in _means(shown, times, statistics.confidence_level).items():
+            rows.append(dict(zip(RATE_COLUMNS, (*name, behavior, len(shown["rate"]), length), strict=False)) | means)
     return pd.DataFrame(rows).reindex(columns=RATE_COLUMNS)
 
 
