@@ -81,6 +81,14 @@ def test_a_free_push_is_as_long_as_it_likes(latents):
     assert pushes.norm(dim=1).std() > 0.01
 
 
+def test_a_push_along_one_vector_is_as_long_as_the_state_says(latents):
+    reward = tiny_reward("along")
+    (reads, writes), bias = (layer.weight for layer in reward.push), reward.push[0].bias
+    lengths = latents[0] @ reads[0] + bias
+    assert torch.allclose(reward.direction(latents[0]), lengths[:, None] * writes[:, 0])
+    assert len(lengths.unique()) > 1
+
+
 def test_steps_up_a_potential_are_as_long_as_it_is_steep(latents):
     reward = tiny_reward("potential")
     reads, writes, head = reward.push[0].weight, reward.push[1].weight, reward.head
@@ -98,7 +106,7 @@ def test_a_shift_is_the_same_everywhere(latents):
     assert torch.equal(reward.direction(latents[0]), reward.shift.expand(5, -1))
 
 
-@pytest.mark.parametrize("variant", ["published", "potential", "free", "shift"])
+@pytest.mark.parametrize("variant", ["published", "potential", "free", "along", "shift"])
 def test_round_trip(variant, latents, tmp_path):
     reward = tiny_reward(variant).float()
     save_reward(reward, tmp_path)

@@ -31,7 +31,7 @@ def test_steered_arms_and_what_they_steer_with():
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
         **dict.fromkeys(("lrs_slope", "slope_negated", "slope_even"), "slope"),
         **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
-        **{name: name for name in ("free_mean", "free_rest", "free_constant", "slope_mean")},
+        **{name: name for name in ("free_mean", "free_rest", "free_along", "free_constant", "slope_mean")},
         "slope_along": "slope_mean",
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 CONFIRMED = Path("data/confirm")
 _SCRATCH = Path("build/confirm")  # outcomes, from which a killed confirmation resumes
-_REFERENCES = ("lrs_causal", "lrs_slope", "free_push")  # arms that every other one is compared with too
+_REFERENCES = ("lrs_causal", "lrs_slope", "free_push", "free_along")  # arms that every other one is compared with too
 _SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
 _SHOWN += ["wins", "losses", "p_holm"]
 

@@ -52,6 +52,7 @@ ARM_COLORS = {
     "free_push": "#228833",
     "free_mean": "#BBCC33",
     "free_rest": "#44BB99",
+    "free_along": "#6A9A1F",
     "free_constant": "#AAAA00",
     "raw_free_push": "#66CCEE",
     "shuffled": "#BBBBBB",
@@ -104,6 +105,7 @@ ARM_LABELS = {
     "free_push": "free push in the span",
     "free_mean": "free push, its mean alone",
     "free_rest": "free push without its mean",
+    "free_along": "one vector, its length reads",
     "free_constant": "constant of free length",
     "raw_free_push": "free push",
     "shuffled": "LRS, shuffled labels",
@@ -124,6 +126,7 @@ REWARD_COLORS = {  # of the arm that climbs it
     "constant": ARM_COLORS["trained_constant"],
     "free": ARM_COLORS["free_push"],
     "raw_free": ARM_COLORS["raw_free_push"],
+    "free_along": ARM_COLORS["free_along"],
     "free_constant": ARM_COLORS["free_constant"],
 }
 PATH_COLORS = {

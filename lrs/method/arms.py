@@ -28,6 +28,7 @@ REWARDS = {
     "slope": RewardKind("potential", "push"),
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
+    "free_along": RewardKind("along", "push"),
     "free_constant": RewardKind("shift", "push"),
     "free_mean": RewardKind("shift", "mean", begins_as="free"),
     "free_rest": RewardKind("free", "rest", begins_as="free"),
@@ -67,6 +68,7 @@ ARMS = {
         Arm("slope_mean", "control", reward="slope_mean", matches="lrs_slope"),
         Arm("slope_along", "control", reward="slope_mean", paced="slope", matches="lrs_slope"),  # its lengths alone,
         Arm("slope_even", "control", reward="slope", paced="slope_level", matches="lrs_slope"),  # its directions alone
+        Arm("free_along", "control", reward="free_along"),  # one vector, trained, whose length alone reads the state
         Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps

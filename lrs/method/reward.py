@@ -3,7 +3,7 @@
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
 everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed in
 proportion to its gradient; `free` is no reward but a push of any direction and length, which says what a layer has to
-give, and `shift` one that is the same everywhere. Here whole traces are scored, as in training; in steering a token at
+give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether. Here whole traces are scored, as in training; in steering a token at
 a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
@@ -101,13 +101,14 @@ class LatentRewardModel(nn.Module):
         if config.variant == "published":
             self.released = PublishedReward(config.d_sae, config.width, config.layers, config.heads)
             return
-        if config.variant in ("linear", "potential", "free", "shift"):
+        if config.variant in ("linear", "potential", "free", "along", "shift"):
             self.head = nn.Linear(config.d_sae, 1)
             if config.variant in ("free", "shift"):
                 self.shift = nn.Parameter(torch.zeros(config.d_sae))
-            if config.variant in ("potential", "free"):
-                reads = nn.Linear(config.d_sae, _RANK, bias=False)
-                writes = nn.Linear(_RANK, config.d_sae, bias=False)
+            if config.variant in ("potential", "free", "along"):
+                rank = 1 if config.variant == "along" else _RANK
+                reads = nn.Linear(config.d_sae, rank, bias=config.variant == "along")
+                writes = nn.Linear(rank, config.d_sae, bias=False)
                 nn.init.zeros_(writes.weight)
                 self.push = nn.Sequential(reads, writes)
             return
@@ -134,7 +135,7 @@ class LatentRewardModel(nn.Module):
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
         """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
-        variant `potential` the gradient itself, of `free` and `shift` a push of any length. Differentiable in the
+        variant `potential` the gradient itself, of `free`, `along` and `shift` a push of any length. Differentiable in the
         weights.
 
         Raises:
@@ -144,6 +145,8 @@ class LatentRewardModel(nn.Module):
             raise ValueError("a reward that sees the trace so far has no direction of one token; legal: any other")
         if self.config.variant == "shift":
             return self.shift.expand_as(latents)
+        if self.config.variant == "along":
+            return self.push(latents)
         if self.config.variant == "free":
             return self.push(latents) + self.shift
         with torch.enable_grad():
@@ -165,7 +168,7 @@ class LatentRewardModel(nn.Module):
             return self.released(latents)
         if self.config.variant == "potential":
             return self.head(latents).squeeze(-1) + (latents * self.push(latents)).sum(-1)
-        if self.config.variant in ("linear", "free", "shift"):
+        if self.config.variant in ("linear", "free", "along", "shift"):
             return self.head(latents).squeeze(-1)
         causal = self.config.variant == "history"
         x = self.embed(self.norm_input(latents))

@@ -20,6 +20,7 @@ _ARMS = {  # of the table of gains, and what each is
     "slope_along": "as far at each token, in one direction: its average",
     "slope_even": "where that points, equally far at each token",
     "free_push": "a push that reads the state, of any length, trained alike",
+    "free_along": "one vector, trained alike, whose length alone reads the state",
     "trained_constant": "one vector, trained in the same way",
     "free_constant": "one vector of any length, trained alike",
     "slope_mean": "the mean push up the quadratic reward, everywhere",
