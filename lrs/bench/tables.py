@@ -206,10 +206,9 @@ def compare_shapes(
     rounds: int = 3,
     slow_tokens: int | None = None,
     workers: int = 1,
-) -> list[pd.DataFrame]:
+) -> Iterator[pd.DataFrame]:
     """`compare_paths` on models of the sizes that the device can be asked to run, with random weights; the naive paths,
     which write one problem at a time, beside the smallest batch alone."""
-    comparisons = []
     for name, model_shape in larger_shapes(device).items():
         largest = random_workload(name, model_shape, dtype, device, max(batches), new_tokens, max(batches))
         for batch in batches:
@@ -217,9 +216,8 @@ def compare_shapes(
             workload = replace(largest, prompts=largest.prompts[:batch], batch=batch, policy=policy)
             naive = min(batch, 3) if batch == min(batches) else 0
             steerings = steerings_for(workload, shape)
-            comparisons.append(compare_paths(workload, steerings, rounds, naive, slow_tokens=slow_tokens))
-        del largest, workload  # the next one needs the room
-    return comparisons
+            yield compare_paths(workload, steerings, rounds, naive, slow_tokens=slow_tokens)
+        del largest, workload, steerings  # the next one needs the room
 
 
 def write_shapes(config: Config, folder: Path = BENCH) -> None:
@@ -233,5 +231,7 @@ def write_shapes(config: Config, folder: Path = BENCH) -> None:
     if device == "cpu":
         raise ValueError("the paper's shapes need an accelerator, and there is none: `make bench` runs on a CPU")
     shape = _shape_of(config)
-    compared = compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_tokens=64)
-    write_measured(pd.concat(compared), "shapes", folder)
+    compared: list[pd.DataFrame] = []
+    for table in compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_tokens=64):
+        compared.append(table)
+        write_measured(pd.concat(compared), "shapes", folder)  # what is measured is not lost
