@@ -16,6 +16,7 @@ from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
+SHAPE_OF = "shape of "  # before a backbone's name: a model of its shape with random weights, of `lrs bench --shapes`
 TRANSFER = Path("data/transfer")  # written by `make transfer`, outside the pipeline
 AS_PUBLISHED = Path("data/as_published")  # written by `lrs as-published`, outside the pipeline
 SWEEP = Path("data/sweep")  # written by `make sweep`, outside the pipeline
@@ -181,7 +182,7 @@ def write_measured(table: pd.DataFrame, name: str, folder: Path = BENCH) -> None
 
 
 def read_measured(name: str, folder: Path = BENCH) -> pd.DataFrame:
-    """Read what `write_measured` wrote: of `make bench` paths, cost_curves or placebo.
+    """Read what `write_measured` wrote: of `make bench` paths, shapes, cost_curves or placebo.
 
     Raises:
         FileNotFoundError: the command of the folder's name has not been run.
@@ -190,6 +191,16 @@ def read_measured(name: str, folder: Path = BENCH) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; run `make {folder.name}` first")
     return pd.read_csv(path)
+
+
+def read_costs(folder: Path = BENCH) -> pd.DataFrame:
+    """What each path costs: of `make bench`, and of `lrs bench --shapes` where that was run.
+
+    Raises:
+        FileNotFoundError: `make bench` has not been run.
+    """
+    shapes = [read_measured("shapes", folder)] if (folder / "shapes.csv").exists() else []
+    return pd.concat([read_measured("paths", folder), *shapes], ignore_index=True)
 
 
 def find_measured(backbones: Iterable[Config], folder: Path, ending: str = "") -> pd.DataFrame:

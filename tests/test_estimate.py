@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lrs.config import load_config
 from lrs.experiment.traces import draw_all_problems
 from lrs.experiment.whole import run_whole
 from lrs.models.backbones import load_backbone
-from lrs.report.estimate import disk_of, estimate_lines, memory_of, stages_of
-from lrs.saved import load_candidates
+from lrs.report.estimate import disk_of, estimate_lines, measured_rate, memory_of, stages_of
+from lrs.saved import load_candidates, write_measured
+from lrs.tasks.benchmarks import BENCHMARKS
 
 
 def test_what_is_estimated_is_what_is_generated(small_power, tmp_path, monkeypatch):
@@ -45,7 +47,32 @@ def test_it_is_told_in_lines():
     assert lines[0] == "cpu, pocket-3m: at most"
     assert "hours" in lines[1]
     assert "memory: weights 0.0" in lines[-1]
-    assert "hours" not in estimate_lines(load_config("paper"), None)[1]
+    assert "hours" not in estimate_lines(load_config("cpu"), None)[1]
+
+
+def test_hours_are_those_of_the_most_rows_that_were_measured_of_the_shape(tmp_path):
+    paths = pd.DataFrame(
+        {"device": "cpu", "model": "pocket-3m", "path": ["lrs_token"], "batch": 64, "tokens_per_s": 9.0}
+    )
+    write_measured(paths, "paths", tmp_path)
+    assert measured_rate("orz-7b", tmp_path) is None
+    shapes = paths.assign(device="some GPU", model="shape of orz-7b")
+    rows = [shapes.assign(batch=1, tokens_per_s=5.0), shapes.assign(batch=32, tokens_per_s=50.0)]
+    rows += [shapes.assign(path="unsteered", batch=32, tokens_per_s=70.0), shapes.assign(model="shape of orz-1b5")]
+    write_measured(pd.concat(rows), "shapes", tmp_path)
+    rate = measured_rate("orz-7b", tmp_path)
+    assert (rate.tokens_per_second, rate.measured.split(", ")[:2]) == (50, ["one some GPU", "32 rows of 512 tokens"])
+    assert measured_rate("pocket-3m", tmp_path) is None
+
+
+def test_a_model_of_the_hub_is_downloaded_and_its_activations_are_held():
+    config = load_config("paper", "orz-7b")
+    held, download = estimate_lines(config, None)[-2:]
+    traced = config.problems.reward * (1 + config.traces.samples)
+    traced *= sum("reward" in BENCHMARKS[name].splits for name in config.benchmarks)
+    assert f"activations of all traces {2 * traced * config.decoding.max_new_tokens * 3584 / 1e9:.2f} GB" in held
+    assert download == "  download 15.2 GB, if it is kept in bfloat16"
+    assert not any("download" in line for line in estimate_lines(load_config("cpu"), None))
 
 
 def test_a_model_of_unknown_shape_has_no_memory_told(tmp_path):

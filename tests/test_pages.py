@@ -198,7 +198,7 @@ def test_rewards_behaviors_and_costs(page: str):
     )
     # a ratio of speeds turns into one of times: its ends change places
     assert cells(page, "What steering costs") == [
-        ["pocket", "`lrs_token`", "128", "3,655", "1.25 [1.00, 2.00]", "27.9%", "1.18"]
+        ["cpu", "pocket", "`lrs_token`", "128", "3,655", "1.25 [1.00, 2.00]", "27.9%", "1.18"]
     ]
 
 

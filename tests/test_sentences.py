@@ -140,3 +140,5 @@ def test_speed_sentence_gives_times_over_the_unsteered_loop_a_paragraph_a_worklo
     assert "with `history` 2.00 times; unsteered in transformers' `generate` 4.00 times" in one
     assert one.endswith("one problem at a time, 33 times.")
     assert two.startswith("large: ")
+    without = speed_sentence(costs[costs["path"] != "naive"].assign(workload="wide"))
+    assert without.endswith("unsteered in transformers' `generate` 4.00 times.")

@@ -23,7 +23,7 @@ from lrs.tasks.answers import is_correct
 from lrs.tasks.prompts import text_of
 
 _REFERENCES = ("unsteered", "hf_generate")
-_SLOW = ("hf_generate", "naive", "naive_history")
+_NAIVE = ("naive", "naive_history")
 _GRID = {
     "batch": (1, 8, 32, 64, 128),
     "length": (32, 64, 128),
@@ -45,8 +45,8 @@ def compare_paths(
 
     Args:
         naive_prompts, without: see `paths_of`.
-        slow_tokens: new tokens of the paths that are not our loop, which are slow: then they run once, without a
-            warm-up. None: as the others.
+        slow_tokens: new tokens of the paths that are not our loop, which are slow; the naive ones then run once, without
+            a warm-up. None: as the others.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
@@ -60,11 +60,11 @@ def compare_paths(
     one = replace(workload.spread(workload.batch), policy=alone(workload.policy))
     memory = {
         name: measure(run, device).peak_memory_mb
-        for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without).items()
-        if slow_tokens is None or name not in _SLOW
+        for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without, slow_tokens).items()
+        if slow_tokens is None or name not in _NAIVE
     }
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
-    wanted = {name: rounds if slow_tokens is None or name not in _SLOW else 1 for name in paths}
+    wanted = {name: rounds if slow_tokens is None or name not in _NAIVE else 1 for name in paths}
     with Progress(f"bench: {workload.name}, batch {workload.batch}", sum(wanted.values()), "runs") as progress:
         for number in range(rounds):
             for name, (_, run) in paths.items():

@@ -5,7 +5,9 @@ thresholds that steer the share of tokens the paper reports, and steps too short
 rounding: every path writes the same number of tokens a problem, or nearly.
 """
 
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -25,9 +27,11 @@ from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.method.steering import Steering
 from lrs.models.activations import replay
 from lrs.models.backbones import Backbone
+from lrs.saved import SHAPE_OF
 from lrs.tasks.problems import Problem, draw_problems
 from lrs.tasks.prompts import prompt_ids
 
+_PAPER_SHAPES = ("orz-1b5", "orz-7b")  # backbones of profile `paper`, both of one architecture
 PAPER_SHARE = 0.279  # of tokens steered, as the paper reports
 _STEP_SIZE = 1e-4
 
@@ -129,22 +133,8 @@ def larger_shapes(device: str) -> dict[str, PretrainedConfig]:
             "num_attention_heads": 8,
         }
         return {"random-28m": LlamaConfig(vocab_size=8192, num_key_value_heads=4, bos_token_id=None, **sizes)}
-    small: dict[str, Any] = {
-        "hidden_size": 1536,
-        "intermediate_size": 8960,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 12,
-    }
-    large: dict[str, Any] = {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-    }
-    return {
-        "qwen2.5-1.5b-shape": Qwen2Config(vocab_size=151936, num_key_value_heads=2, tie_word_embeddings=True, **small),
-        "qwen2.5-7b-shape": Qwen2Config(vocab_size=152064, num_key_value_heads=4, **large),
-    }
+    shapes = {name: json.loads(Path(f"data/reasoners/{name}/shape.json").read_text("utf-8")) for name in _PAPER_SHAPES}
+    return {SHAPE_OF + name: Qwen2Config(**shape) for name, shape in shapes.items()}
 
 
 def steerings_for(workload: Workload, shape: Shape, share: float = PAPER_SHARE) -> dict[str, Steering]:

@@ -6,7 +6,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from lrs.core.frames import each_row
 from lrs.figures.palette import LIGHT, PATH_COLORS, PATH_LABELS
-from lrs.figures.parts import beside, categories, dodge, draw_intervals, legend_above, marker_handle, panels
+from lrs.figures.parts import beside, categories, dodge, draw_intervals, legend_above, marker_handle, panels, wrapped
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 _QUANTITIES = {
@@ -36,14 +36,15 @@ def _log_ticks(axes: Axes, places: list[float], labels: list[str] | None = None)
 
 @styled
 def speed_figure(costs: pd.DataFrame) -> Sheet:
-    """Tokens per second over those of our unsteered loop, a panel a workload; bars are the range over rounds.
+    """Tokens per second over those of our unsteered loop, a panel a workload; bars are the range over rounds, and a
+    path without one was run once.
 
     Args:
         costs: columns device, model, workload, path, problems, rounds, tokens_per_s, ratio_to_unsteered and its _low
             and _high.
     """
     workloads, paths = list(costs["workload"].unique()), [path for path in PATH_LABELS if path in set(costs["path"])]
-    figure, axes = panels(1, len(workloads), PAGE, 0.9 + 0.24 * len(paths), sharey=True)
+    figure, axes = wrapped(1, len(workloads), 0.9, 0.24 * len(paths), sharex=True, sharey=True)
     for axis, workload in zip(axes[0], workloads, strict=True):
         axis.axvline(1, color=LIGHT, linewidth=1, zorder=0)
         for row in each_row(costs[costs["workload"] == workload]):
@@ -52,9 +53,10 @@ def speed_figure(costs: pd.DataFrame) -> Sheet:
             draw_intervals(axis, [row.ratio_to_unsteered], [place], *ends, PATH_COLORS[row.path])
             beside(axis, place, f"{row.tokens_per_s:,.0f}")
         beside(axis, -0.8, "tokens/s")
-        axis.set(title=workload, xlabel="speed over unsteered")
+        axis.set_title(workload.replace(", ", "\n"))
         _log_ticks(axis, [0.01, 0.03, 0.1, 0.3, 1, 3])
     categories(axes, [PATH_LABELS[path] for path in paths])
+    figure.supxlabel("speed over unsteered", size="medium")
     problems, rounds = count_range(costs["problems"], "problems a path"), count_range(costs["rounds"], "rounds")
     figure.counted = f"{_device(costs)} · {problems} · {rounds}"
     return figure

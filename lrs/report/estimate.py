@@ -1,4 +1,4 @@
-"""What a profile will cost before it is run: generations and tokens of each stage, memory of a batch, and disk."""
+"""What a profile will cost before it is run: generations, tokens and hours of each stage, memory, download and disk."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lrs.config import Config
 from lrs.method.arms import ARMS, rewards_for
+from lrs.saved import BENCH, SHAPE_OF, read_costs
 from lrs.tasks.benchmarks import BENCHMARKS
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
@@ -24,10 +25,19 @@ class Load(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a batch takes, in bytes: the weights, and keys and values of all its rows at full length."""
+    """Bytes: the weights, keys and values of all rows of a batch at full length, and the activations of all traces,
+    which the autoencoder learns from."""
 
     weights: int
     cache: int
+    activations: int
+
+
+class Rate(NamedTuple):
+    """Tokens a second that steered decoding was measured to write, and on what."""
+
+    tokens_per_second: float
+    measured: str
 
 
 def _answers(config: Config, split: str) -> int:
@@ -61,7 +71,7 @@ def stages_of(config: Config) -> list[Load]:
 
 
 def memory_of(config: Config, shape: dict[str, int]) -> Memory:
-    """What a batch takes.
+    """What a run holds at once, at most.
 
     Args:
         shape: a model's `config.json`.
@@ -72,7 +82,8 @@ def memory_of(config: Config, shape: dict[str, int]) -> Memory:
     block = 2 * width * (width + kept) + 3 * width * shape["intermediate_size"]
     words = shape["vocab_size"] * width * (1 if shape.get("tie_word_embeddings") else 2)
     rows = config.decoding.batch_size * config.decoding.max_new_tokens
-    return Memory((layers * block + words) * size, 2 * layers * kept * rows * size)
+    traced = next(stage.tokens for stage in stages_of(config) if stage.name == "traces")
+    return Memory((layers * block + words) * size, 2 * layers * kept * rows * size, traced * width * size)
 
 
 def disk_of(config: Config) -> int:
@@ -82,24 +93,45 @@ def disk_of(config: Config) -> int:
     return written * _TOKEN + stages["traces"].tokens * config.sae.k * _LATENT
 
 
+def measured_rate(backbone: str, folder: Path = BENCH) -> Rate | None:
+    """What `lrs bench --shapes` measured of a model of the backbone's shape, with the most rows side by side."""
+    costs = read_costs(folder)
+    rows = costs[(costs["model"] == SHAPE_OF + backbone) & (costs["path"] == "lrs_token")]
+    if rows.empty:
+        return None
+    row = rows.loc[rows["batch"].idxmax()]
+    return Rate(
+        row["tokens_per_s"], f"one {row['device']}, {row['batch']} rows of 512 tokens, random weights of this shape"
+    )
+
+
 def estimate_lines(config: Config, tokens_per_second: float | None) -> list[str]:
     """Lines for people, of one backbone of a profile.
 
     Args:
-        tokens_per_second: of the whole machine, as `make bench` measures it; None: no hours are told.
+        tokens_per_second: of the whole machine, as `make bench` measures it; None: what was measured of a model of this
+            shape, and no hours where that was not.
     """
+    rate = Rate(tokens_per_second, "as asked") if tokens_per_second else measured_rate(config.backbone_name)
     stages = stages_of(config)
     total = Load("all", sum(stage.generations for stage in stages), sum(stage.tokens for stage in stages))
     lines = [f"{config.profile}, {config.backbone_name}: at most"]
     for name, generations, tokens in [*stages, total]:
-        hours = f", {tokens / tokens_per_second / 3600:,.1f} hours" if tokens_per_second else ""
+        hours = f", {tokens / rate.tokens_per_second / 3600:>6,.1f} hours" if rate else ""
         lines.append(f"  {name:9}{generations:>10,} generations, {tokens / 1e6:>8,.1f}M tokens{hours}")
+    if rate:
+        lines.append(f"  hours of decoding at {rate.tokens_per_second:,.0f} tokens a second ({rate.measured})")
     lines.append(f"  disk {disk_of(config) / _GIGA:.1f} GB")
     folder = Path(config.backbone.path)
     shapes = [path for name in _SHAPES if (path := folder / name).exists()]
     if shapes:
         memory = memory_of(config, json.loads(shapes[0].read_text("utf-8")))
-        lines.append(f"  memory: weights {memory.weights / _GIGA:.2f} GB, a batch {memory.cache / _GIGA:.2f} GB")
+        sizes = {"weights": memory.weights, "a batch": memory.cache, "activations of all traces": memory.activations}
+        told = (f"{name} {size / _GIGA:.2f} GB" for name, size in sizes.items())
+        lines.append(f"  memory: {', '.join(told)}")
+        if (folder / "hub.yaml").exists():
+            weights = memory.weights // _BYTES[config.dtype]
+            lines.append(f"  download {weights * _BYTES['bfloat16'] / _GIGA:.1f} GB, if it is kept in bfloat16")
     else:
         lines.append(f"  memory: not told, since {folder} has no {' and no '.join(_SHAPES)}")
     return lines

@@ -179,15 +179,15 @@ def costs_section(accepted: Accepted) -> str:
     """What a steered token costs."""
     if (costs := accepted.costs).empty:
         return ""
-    rows = pd.DataFrame({"model": costs["model"], "path": [f"`{path}`" for path in costs["path"]]})
+    rows = costs[["device", "model"]].assign(path=[f"`{path}`" for path in costs["path"]])
     rows["rows"], rows["tokens/s"] = costs["batch"], costs["tokens_per_s"].map("{:,.0f}".format)
     ends = (1 / costs[f"ratio_to_unsteered{end}"] for end in ("", "_high", "_low"))
     rows["time of a token"] = [f"{time:.2f} [{low:.2f}, {high:.2f}]" for time, low, high in zip(*ends, strict=True)]
     rows["steered"] = costs["steered_fraction"].map(percent)
     rows["work"] = ["" if work != work else f"{work:.2f}" for work in costs["work_ratio"]]
     intro = (
-        f"Measured by `make bench` on {', '.join(costs['device'].unique())}. Rows are decoded side by side; time of a "
-        "token is over that of our loop, unsteered, with its range over rounds; work counts the multiplications of "
+        "Measured by `make bench`; a model that is a shape has random weights, in bfloat16, and writes 512 tokens (64 where "
+        "it is not our loop that writes), by `lrs bench --shapes`. Rows are decoded side by side; time of a token is over that of our loop, unsteered, with its range over rounds; work counts the multiplications of "
         "a token, attention left out, over the backbone's own."
     )
     return "\n\n".join(["## What steering costs", intro, as_markdown(rows), *embedded(accepted.folder, "costs")])

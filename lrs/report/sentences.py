@@ -158,11 +158,13 @@ def speed_sentence(costs: pd.DataFrame) -> str:
     for workload, rows in costs.groupby("workload", sort=False):
         rows = rows.set_index("path")
         times = {path: _times(1 / ratio) for path, ratio in rows["ratio_to_unsteered"].items()}
+        published = (
+            f"; steered in the published loop, one problem at a time, {times['naive']}" if "naive" in times else ""
+        )
         sentences.append(
             f"{workload}: our loop writes {rows['tokens_per_s']['unsteered']:,.0f} tokens a second. Steered, a "
             f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}; unsteered in "
-            f"transformers' `generate` {times['hf_generate']}; steered in the published loop, one problem at a time, "
-            f"{times['naive']}."
+            f"transformers' `generate` {times['hf_generate']}{published}."
         )
     return "\n\n".join(sentences)
 
