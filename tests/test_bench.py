@@ -75,13 +75,14 @@ def test_the_papers_shapes_are_measured_in_half_precision(monkeypatch, tmp_path)
     sizes = {"hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     small = {"small": Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=1, **sizes)}
     monkeypatch.setattr(tables, "larger_shapes", lambda device: small)
-    measured = compare_shapes(SHAPE, "cpu", torch.bfloat16, 8, (4, 1), rounds=2, slow_tokens=3)
+    measured = list(compare_shapes(SHAPE, "cpu", torch.bfloat16, 8, (4, 1), rounds=2, slow_tokens=3))
     ours = ["unsteered", "lrs_token", "lrs_history"]
     assert [list(table["path"]) for table in measured] == [
         ["hf_generate", *ours],
         ["hf_generate", *ours, "naive", "naive_history"],
     ]
     for table in measured:
+        assert [2, 2, 2, 2, 1, 1][: len(table)] == list(table["rounds"])
         assert all(table["tokens_per_problem"] == [8 if path in ours else 3 for path in table["path"]])
     with pytest.raises(ValueError, match="need an accelerator"):
         write_shapes(load_config("paper"), tmp_path)
@@ -135,4 +136,4 @@ def test_measure_counts_and_sees_memory():
 def test_an_accelerator_gets_the_papers_shapes():
     assert list(larger_shapes("cpu")) == ["random-28m"]
     parameters = {name: shape.hidden_size for name, shape in larger_shapes("cuda").items()}
-    assert parameters == {"qwen2.5-1.5b-shape": 1536, "qwen2.5-7b-shape": 3584}
+    assert parameters == {"shape of orz-1b5": 1536, "shape of orz-7b": 3584}

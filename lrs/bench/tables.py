@@ -45,8 +45,8 @@ def compare_paths(
 
     Args:
         naive_prompts, without: see `paths_of`.
-        slow_tokens: new tokens of the paths that are not our loop, which are slow; the naive ones then run once, without
-            a warm-up. None: as the others.
+        slow_tokens: new tokens of the paths that are not our loop, which are slow; the naive ones then run once,
+            without a warm-up. None: as the others.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate

@@ -3,8 +3,8 @@
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
 everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed in
 proportion to its gradient; `free` is no reward but a push of any direction and length, which says what a layer has to
-give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether. Here whole traces are scored, as in training; in steering a token at
-a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
+give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether. Here whole
+traces are scored, as in training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
 """
@@ -135,8 +135,8 @@ class LatentRewardModel(nn.Module):
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
         """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
-        variant `potential` the gradient itself, of `free`, `along` and `shift` a push of any length. Differentiable in the
-        weights.
+        variant `potential` the gradient itself, of `free`, `along` and `shift` a push of any length. Differentiable in
+        the weights.
 
         Raises:
             ValueError: the reward sees the trace so far: its gradient is not one token's alone.

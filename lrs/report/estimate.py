@@ -99,7 +99,7 @@ def measured_rate(backbone: str, folder: Path = BENCH) -> Rate | None:
     rows = costs[(costs["model"] == SHAPE_OF + backbone) & (costs["path"] == "lrs_token")]
     if rows.empty:
         return None
-    row = rows.loc[rows["batch"].idxmax()]
+    row = rows.sort_values("batch").iloc[-1]
     return Rate(
         row["tokens_per_s"], f"one {row['device']}, {row['batch']} rows of 512 tokens, random weights of this shape"
     )
