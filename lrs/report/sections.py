@@ -188,7 +188,7 @@ def costs_section(accepted: Accepted) -> str:
     intro = (
         "Measured by `make bench`; a model that is a shape has random weights, in bfloat16, and writes 512 tokens (64 "
         "where it is not our loop that writes), by `lrs bench --shapes`. Rows are decoded side by side; time of a "
-        "token is over that of our loop, unsteered, with its range over rounds; work counts the multiplications of a token, "
-        "attention left out, over the backbone's own."
+        "token is over that of our loop, unsteered, with its range over rounds; work counts the multiplications of a "
+        "token, attention left out, over the backbone's own."
     )
     return "\n\n".join(["## What steering costs", intro, as_markdown(rows), *embedded(accepted.folder, "costs")])
