@@ -26,6 +26,7 @@ from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.comparison import compare_arms
+from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
 from lrs.report.tables import caption_for, main_results, readable
 from lrs.saved import load_selection, selection_digest, write_measured
 from lrs.tasks.benchmarks import BENCHMARKS
@@ -156,6 +157,7 @@ def _page(named: Mapping[str, Any], results: pd.DataFrame, folder: Path, config:
     ]
     if (folder / "controls.csv").exists():
         against = pd.read_csv(folder / "controls.csv")
+        parts += _margins(results, against)
         for reference, others in against[against["benchmark"] == "pooled"].groupby("reference", sort=False):
             parts += [
                 f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
@@ -165,3 +167,17 @@ def _page(named: Mapping[str, Any], results: pd.DataFrame, folder: Path, config:
                 ),
             ]
     return "\n\n".join(parts) + "\n"
+
+
+def _margins(results: pd.DataFrame, against: pd.DataFrame) -> list[str]:
+    """How far each method is above base and above the controls of its direction."""
+    if (table := margin_table(results, against)).empty:
+        return []
+    return [
+        "## Over base, and over every control of direction",
+        f"A method holds on a benchmark if it is above base by {100 * GAIN:.0f} points and above every control of its "
+        f"direction that was run (one vector, the other way, by lot) by {100 * MARGIN:.0f}, each with a Holm-adjusted "
+        f"p below {LEVEL:g}. `told`: what the instruction gains there, where what is known to be there ends.",
+        margin_sentence(table),
+        readable_margins(table).to_markdown(index=False, disable_numparse=True),
+    ]

@@ -1,0 +1,79 @@
+"""By how much a method beats base and every control of its direction, benchmark by benchmark, on confirmed problems.
+
+A control of direction goes where the state does not say: along one vector, the other way, or by lot. Pushes that go
+along one learned vector as far as the state says (`slope_along`, `free_along`) are none: they read the state.
+"""
+
+import pandas as pd
+
+from lrs.core.frames import least, records
+from lrs.method.arms import DRAWS
+from lrs.report.answer import p_value, with_interval
+from lrs.report.comparison import POOLED
+from lrs.report.sentences import points
+
+GAIN, MARGIN, LEVEL = 0.05, 0.03, 0.01  # over base, over every control (fractions), and Holm-adjusted p
+DIRECTION_CONTROLS = (
+    *("trained_constant", "free_constant", "free_mean", "slope_mean", "mean_difference", "caa"),
+    *("negated", "slope_negated", "random_outside"),
+    *(f"{name}{draw}" for name in ("random", "slope_turned", "free_turned") for draw in DRAWS),
+)
+MARGIN_COLUMNS = [
+    *("decoding", "benchmark", "method", "n", "told", "gain", "gain_low", "gain_high", "gain_p"),
+    *("closest", "margin", "margin_low", "margin_high", "margin_p", "held"),
+]
+
+
+def margin_table(results: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """A row a decoding, benchmark (and pooled) and method that was held against other arms.
+
+    Args:
+        results: every arm against base, as `lrs.bench.confirm` writes them.
+        controls: every arm against each method, named in column reference.
+
+    Returns:
+        columns `MARGIN_COLUMNS`, fractions: told (what the instruction gains, if it was asked), the method's gain with
+        its interval and Holm-adjusted p; the control of its direction that comes closest, by how much the method is
+        above it, and the largest Holm-adjusted p of all these controls; held: whether it is above base by `GAIN` and
+        above each of them by `MARGIN`, all p below `LEVEL`. No rows where no such control was run.
+    """
+    keys, rows = ["decoding", "benchmark"], []
+    over = results.set_index([*keys, "arm"])
+    rivals = controls[controls["arm"].isin(DIRECTION_CONTROLS)]
+    for (decoding, benchmark, method), group in rivals.groupby([*keys, "reference"], sort=False):
+        own, told = over.loc[(decoding, benchmark, method)], over["delta"].get((decoding, benchmark, "cot"))
+        flipped = group.assign(margin=-group["delta"], low=-group["delta_high"], high=-group["delta_low"])
+        closest, worst = least(flipped, "margin"), group["p_holm"].max()
+        beats = own["delta"] >= GAIN and closest["margin"] >= MARGIN and max(own["p_holm"], worst) < LEVEL
+        rows.append(
+            {"decoding": decoding, "benchmark": benchmark, "method": method, "n": own["n"], "told": told}
+            | {"gain": own["delta"], "gain_low": own["delta_low"], "gain_high": own["delta_high"]}
+            | {"gain_p": own["p_holm"], "closest": closest["arm"], "margin": closest["margin"]}
+            | {"margin_low": closest["low"], "margin_high": closest["high"], "margin_p": worst, "held": bool(beats)}
+        )
+    return pd.DataFrame(rows).reindex(columns=MARGIN_COLUMNS)
+
+
+def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
+    """For people: points with their intervals."""
+    rows = table[["decoding", "benchmark"]].assign(method="`" + table["method"] + "`", n=table["n"])
+    rows["told"] = table["told"].map(lambda gain: "" if gain != gain else points(gain))
+    for name, against in (("gain", "base"), ("margin", "the control that comes closest")):
+        ends = {"delta": table[name], "delta_low": table[f"{name}_low"], "delta_high": table[f"{name}_high"]}
+        rows[f"over {against}"] = [with_interval(row) for row in records(table.assign(**ends))]
+        rows[f"Holm p{'' if name == 'gain' else ', the largest'}"] = table[f"{name}_p"].map(p_value)
+    rows.insert(7, "which", "`" + table["closest"] + "`")
+    return rows.assign(held=table["held"].map({True: "yes", False: "no"}))
+
+
+def margin_sentence(table: pd.DataFrame) -> str:
+    """On which benchmarks each method holds the margins, in a line a method and decoding."""
+    told = []
+    for (method, decoding), group in table.groupby(["method", "decoding"], sort=False):
+        held = {row["benchmark"]: row["held"] for row in records(group)}
+        single = [benchmark for benchmark in held if benchmark != POOLED]
+        names = [benchmark for benchmark in single if held[benchmark]]
+        pooled = "and pooled" if held.get(POOLED) else "and not pooled"
+        where = f": {', '.join(names)}" if names else ""
+        told.append(f"- `{method}`, {decoding}: on {len(names)} of {len(single)} benchmarks, {pooled}{where}.")
+    return "\n".join(told)

@@ -1,0 +1,77 @@
+"""Margins over base and over every control of direction: the closest control decides, and every p."""
+
+import pandas as pd
+import pytest
+
+from lrs.method.arms import ARMS
+from lrs.report.margins import DIRECTION_CONTROLS, MARGIN_COLUMNS, margin_sentence, margin_table, readable_margins
+
+
+def results(**of_arms: tuple[float, float]) -> pd.DataFrame:
+    """Gains over base, with their p, on two benchmarks and pooled."""
+    rows = [
+        {"decoding": "sampled", "benchmark": name, "arm": arm, "n": 500, "delta": gain, "p_holm": p}
+        for name in ("sums", "sorting", "pooled")
+        for arm, (gain, p) in of_arms.items()
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(delta_low=table["delta"] - 0.02, delta_high=table["delta"] + 0.03)
+
+
+def against(method: str, sorting: float, p: float = 0.001) -> pd.DataFrame:
+    """Other arms less the method; on sorting one control comes as close as `sorting`."""
+    deltas = {"trained_constant": -0.06, "random": -0.12, "slope_along": -0.001, "base": -0.1}
+    rows = [
+        {"decoding": "sampled", "benchmark": name, "arm": arm, "delta": delta, "p_holm": p}
+        for name in ("sums", "sorting", "pooled")
+        for arm, delta in deltas.items()
+    ]
+    table = pd.DataFrame(rows).assign(reference=method)
+    table.loc[(table["benchmark"] == "sorting") & (table["arm"] == "trained_constant"), "delta"] = -sorting
+    return table.assign(delta_low=table["delta"] - 0.01, delta_high=table["delta"] + 0.02)
+
+
+GAINS = {"base": (float("nan"), float("nan")), "cot": (0.2, 0.001), "lrs_slope": (0.1, 0.001)}
+
+
+def test_the_closest_control_decides():
+    table = margin_table(results(**GAINS), against("lrs_slope", sorting=0.02)).set_index("benchmark")
+    assert list(table.reset_index()[MARGIN_COLUMNS]) == MARGIN_COLUMNS
+    assert table["closest"].tolist() == ["trained_constant"] * 3  # what reads the state is none
+    assert table["margin"].tolist() == pytest.approx([0.06, 0.02, 0.06])
+    assert table.loc["sums", ["margin_low", "margin_high"]].tolist() == pytest.approx([0.04, 0.07])
+    assert table["told"].tolist() == pytest.approx([0.2] * 3)
+    assert table["held"].to_dict() == {"sums": True, "sorting": False, "pooled": True}
+    told = margin_sentence(table.reset_index())
+    assert told == "- `lrs_slope`, sampled: on 1 of 2 benchmarks, and pooled: sums."
+    line = readable_margins(table.reset_index()).iloc[1].tolist()
+    assert line[3:] == [
+        500,
+        "+20.0",
+        "+10.0 [+8.0, +13.0]",
+        "0.001",
+        "`trained_constant`",
+        "+2.0 [+0.0, +3.0]",
+        "0.001",
+        "no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gain", "p_base", "p_controls"), [(0.04, 0.001, 0.001), (0.1, 0.02, 0.001), (0.1, 0.001, 0.02)]
+)
+def test_every_condition_counts(gain, p_base, p_controls):
+    table = margin_table(
+        results(**(GAINS | {"lrs_slope": (gain, p_base)})), against("lrs_slope", sorting=0.06, p=p_controls)
+    )
+    assert not table["held"].any()
+    assert margin_sentence(table) == "- `lrs_slope`, sampled: on 0 of 2 benchmarks, and not pooled."
+
+
+def test_without_controls_of_direction_nothing_is_said():
+    others = against("lrs_slope", sorting=0.06)
+    assert margin_table(results(**GAINS), others[others["arm"].isin(["base", "slope_along"])]).empty
+
+
+def test_controls_of_direction_are_controls():
+    assert {ARMS[name].group for name in DIRECTION_CONTROLS} == {"control"}
