@@ -38,15 +38,16 @@ def margin_table(results: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
         above each of them by `MARGIN`, all p below `LEVEL`. No rows where no such control was run.
     """
     keys, rows = ["decoding", "benchmark"], []
-    over = results.set_index([*keys, "arm"])
+    over = {(row["decoding"], row["benchmark"], row["arm"]): row for row in records(results)}
     rivals = controls[controls["arm"].isin(DIRECTION_CONTROLS)]
     for (decoding, benchmark, method), group in rivals.groupby([*keys, "reference"], sort=False):
-        own, told = over.loc[(decoding, benchmark, method)], over["delta"].get((decoding, benchmark, "cot"))
+        own, told = over[decoding, benchmark, method], over.get((decoding, benchmark, "cot"))
         flipped = group.assign(margin=-group["delta"], low=-group["delta_high"], high=-group["delta_low"])
         closest, worst = least(flipped, "margin"), group["p_holm"].max()
         beats = own["delta"] >= GAIN and closest["margin"] >= MARGIN and max(own["p_holm"], worst) < LEVEL
         rows.append(
-            {"decoding": decoding, "benchmark": benchmark, "method": method, "n": own["n"], "told": told}
+            {"decoding": decoding, "benchmark": benchmark, "method": method, "n": own["n"]}
+            | {"told": told["delta"] if told else float("nan")}
             | {"gain": own["delta"], "gain_low": own["delta_low"], "gain_high": own["delta_high"]}
             | {"gain_p": own["p_holm"], "closest": closest["arm"], "margin": closest["margin"]}
             | {"margin_low": closest["low"], "margin_high": closest["high"], "margin_p": worst, "held": bool(beats)}
