@@ -1,20 +1,27 @@
 """Tiny random models, so that every test runs in a moment and without a network."""
 
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
 from hypothesis import HealthCheck, settings
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lrs.bench.power import problems_at
 from lrs.config import Config, load_config
+from lrs.experiment.whole import run_whole
 from lrs.learning.latents import LatentTraces, encode_traces
 from lrs.method.ascent import Ascent
 from lrs.method.gate import Gate
 from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.method.steering import Steering
-from lrs.models.backbones import Backbone
+from lrs.models.backbones import Backbone, load_backbone
 from lrs.reasoners.tokenizer import build_tokenizer
-from lrs.tasks.problems import Problem, draw_problems
+from lrs.tasks.problems import Problem, draw_problems, save_problems
 
 torch.set_num_threads(1)  # sums this small are slower on more, and far slower beside another busy process
 
@@ -139,13 +146,14 @@ def tiny_backbone() -> Backbone:
     return Backbone("tiny", model, tokenizer, identity="tiny-0")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_power() -> Config:
-    """Profile power, on a few problems."""
+    """Profile power, on a few problems of short answers."""
     loaded = load_config("power")
+    ((benchmark, difficulty),) = loaded.benchmarks.items()
     sizes = {
         "problems": {"reward": 20, "validation": 4, "test": 4},
-        "decoding": {"max_new_tokens": 100},
+        "decoding": {"max_new_tokens": 48},
         "sae": {"d_sae": 16, "k": 4, "epochs": 1},
         "reward": {"width": 8, "layers": 1, "heads": 1, "epochs": 1, "early_stopping_share": 0.3},
         "causal": {"iterations": 1, "problems": 4, "attempts": 4},
@@ -155,4 +163,34 @@ def small_power() -> Config:
     sections = {name: getattr(loaded, name).model_copy(update=update) for name, update in sizes.items()}
     sampling = loaded.steering.sampling.model_copy(update={"problems": 4})
     steering = loaded.steering.model_copy(update={"sampling": sampling})
-    return loaded.model_copy(update=sections | {"steering": steering})
+    short = {benchmark: difficulty | {"min_terms": 4, "max_terms": 5}}
+    return loaded.model_copy(update=sections | {"steering": steering, "benchmarks": short})
+
+
+class Run(NamedTuple):
+    """What `run_whole` made of `small_power` on problems in half of which the mode matters."""
+
+    backbone: Backbone
+    problems: list[Problem]
+    outcomes: pd.DataFrame
+    root: Path
+
+
+@pytest.fixture(scope="session")
+def whole_run(small_power: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Made once for all tests that need a pipeline that was run."""
+    backbone, problems = load_backbone(small_power.backbone.path), problems_at(0.5, 0.5, small_power)
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        save_problems(problems, small_power.data / "problems")
+        outcomes = run_whole(backbone, problems, small_power)
+    return Run(backbone, problems, outcomes, root)
+
+
+@pytest.fixture
+def ran(whole_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A copy of that run, in which we stand and may change what we like."""
+    shutil.copytree(whole_run.root, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return whole_run._replace(outcomes=whole_run.outcomes.copy(), root=tmp_path)

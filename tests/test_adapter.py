@@ -15,10 +15,10 @@ from lrs.tasks.problems import draw_problems
 
 @pytest.fixture
 def config(small_power, monkeypatch):
-    """Profile power on a few problems, three iterations of it; and its reasoner, loaded once."""
+    """Profile power on a few problems, two iterations of it; and its reasoner, loaded once."""
     reasoner = load_backbone(small_power.backbone.path)
     monkeypatch.setattr(adapter, "load_backbone", lambda *given: deepcopy(reasoner))
-    section = small_power.causal.model_copy(update={"iterations": 3, "attempts": 8, "checkpoint_every": 1})
+    section = small_power.causal.model_copy(update={"iterations": 2, "attempts": 8, "checkpoint_every": 1})
     return small_power.model_copy(update={"causal": section})
 
 
@@ -58,7 +58,7 @@ def test_adapters_alone_are_trained_and_a_killed_training_resumes_to_the_same(co
 
     def die(*given):
         asked.append(given[3])
-        if given[3] == 2:
+        if given[3] == 1:
             raise KeyboardInterrupt
         return at(*given)
 
@@ -69,7 +69,7 @@ def test_adapters_alone_are_trained_and_a_killed_training_resumes_to_the_same(co
     asked.clear()
     monkeypatch.setattr(on_policy, "attempts_at", lambda *given: asked.append(given[3]) or at(*given))
     resumed = train_adapter(problems, config, tmp_path / "killed")
-    assert asked == [2]
+    assert asked == [1]
     assert resumed.identity == whole.identity
     assert all(torch.equal(weight, learned[name]) for name, weight in weights_of(resumed).items())
     asked.clear()

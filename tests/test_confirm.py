@@ -6,12 +6,9 @@ import pandas as pd
 import pytest
 
 from lrs.bench.confirm import confirm, enter, fresh_problems
-from lrs.bench.power import problems_at
 from lrs.config import load_config
-from lrs.experiment.whole import run_whole
-from lrs.models.backbones import load_backbone
 from lrs.saved import selection_digest
-from lrs.tasks.problems import draw_problems, save_problems
+from lrs.tasks.problems import draw_problems
 
 DIGESTS = ["ab12" * 16, "cd34" * 16]
 
@@ -50,15 +47,11 @@ def test_the_log_only_grows_and_a_selection_is_confirmed_in_one_way(tmp_path):
     assert len(log.read_text().splitlines()) == 3
 
 
-def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_power, tmp_path, monkeypatch):
-    reasoner = load_backbone(small_power.backbone.path)
-    monkeypatch.setattr("lrs.bench.confirm.load_backbone", lambda *arguments: reasoner)
-    monkeypatch.chdir(tmp_path)
-    problems = problems_at(0.5, 0.5, small_power)
-    save_problems(problems, small_power.data / "problems")
-    run_whole(reasoner, problems, small_power)
+def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_power, ran, tmp_path, monkeypatch):
+    problems = ran.problems
+    monkeypatch.setattr("lrs.bench.confirm.load_backbone", lambda *arguments: ran.backbone)
     folder = confirm(small_power, 3)
-    harder = {"chain_sum": small_power.benchmarks["chain_sum"] | {"min_terms": 9}}
+    harder = {"chain_sum": small_power.benchmarks["chain_sum"] | {"max_terms": 6}}
     with pytest.raises(ValueError, match="confirmed once and for all, with asked"):
         confirm(small_power.model_copy(update={"benchmarks": harder}), 3)
     with pytest.raises(ValueError, match="power has no arm 'lrs_basic'; legal: base, cot, lrs, lrs_causal"):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from lrs.config import load_config
-from lrs.experiment.traces import draw_all_problems
 from lrs.experiment.whole import run_whole
 from lrs.models.backbones import load_backbone
 from lrs.report.estimate import disk_of, estimate_lines, measured_rate, memory_of, stages_of
@@ -15,13 +14,11 @@ from lrs.saved import load_candidates, write_measured
 from lrs.tasks.benchmarks import BENCHMARKS
 
 
-def test_what_is_estimated_is_what_is_generated(small_power, tmp_path, monkeypatch):
+def test_what_is_estimated_is_what_is_generated(small_power, ran):
     steering = small_power.steering
     sampling = steering.sampling.model_copy(update={"problems": 2})  # of 4, which selection asks all the same
     small_power = small_power.model_copy(update={"steering": steering.model_copy(update={"sampling": sampling})})
-    backbone = load_backbone(small_power.backbone.path)
-    monkeypatch.chdir(tmp_path)
-    outcomes = run_whole(backbone, draw_all_problems(small_power), small_power)
+    outcomes = run_whole(ran.backbone, ran.problems, small_power)
     stages = {stage.name: stage for stage in stages_of(small_power)}
     assert stages["steering"].generations == len(outcomes)
     tried = load_candidates(small_power.data / "selection.json")

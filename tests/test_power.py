@@ -11,7 +11,6 @@ from lrs.experiment import traces
 from lrs.experiment.whole import run_whole
 from lrs.figures.power import power_figure
 from lrs.method.arms import REWARDS, rewards_for
-from lrs.models.backbones import load_backbone
 from lrs.reasoners.recipes import load_recipe
 from lrs.report.power import power_sentence, power_table
 from lrs.saved import read_power
@@ -59,11 +58,8 @@ def test_what_a_reward_begins_as_is_made_before_it():
         assert not kind.begins_as or made.index(kind.begins_as) < made.index(name)
 
 
-def test_a_run_is_the_whole_pipeline_and_is_made_once(config, tmp_path, monkeypatch):
-    reasoner = load_backbone(config.backbone.path)
-    monkeypatch.chdir(tmp_path)
-    problems = problems_at(0.5, 0.5, config)
-    outcomes = run_whole(reasoner, problems, config)
+def test_a_run_is_the_whole_pipeline_and_is_made_once(config, ran, monkeypatch):
+    reasoner, problems, outcomes, _ = ran
     test = {problem.id for problem in problems if problem.split == "test"}
     assert set(outcomes["problem_id"]) == test
     assert outcomes.value_counts(["arm", "decoding"]).to_dict() == {
@@ -84,12 +80,21 @@ def test_a_run_is_the_whole_pipeline_and_is_made_once(config, tmp_path, monkeypa
         run_whole(reasoner, [*problems, leaked], config)
 
 
-def test_all_runs_there_are_stand_in_one_table(config, tmp_path, monkeypatch):
-    reasoner = load_backbone(config.backbone.path)
-    monkeypatch.setattr("lrs.bench.power.load_backbone", lambda *arguments: reasoner)
-    monkeypatch.chdir(tmp_path)
-    for seed in (0, 1):
-        measure_power(config, 0.5, [seed], doses=(0.5,))
+def test_all_runs_there_are_stand_in_one_table(config, ran, monkeypatch):
+    """One of two runs is made; the other lies there already, and nothing of it is written again."""
+    written, generate = [], traces.generate
+
+    def watched(model, prompts, *others, **options):
+        written.append(len(prompts))
+        return generate(model, prompts, *others, **options)
+
+    monkeypatch.setattr("lrs.bench.power.load_backbone", lambda *arguments: ran.backbone)
+    monkeypatch.setattr(traces, "generate", watched)
+    config.data.rename(run_of(0.5, 0, config).data)
+    measure_power(config, 0.5, [0], doses=(0.5,))
+    assert written == []
+    measure_power(config, 0.5, [1], doses=(0.5,))
+    assert written != []
     runs = read_power()
     assert runs[["method", "decoding", "dose", "seed", "n"]].values.tolist() == [
         [method, decoding, 0.5, seed, 4]

@@ -7,15 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs.bench.power import problems_at
 from lrs.bench.rivals import ATTEMPTS, TEMPERATURES, choices, compare_rivals, majority, measure_rivals, single
 from lrs.config import StatisticsSection
-from lrs.experiment.whole import run_whole
 from lrs.figures.frontier import arms_in, frontier_figure
 from lrs.learning.reward_training import fit_reward
 from lrs.method.arms import REWARDS
-from lrs.models.backbones import load_backbone
-from lrs.tasks.problems import save_problems
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=200)
 
@@ -93,17 +89,12 @@ def test_a_method_that_lacks_problems_is_refused():
         compare_rivals(lacking, STATISTICS)
 
 
-def test_a_profile_that_was_run_is_measured(small_power, tmp_path, monkeypatch):
-    reasoner = load_backbone(small_power.backbone.path)
-    monkeypatch.setattr("lrs.bench.rivals.load_backbone", lambda *arguments: reasoner)
-    monkeypatch.setattr("lrs.bench.adapter.load_backbone", lambda *arguments: deepcopy(reasoner))
-    monkeypatch.chdir(tmp_path)
-    problems = problems_at(0.5, 0.5, small_power)
-    save_problems(problems, small_power.data / "problems")
-    run_whole(reasoner, problems, small_power)
+def test_a_profile_that_was_run_is_measured(small_power, ran, tmp_path, monkeypatch):
+    monkeypatch.setattr("lrs.bench.rivals.load_backbone", lambda *arguments: ran.backbone)
+    monkeypatch.setattr("lrs.bench.adapter.load_backbone", lambda *arguments: deepcopy(ran.backbone))
     fit_reward(REWARDS["history"], small_power, small_power.data / "reward/history")
     table = measure_rivals(small_power).set_index("method")
-    asked = sum(problem.split == "test" for problem in problems)
+    asked = sum(problem.split == "test" for problem in ran.problems)
     assert set(table["n"]) == {asked}
     assert {"one", "vote", "ranked by token", "any", "base, greedy", "cot, sampled", "lrs_causal, greedy"} <= set(
         table.index

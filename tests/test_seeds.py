@@ -13,6 +13,8 @@ from lrs.saved import SEEDS, find_measured
 
 
 def test_runs_share_a_profile_and_no_problem(small_power, tmp_path, monkeypatch):
+    steering = small_power.steering.model_copy(update={"arms": ["base", "lrs"], "sampling": None})
+    small_power = small_power.model_copy(update={"steering": steering})
     reasoner = load_backbone(small_power.backbone.path)
     monkeypatch.setattr(seeds, "load_backbone", lambda *given: reasoner)
     monkeypatch.chdir(tmp_path)

@@ -10,14 +10,10 @@ from lrs.bench.sweep import mark_shown, measure_sweep, variants
 from lrs.config import load_config
 from lrs.experiment import traces
 from lrs.experiment.evaluation import evaluate
-from lrs.experiment.traces import draw_all_problems
-from lrs.experiment.whole import run_whole
 from lrs.figures.sweep import swept_figure
-from lrs.models.backbones import load_backbone
 from lrs.report.sentences import not_measured
 from lrs.report.sweep import best_swept, swept_grid, swept_lines, swept_places, swept_rises, swept_sentence
 from lrs.saved import CHANCE, SWEEP, find_measured, load_candidates
-from lrs.tasks.problems import save_problems
 
 
 def test_one_thing_is_changed_at_a_time():
@@ -37,11 +33,11 @@ def test_one_thing_is_changed_at_a_time():
         assert one.config.backbone.layer == (one.value if one.quantity == "layer" else config.backbone.layer)
 
 
-def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_power, tmp_path, monkeypatch):
+def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_power, ran, monkeypatch):
     """What the profile has is not fitted anew, and no trace is written twice; one layer, one number of latents and one
     weight are others than the profile's."""
-    reasoner, asked = load_backbone(small_power.backbone.path), []
-    monkeypatch.setattr(sweep, "load_backbone", lambda *arguments: reasoner)
+    asked = []
+    monkeypatch.setattr(sweep, "load_backbone", lambda *arguments: ran.backbone)
     for name, value in {
         "LATENTS": (8, 16),
         "JOINT": (0.0,),
@@ -50,13 +46,9 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         "QUANTILES": ((0.3,), (0.0, 0.1)),
     }.items():
         monkeypatch.setattr(sweep, name, value)
-    monkeypatch.chdir(tmp_path)
     config = small_power.model_copy(
         update={"steering": small_power.steering.model_copy(update={"arms": list(sweep.SWEPT), "sampling": None})}
     )
-    problems = draw_all_problems(config)
-    save_problems(problems, config.data / "problems")
-    run_whole(reasoner, problems, config)
     some = [one for one in variants(config, layers=4) if one.quantity != "layer" or one.value in (2, 3)]
     assert [(one.quantity, one.value) for one in some if one.fits] == [("layer", 2), ("latents", 8), ("joint", 0.0)]
     monkeypatch.setattr(sweep, "variants", lambda *given: iter(some))
@@ -94,7 +86,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold"])]
         assert row.best == pytest.approx(tried["delta"].max(), abs=1e-5)
         assert row.found_low <= row.found <= row.found_high
-    before = load_candidates(config.data / "selection.json").set_index("arm")["dose"]
+    before = load_candidates(config.data / "selection.json").query("decoding == 'greedy'").set_index("arm")["dose"]
     for quantity, own, other in (("layer", 3, 2), ("latents", 16, 8)):
         doses = table[(table["quantity"] == quantity) & (table["arm"] == "lrs_causal")].set_index("value")["dose"]
         assert doses[own] == pytest.approx(before["lrs_causal"], rel=1e-3)
