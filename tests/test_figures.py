@@ -699,6 +699,25 @@ def test_the_grid_shows_the_rule_of_the_choice():
     assert [text.get_text() for text in axis.texts] == ["0.5", "1", "2"]
 
 
+def test_each_file_is_drawn_once(tmp_path, monkeypatch):
+    figure, draw, drawn = FIGURES["density"](), Figure.draw, tmp_path / "drawn"
+
+    def counted(*given):
+        with drawn.open("a") as file:  # not in memory: one of the two is drawn by another process
+            file.write(".")
+        draw(*given)
+
+    monkeypatch.setattr(Figure, "draw", counted)
+    save_figure(figure, tmp_path, "density")
+    assert drawn.read_text() == ".."
+
+
+def test_a_pdf_that_cannot_be_written_is_told_where_the_figure_is_saved(tmp_path):
+    (tmp_path / "density.pdf").mkdir()
+    with pytest.raises((RuntimeError, IsADirectoryError), match=r"Is a directory.*density\.pdf"):
+        save_figure(FIGURES["density"](), tmp_path, "density")
+
+
 def test_show_saves_and_displays(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(style, "display", shown.append)

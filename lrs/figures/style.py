@@ -5,21 +5,24 @@ Widths are those of a two-column page; what each thing is called and which colou
 
 import textwrap
 from collections.abc import Callable, Collection
-from functools import wraps
-from io import BytesIO
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from fontTools.subset import Options
 from IPython.display import Image as Shown
 from IPython.display import display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from lrs.config import Config
+from lrs.core.aside import meanwhile
 from lrs.figures.palette import GREY, VERMILLION
 from lrs.report.sentences import SMOKE_MARK
 
@@ -137,17 +140,31 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `name`.png (200 dots an inch) and `name`.pdf to `folder`, without date or version of the program.
 
     Pictures are kept in git, so they have a palette of 256 colours: no colour moves visibly, and they are a third as
-    large.
+    large. The two are drawn side by side, each once: `savefig` would draw them a second time, for a layout that is
+    settled.
+
+    Raises:
+        RuntimeError: the PDF could not be written, and why.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     with plt.rc_context(STYLE):
-        figure.savefig(drawn := BytesIO(), format="png", pil_kwargs={"compress_level": 0})
-        picture = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-        picture.save(paths[0], optimize=True)
-        figure.savefig(paths[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        figure.set_dpi(STYLE["savefig.dpi"])
+        with meanwhile(partial(_write_pdf, figure, paths[1])):
+            _write_png(figure, paths[0])
     return paths
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+
+
+def _write_pdf(figure: Figure, path: Path) -> None:
+    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
 
 
 def show(figure: Figure, folder: Path, name: str) -> None:

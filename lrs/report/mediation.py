@@ -140,14 +140,15 @@ def _effects(benchmarks: list[_Benchmark], times: Sequence[np.ndarray]) -> dict[
     sums = dict.fromkeys(("indirect", "direct", "unmatched", "least", "most"), 0.0)
     for benchmark, count in zip(benchmarks, times, strict=True):
         ends = np.cumsum([part.shape[1] for part in benchmark[:-1]])
-        arm, base, right, arm_right = np.hsplit(count @ np.column_stack(benchmark), ends)
+        drawn = np.column_stack(benchmark).T @ count.T  # resamples last: sums over a few strata are then fast
+        arm, base, right, arm_right = np.split(drawn, ends)
         there = base > 0
-        rates = np.divide(right, base, out=np.zeros_like(right), where=there)
-        unmatched = np.where(there, 0.0, arm).sum(1)
-        own = right.sum(1) / base.sum(1)
-        matched = (arm * rates).sum(1) + unmatched * own
-        sums["indirect"] += matched - right.sum(1)
-        sums["direct"] += arm_right[:, 0] - matched
+        rates = right / np.where(there, base, 1.0)
+        unmatched = np.where(there, 0.0, arm).sum(0)
+        own = right.sum(0) / base.sum(0)
+        matched = (arm * rates).sum(0) + unmatched * own
+        sums["indirect"] += matched - right.sum(0)
+        sums["direct"] += arm_right[0] - matched
         sums["unmatched"] += unmatched
         sums["least"] -= unmatched * own
         sums["most"] += unmatched * (1 - own)

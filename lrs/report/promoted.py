@@ -63,7 +63,7 @@ def promoted_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: 
                 row |= {f"at_length{end}": found[f"direct{end}"] for end in ("", "_low", "_high")}
                 row["unmatched"] = found["unmatched"]
                 for way, sign in _WAYS.items():
-                    row[f"gain_{way}"] = gained[np.sign(more[behavior]) == sign].sum() / len(right)
+                    row[f"gain_{way}"] = gained.where(np.sign(more[behavior]) == sign, 0.0).sum() / len(right)
                 rows.append(row)
     return pd.DataFrame(rows).reindex(columns=PROMOTED_COLUMNS)
 
