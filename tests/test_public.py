@@ -2,6 +2,7 @@
 with tiny Qwen2 and Llama models; no hub is asked."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from transformers import (
 from lrs.bench.as_published import measure_as_published, settings_of
 from lrs.config import load_config
 from lrs.core.store import StoreError
-from lrs.experiment.traces import draw_all_problems
+from lrs.experiment.traces import draw_all_problems, jobs_for, plan_of
 from lrs.experiment.whole import run_whole
 from lrs.method.setting import Setting
 from lrs.models.backbones import load_backbone
@@ -30,7 +31,7 @@ from lrs.tasks import hub
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import SOURCES, held_revision, rows_of, version_of
-from lrs.tasks.problems import draw_problems, save_problems
+from lrs.tasks.problems import draw_problems, problem_id, save_problems
 from lrs.tasks.splits import assert_unseen
 from lrs.tutor.worked_examples import worked_examples
 
@@ -76,8 +77,8 @@ def data(tmp_path, monkeypatch):
     return tmp_path
 
 
-def drawn(name, **counts):
-    return draw_problems(name, {}, counts, seed=0)
+def drawn(name, seed=0, **counts):
+    return draw_problems(name, {}, counts, seed)
 
 
 def test_what_is_tested_is_tested_alone_and_what_is_learned_from_is_shared_out(data):
@@ -176,21 +177,53 @@ def test_choices_that_cannot_be_read_are_refused(data, row, fault):
 def test_a_list_in_the_question_and_a_choice_of_two_lines_are_kept(data):
     text = "Given\nA. benzene\nB. toluene\nwhich?\nA) one\nB) two\n  lines\nC) three\nD) four"
     (data / "nichenshun--gpqa_diamond/rows.json").write_text(json.dumps([{"problem": text, "solution": "B"}]))
-    (said,) = rows_of(SOURCES["gpqa_diamond"])
-    assert said["question"].startswith("Given\nA. benzene\nB. toluene\nwhich?\n\nA) ")
-    assert said["choices"]["ABCD".index(said["reference"])] == "two\n  lines"
+    (problem,) = drawn("gpqa_diamond", test=1)
+    assert problem.question.startswith("Given\nA. benzene\nB. toluene\nwhich?\n\nA) ")
+    assert problem.metadata["choices"]["ABCD".index(problem.answer)] == "two\n  lines"
 
 
-def test_choices_are_dealt_anew_and_the_right_one_is_followed(data):
-    references = set()
-    for problem in drawn("gpqa_diamond", test=10):
+def right_letters(**of):
+    """The right letter of each question on choices, by its id; each is held to name the choice that is right."""
+    found = {}
+    for problem in drawn("gpqa_diamond", test=10, **of):
         number = problem.question.split()[2].rstrip("?")
         (line,) = [line for line in problem.question.splitlines() if line.endswith(f"blue {number}")]
         assert line.startswith(f"{problem.answer})")
         assert is_correct(problem, rf"so \boxed{{\text{{{problem.answer}}}}}")
         assert not is_correct(problem, r"\boxed{E}")
-        references.add(problem.answer)
-    assert len(references) > 1
+        assert problem_id("gpqa_diamond", problem.metadata) == problem.id
+        found[problem.id] = problem.answer
+    return found
+
+
+def test_choices_are_dealt_by_the_seed_and_the_right_one_is_followed(data):
+    by_seed = [right_letters(seed=seed) for seed in range(12)]
+    assert right_letters(seed=3) == by_seed[3]
+    assert len({tuple(sorted(letters)) for letters in by_seed}) == 1  # problems are the same ones
+    for identifier in by_seed[0]:
+        assert {letters[identifier] for letters in by_seed} == set("ABCD")
+    assert all(len(set(letters.values())) > 1 for letters in by_seed)  # each question has a lot of its own
+
+
+def test_what_was_written_for_other_letters_is_stale(data):
+    backbone = SimpleNamespace(identity="one", device=torch.device("cpu"))
+    plans = [
+        plan_of(backbone, jobs_for(drawn("gpqa_diamond", seed, test=10)), load_config("paper")) for seed in (0, 0, 1)
+    ]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_in_whatever_order_rows_and_choices_came_the_same_is_asked(data):
+    before = {problem.id: problem.question for problem in drawn("gpqa_diamond", test=10)}
+    names = ["grey", "green", "red", "blue"]
+    rows = [
+        {"problem": f"Which is {n}?\n\n" + "\n".join(map("{}) {} {}".format, "ABCD", names, [n] * 4)), "solution": "D"}
+        for n in reversed(range(6))
+    ]
+    (data / "nichenshun--gpqa_diamond/rows.json").write_text(json.dumps(rows))
+    (data / "stands" / hub.LOCK).unlink()
+    assert {problem.id: problem.question for problem in drawn("gpqa_diamond", test=10)} == before
+    right_letters()
 
 
 def test_answers_are_judged_in_their_boxes(data):

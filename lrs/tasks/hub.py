@@ -32,8 +32,8 @@ class Source(NamedTuple):
         path: on the hub, `owner/name`.
         split: of the data set.
         file: the one file to be read, if not all of a split.
-        read: what a row says: `question`, `reference`, and what else its judge needs; None if the row is not of this
-            benchmark.
+        read: what a row says: `question` (or `stem` and `choices`, which `deal` makes one of), `reference`, and what
+            else its judge needs; None if the row is not of this benchmark.
     """
 
     path: str
@@ -61,19 +61,27 @@ def _amc(row: Row) -> dict[str, Any]:
 
 
 def _gpqa(row: Row) -> dict[str, Any]:
-    """Four choices stand at the end of the question, a line each; they are dealt out anew, by the question itself,
-    since the order in which they came may be known by heart."""
+    """Four choices stand at the end of the question, a line each: apart from it, to be dealt out by `deal`. The
+    reference is the text of the right one."""
     text, key = row["problem"], re.sub(r"\\(?:boxed|text)\s*|[{}()\s.]", "", str(row["solution"]))
     found = list(_CHOICE.finditer(text))[-4:]
     if [match[1] for match in found] != list("ABCD") or key not in ("A", "B", "C", "D"):
         raise ValueError(f"choices A to D, a line each, and a letter were expected (solution {row['solution']!r})")
     ends = [match.start() for match in found[1:]] + [len(text)]
     choices = {m[1]: text[m.start(2) : end].strip() for m, end in zip(found, ends, strict=True)}
-    stem, dealt = text[: found[0].start()].rstrip(), list(choices.values())
-    Random(stem).shuffle(dealt)
+    return {"stem": text[: found[0].start()].rstrip(), "choices": sorted(choices.values()), "reference": choices[key]}
+
+
+def deal(said: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What a row says, its choices dealt out if it has them apart: by the seed and the question alone, since the order
+    in which they came may be known by heart. Neither that order nor the row's place matters."""
+    if "stem" not in said:
+        return said
+    dealt = sorted(said["choices"])
+    Random("\n".join([str(seed), said["stem"], *dealt])).shuffle(dealt)
     lines = "\n".join(f"{name}) {choice}" for name, choice in zip("ABCD", dealt, strict=True))
-    reference = "ABCD"[dealt.index(choices[key])]
-    return {"question": f"{stem}\n\n{lines}\n\n{_LETTER}", "reference": reference, "choices": dealt}
+    letter = "ABCD"[dealt.index(said["reference"])]
+    return said | {"question": f"{said['stem']}\n\n{lines}\n\n{_LETTER}", "reference": letter, "choices": dealt}
 
 
 def _inequality(row: Row) -> dict[str, Any]:
