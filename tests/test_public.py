@@ -16,11 +16,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from lrs.bench.as_published import measure_as_published, settings_of
+from lrs.bench.as_published import measure_as_published, published_prompting, settings_of
 from lrs.config import load_config
 from lrs.core.store import StoreError
 from lrs.experiment.traces import draw_all_problems, jobs_for, plan_of
 from lrs.experiment.whole import run_whole
+from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 from lrs.models.backbones import load_backbone
 from lrs.report import paper
@@ -32,6 +33,7 @@ from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import SOURCES, held_revision, rows_of, version_of
 from lrs.tasks.problems import draw_problems, problem_id, save_problems
+from lrs.tasks.prompts import PLAIN, prompt_ids, text_of
 from lrs.tasks.splits import assert_unseen
 from lrs.tutor.worked_examples import worked_examples
 
@@ -276,8 +278,26 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 SHAPE = {
     **{"vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": 256},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 1024, "bos_token_id": None, "eos_token_id": 256},
 }
+
+
+@pytest.mark.parametrize("shots", [0, 2, 9])
+def test_the_paper_shows_five_worked_examples_whatever_the_profile_does(data, shots):
+    config = load_config("paper")
+    config = config.model_copy(update={"prompting": config.prompting.model_copy(update={"shots": shots})})
+    backbone = SimpleNamespace(tokenizer=byte_tokenizer(), context=config.decoding.max_new_tokens + 1000)
+    for benchmark in settings_of(load_config("paper", "orz-7b")):
+        problems = drawn(benchmark, test=4)
+        assert published_prompting(ARMS["base"], backbone, problems, config) == PLAIN
+        prompting = published_prompting(ARMS["few_shot"], backbone, problems, config)
+        shown = prompting.examples[benchmark]
+        assert len(shown) == 5
+        asked = text_of(prompt_ids(problems[0], backbone.tokenizer, prompting), backbone.tokenizer)
+        assert asked.endswith(problems[0].question)
+        assert [asked.count(f"{example.question}\n{example.answer}\n") for example in shown] == [1] * 5
+        narrow = SimpleNamespace(tokenizer=backbone.tokenizer, context=config.decoding.max_new_tokens + 500)
+        assert 0 < len(published_prompting(ARMS["few_shot"], narrow, problems, config).examples[benchmark]) < 5
 
 
 def half_right(folder, model):
@@ -324,6 +344,7 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
         "sae": config.sae.model_copy(update={"d_sae": 16, "k": 4, "batch_size": 32, "epochs": 1}),
         "reward": config.reward.model_copy(update={"width": 16, "early_stopping_share": 0.4}),
         "causal": config.causal.model_copy(update={"iterations": 2, "problems": 4, "attempts": 4, "rows_per_batch": 8}),
+        "prompting": config.prompting.model_copy(update={"shots": 1}),
         "select": config.select.model_copy(update={"num_steps": [1], "step_size": [1.0], "dose_traces": 2}),
         "statistics": config.statistics.model_copy(update={"bootstrap_resamples": 100}),
     }
@@ -351,6 +372,9 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
         own = outcomes[(outcomes["arm"] == "base") & (outcomes["decoding"] == "greedy")]
         for benchmark, group in own.groupby("benchmark"):
             assert published.loc[(benchmark, "base"), "accuracy"] == group["correct"].mean()
+            shots = [int(published.loc[(benchmark, arm), "shots"]) for arm in ("base", "few_shot", "lrs_published")]
+            assert shots == [0, 5, 0]  # the profile's are fewer
+        assert set(outcomes.loc[outcomes["arm"] == "few_shot", "shots"]) == {1}
         assert (data / f"data/as_published/paper-{name}.csv").exists()
     else:
         with pytest.raises(ValueError, match="no settings for backbone 'r1-llama-8b'; legal: orz-7b, orz-1b5"):
