@@ -1,9 +1,9 @@
 """Problems of public data sets: where their rows lie, and what each means.
 
 A data set is read with `datasets`, from the hub or, if LRS_DATA names a folder, from `<LRS_DATA>/<owner>--<name>`. Each
-revision, and what lies in such a folder, is looked up once and from then on held to, in `data/hub.lock.json`. No hub
-could be reached where this was written: columns are as the data sets' cards tell them, and a row that lacks one is
-named.
+revision, and what lies in such a folder, is looked up once and from then on held to, in `data/hub.lock.json`; models
+are held to likewise, by `lrs.models.backbones`. No hub could be reached where this was written: columns are as the data
+sets' cards tell them, and a row that lacks one is named.
 """
 
 import json
@@ -172,7 +172,16 @@ def version_of(source: Source) -> str:
     files = _files_of(source, folder)
     if not files:
         raise StoreError(f"{folder} holds no .json, .jsonl or .parquet file of {source.path}")
-    found, name = fingerprint([file_digest(path) for path in files]), f"files of {source.path}"
+    return hold(source.path, folder, fingerprint([file_digest(path) for path in files]))
+
+
+def hold(path: str, folder: Path, found: str) -> str:
+    """Hold a folder that stands for a repository of the hub to the digest that was found of it at its first use.
+
+    Raises:
+        StoreError: another one is found now.
+    """
+    name = f"files of {path}"
     if found != _held(name, lambda: found):
         raise StoreError(
             f"{folder} is not as it was when it was first used; take {name!r} out of {LOCK} to use it as it is"
