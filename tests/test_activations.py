@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from conftest import VOCABULARY, WIDTH, tiny_llama
@@ -84,3 +86,36 @@ def test_hook_is_gone_afterwards_also_on_error_or_when_stopped(model):
     stopped.close()
     assert hooks_of(model) == before
     assert model(torch.tensor([[3, 4]])).logits.shape == (1, 2, VOCABULARY)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(decoded, capsys):
+    given, traces, expected = decoded
+    model, asked = copy.deepcopy(given), []  # what a model was found to hold is remembered
+
+    def room_for_few_tokens(_, given, named):
+        asked.append(len(named["input_ids"]))
+        if named["input_ids"].numel() > 14:
+            raise torch.OutOfMemoryError("no room")
+
+    model.register_forward_pre_hook(room_for_few_tokens, with_kwargs=True)
+    yielded = list(replay(model, LAYER, traces, 2, pad_id=0))
+    assert sorted(index for index, _ in yielded) == list(range(len(traces)))  # none is lost, none read twice
+    for index, recorded in yielded:
+        torch.testing.assert_close(recorded, expected[index], atol=1e-9, rtol=0)
+    assert asked == [2, 2, 1, 1]
+    assert capsys.readouterr().err.count("replay: out of memory with 2 rows side by side; going on with 1\n") == 1
+    asked.clear()
+    replayed(model, traces, 4)
+    assert asked == [1, 1, 1, 1]
+    assert "out of memory" not in capsys.readouterr().err
+
+
+def test_memory_that_is_too_small_for_one_trace_is_an_error(model):
+    def no_room(*_):
+        raise torch.OutOfMemoryError("none at all")
+
+    model.register_forward_pre_hook(no_room)
+    before = hooks_of(model)
+    with pytest.raises(torch.OutOfMemoryError, match="none at all"):
+        replayed(model, [([3, 4], [5, 6]), ([3], [5, 6])], 2)
+    assert hooks_of(model) == before

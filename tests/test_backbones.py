@@ -1,12 +1,16 @@
+import json
+
 import pytest
 import torch
 from conftest import VOCABULARY, tiny_llama
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from lrs.core.store import StoreError
+from lrs.models import backbones
 from lrs.models.backbones import decoder_layer, decoder_layers, load_backbone
 from lrs.models.devices import describe_device, resolve_device
 from lrs.reasoners.tokenizer import build_tokenizer
+from lrs.tasks import hub
 
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
 
@@ -124,3 +128,64 @@ def test_a_recipe_without_weights_says_how_to_make_them(tmp_path):
     (tmp_path / "recipe.yaml").write_text("seed: 0\n")
     with pytest.raises(StoreError, match=f"has a recipe and no weights: make reasoner REASONER={tmp_path.name} "):
         load_backbone(str(tmp_path))
+
+
+@pytest.fixture
+def named(folder, tmp_path, monkeypatch):
+    """A folder that names the model of `folder` as one of the hub, which LRS_DATA stands for."""
+    folder.rename(tmp_path / "owner--tiny")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/hub.yaml").write_text("model: owner/tiny\n")
+    monkeypatch.setenv("LRS_DATA", str(tmp_path))
+    monkeypatch.setenv("LRS_STANDS", str(tmp_path / "stands"))
+    return tmp_path / "one"
+
+
+def changed(path, place):
+    """One bit of a file is turned."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("what", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors", "other"])
+def test_a_model_that_stands_for_one_of_the_hub_is_held_to_what_it_was(named, tiny_backbone, what):
+    home, lock = named.with_name("owner--tiny"), named.with_name("stands") / hub.LOCK
+    first = load_backbone(str(named)).identity
+    (home / "README.md").write_text("Nothing that decides what it writes.")
+    assert load_backbone(str(named)).identity == first
+    assert list(json.loads(lock.read_text())) == ["files of owner/tiny"]
+    if what == "model.safetensors":  # the same tensors, with other numbers
+        tiny_backbone.model.lm_head.weight[0, 0] += 1
+        tiny_backbone.model.save_pretrained(home)
+    elif what == "other":
+        (home / "model.safetensors").rename(home / "other.safetensors")
+    else:
+        (home / what).write_text((home / what).read_text() + "\n")
+    with pytest.raises(StoreError, match=r"owner--tiny is not as it was .*take 'files of owner/tiny' out of") as error:
+        load_backbone(str(named))
+    assert "\n" not in str(error.value)
+    lock.unlink()
+    if what != "other":
+        assert load_backbone(str(named)).identity != first
+
+
+def test_between_the_ends_of_its_files_a_model_is_told_apart_by_its_identity_alone(named, monkeypatch):
+    weights = named.with_name("owner--tiny") / "model.safetensors"
+    monkeypatch.setattr(backbones, "_END", 64)
+    first = load_backbone(str(named)).identity
+    changed(weights, -65)
+    assert load_backbone(str(named)).identity != first
+    changed(weights, -64)
+    with pytest.raises(StoreError, match="is not as it was"):
+        load_backbone(str(named))
+
+
+def test_a_folder_without_weights_is_refused_and_not_held_to(named):
+    weights = named.with_name("owner--tiny") / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(StoreError, match="owner--tiny holds no weights"):
+        load_backbone(str(named))
+    weights.write_bytes(content)
+    assert load_backbone(str(named)).name == "one"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from conftest import tiny_reward, tiny_steering
+from conftest import tiny_llama, tiny_reward, tiny_steering
 from oracle import naive_generate
 
 from lrs.config import CausalSection, load_config
@@ -152,6 +152,53 @@ def test_the_gradient_is_that_of_the_equations(model, prompts, variant, monkeypa
     assert len(ours) == len(theirs) > 0
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
     assert max(gradient.abs().max() for gradient in ours) > 1e-3
+
+
+def stepped(attempts, right, rows, fails=None):
+    """A reward after two steps on the same attempts, their joint losses, and how many rows each pass had; memory is
+    short once, in the second pass: as it begins, or amid its backward pass, when a part of its gradient is added."""
+    model, steering, passes = tiny_llama(), tiny_steering("token", ALWAYS, num_steps=1), []
+    reward, short = steering.reward.requires_grad_(True), []
+
+    def run_short(*_):
+        if len(passes) == 2 and not short:
+            short.append(True)
+            raise torch.OutOfMemoryError("no room")
+
+    model.register_forward_pre_hook(lambda *given: passes.append(len(given[2]["input_ids"])), with_kwargs=True)
+    if fails == "forward":
+        model.model.layers[2].register_forward_pre_hook(run_short)
+    elif fails == "backward":
+        next(reward.head.parameters()).register_post_accumulate_grad_hook(run_short)
+    optimizer, section = (
+        torch.optim.SGD(reward.parameters(), lr=1.0),
+        SECTION.model_copy(update={"rows_per_batch": rows}),
+    )
+    joint = [causal_step(model, steering, optimizer, attempts, right, section) for _ in range(2)]
+    assert bool(short) == bool(fails)
+    return [parameter.detach().clone() for parameter in reward.parameters()], joint, passes
+
+
+@pytest.mark.parametrize("fails", ["forward", "backward"])
+def test_a_step_in_which_memory_was_short_is_the_same_step(prompts, fails, capsys):
+    attempts = [(prompts[i // 4], [5 + i, 6, 7 + i, 9][: 2 + i % 3]) for i in range(8)]
+    right = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0]], dtype=torch.float64)
+    whole, joint, passes = stepped(attempts, right, rows=4)
+    assert passes == [4] * 4
+    halved, joint_halved, passes = stepped(attempts, right, rows=2)
+    assert passes == [2] * 8
+    assert capsys.readouterr().err == ""
+    short, joint_short, passes = stepped(attempts, right, 4, fails)
+    assert passes == [4, 4, *[2] * 8]  # it is remembered
+    assert capsys.readouterr().err == "policy gradient: out of memory with 4 rows side by side; going on with 2\n"
+    assert joint_short == joint_halved == pytest.approx(joint, abs=1e-5)  # surprise is of float32
+    for one, two, four in zip(short, halved, whole, strict=True):
+        assert torch.equal(one, two)
+        torch.testing.assert_close(one, four, atol=1e-5, rtol=0)
+    assert (
+        max((one - before).abs().max() for one, before in zip(short, tiny_reward("token").parameters(), strict=True))
+        > 1e-2
+    )
 
 
 def test_advantages_are_in_units_of_the_spread_and_difficulty_is_a_smoothed_rate():

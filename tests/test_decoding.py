@@ -334,8 +334,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(run, model, prompts, variant
     assert sum(finished) == len(requests)  # none is written twice
     heard = capsys.readouterr().err.splitlines()
     assert heard == [
-        "out of memory with 6 rows side by side; going on with 3",
-        "out of memory with 3 rows side by side; going on with 1",
+        "writing: out of memory with 6 rows side by side; going on with 3",
+        "writing: out of memory with 3 rows side by side; going on with 1",
     ]
     run(small, requests, batch_size=6, **told)
     assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 with tiny Qwen2 and Llama models; no hub is asked."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,11 +16,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from lrs.bench.as_published import measure_as_published, settings_of
+from lrs.bench.as_published import measure_as_published, published_prompting, settings_of
 from lrs.config import load_config
 from lrs.core.store import StoreError
-from lrs.experiment.traces import draw_all_problems
+from lrs.experiment.traces import draw_all_problems, jobs_for, plan_of
 from lrs.experiment.whole import run_whole
+from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 from lrs.models.backbones import load_backbone
 from lrs.report import paper
@@ -30,7 +32,8 @@ from lrs.tasks import hub
 from lrs.tasks.answers import is_correct
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.hub import SOURCES, held_revision, rows_of, version_of
-from lrs.tasks.problems import draw_problems, save_problems
+from lrs.tasks.problems import draw_problems, problem_id, save_problems
+from lrs.tasks.prompts import PLAIN, prompt_ids, text_of
 from lrs.tasks.splits import assert_unseen
 from lrs.tutor.worked_examples import worked_examples
 
@@ -76,8 +79,8 @@ def data(tmp_path, monkeypatch):
     return tmp_path
 
 
-def drawn(name, **counts):
-    return draw_problems(name, {}, counts, seed=0)
+def drawn(name, seed=0, **counts):
+    return draw_problems(name, {}, counts, seed)
 
 
 def test_what_is_tested_is_tested_alone_and_what_is_learned_from_is_shared_out(data):
@@ -176,21 +179,53 @@ def test_choices_that_cannot_be_read_are_refused(data, row, fault):
 def test_a_list_in_the_question_and_a_choice_of_two_lines_are_kept(data):
     text = "Given\nA. benzene\nB. toluene\nwhich?\nA) one\nB) two\n  lines\nC) three\nD) four"
     (data / "nichenshun--gpqa_diamond/rows.json").write_text(json.dumps([{"problem": text, "solution": "B"}]))
-    (said,) = rows_of(SOURCES["gpqa_diamond"])
-    assert said["question"].startswith("Given\nA. benzene\nB. toluene\nwhich?\n\nA) ")
-    assert said["choices"]["ABCD".index(said["reference"])] == "two\n  lines"
+    (problem,) = drawn("gpqa_diamond", test=1)
+    assert problem.question.startswith("Given\nA. benzene\nB. toluene\nwhich?\n\nA) ")
+    assert problem.metadata["choices"]["ABCD".index(problem.answer)] == "two\n  lines"
 
 
-def test_choices_are_dealt_anew_and_the_right_one_is_followed(data):
-    references = set()
-    for problem in drawn("gpqa_diamond", test=10):
+def right_letters(**of):
+    """The right letter of each question on choices, by its id; each is held to name the choice that is right."""
+    found = {}
+    for problem in drawn("gpqa_diamond", test=10, **of):
         number = problem.question.split()[2].rstrip("?")
         (line,) = [line for line in problem.question.splitlines() if line.endswith(f"blue {number}")]
         assert line.startswith(f"{problem.answer})")
         assert is_correct(problem, rf"so \boxed{{\text{{{problem.answer}}}}}")
         assert not is_correct(problem, r"\boxed{E}")
-        references.add(problem.answer)
-    assert len(references) > 1
+        assert problem_id("gpqa_diamond", problem.metadata) == problem.id
+        found[problem.id] = problem.answer
+    return found
+
+
+def test_choices_are_dealt_by_the_seed_and_the_right_one_is_followed(data):
+    by_seed = [right_letters(seed=seed) for seed in range(12)]
+    assert right_letters(seed=3) == by_seed[3]
+    assert len({tuple(sorted(letters)) for letters in by_seed}) == 1  # problems are the same ones
+    for identifier in by_seed[0]:
+        assert {letters[identifier] for letters in by_seed} == set("ABCD")
+    assert all(len(set(letters.values())) > 1 for letters in by_seed)  # each question has a lot of its own
+
+
+def test_what_was_written_for_other_letters_is_stale(data):
+    backbone = SimpleNamespace(identity="one", device=torch.device("cpu"))
+    plans = [
+        plan_of(backbone, jobs_for(drawn("gpqa_diamond", seed, test=10)), load_config("paper")) for seed in (0, 0, 1)
+    ]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_in_whatever_order_rows_and_choices_came_the_same_is_asked(data):
+    before = {problem.id: problem.question for problem in drawn("gpqa_diamond", test=10)}
+    names = ["grey", "green", "red", "blue"]
+    rows = [
+        {"problem": f"Which is {n}?\n\n" + "\n".join(map("{}) {} {}".format, "ABCD", names, [n] * 4)), "solution": "D"}
+        for n in reversed(range(6))
+    ]
+    (data / "nichenshun--gpqa_diamond/rows.json").write_text(json.dumps(rows))
+    (data / "stands" / hub.LOCK).unlink()
+    assert {problem.id: problem.question for problem in drawn("gpqa_diamond", test=10)} == before
+    right_letters()
 
 
 def test_answers_are_judged_in_their_boxes(data):
@@ -243,8 +278,26 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 SHAPE = {
     **{"vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": 256},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 1024, "bos_token_id": None, "eos_token_id": 256},
 }
+
+
+@pytest.mark.parametrize("shots", [0, 2, 9])
+def test_the_paper_shows_five_worked_examples_whatever_the_profile_does(data, shots):
+    config = load_config("paper")
+    config = config.model_copy(update={"prompting": config.prompting.model_copy(update={"shots": shots})})
+    backbone = SimpleNamespace(tokenizer=byte_tokenizer(), context=config.decoding.max_new_tokens + 1000)
+    for benchmark in settings_of(load_config("paper", "orz-7b")):
+        problems = drawn(benchmark, test=4)
+        assert published_prompting(ARMS["base"], backbone, problems, config) == PLAIN
+        prompting = published_prompting(ARMS["few_shot"], backbone, problems, config)
+        shown = prompting.examples[benchmark]
+        assert len(shown) == 5
+        asked = text_of(prompt_ids(problems[0], backbone.tokenizer, prompting), backbone.tokenizer)
+        assert asked.endswith(problems[0].question)
+        assert [asked.count(f"{example.question}\n{example.answer}\n") for example in shown] == [1] * 5
+        narrow = SimpleNamespace(tokenizer=backbone.tokenizer, context=config.decoding.max_new_tokens + 500)
+        assert 0 < len(published_prompting(ARMS["few_shot"], narrow, problems, config).examples[benchmark]) < 5
 
 
 def half_right(folder, model):
@@ -291,6 +344,7 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
         "sae": config.sae.model_copy(update={"d_sae": 16, "k": 4, "batch_size": 32, "epochs": 1}),
         "reward": config.reward.model_copy(update={"width": 16, "early_stopping_share": 0.4}),
         "causal": config.causal.model_copy(update={"iterations": 2, "problems": 4, "attempts": 4, "rows_per_batch": 8}),
+        "prompting": config.prompting.model_copy(update={"shots": 1}),
         "select": config.select.model_copy(update={"num_steps": [1], "step_size": [1.0], "dose_traces": 2}),
         "statistics": config.statistics.model_copy(update={"bootstrap_resamples": 100}),
     }
@@ -318,6 +372,9 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
         own = outcomes[(outcomes["arm"] == "base") & (outcomes["decoding"] == "greedy")]
         for benchmark, group in own.groupby("benchmark"):
             assert published.loc[(benchmark, "base"), "accuracy"] == group["correct"].mean()
+            shots = [int(published.loc[(benchmark, arm), "shots"]) for arm in ("base", "few_shot", "lrs_published")]
+            assert shots == [0, 5, 0]  # the profile's are fewer
+        assert set(outcomes.loc[outcomes["arm"] == "few_shot", "shots"]) == {1}
         assert (data / f"data/as_published/paper-{name}.csv").exists()
     else:
         with pytest.raises(ValueError, match="no settings for backbone 'r1-llama-8b'; legal: orz-7b, orz-1b5"):

@@ -82,6 +82,26 @@ def test_an_update_makes_the_better_attempt_likelier_and_equal_ones_change_nothi
     assert log_probability(1) < before[1]
 
 
+def test_an_update_in_which_memory_was_short_is_the_same_update(capsys):
+    advantage, moved = torch.tensor([0.5, -1.0, 1.0, 2.0], dtype=torch.float64), {}
+    for rows, fails in ((4, False), (1, False), (2, True)):
+        model, calls = tiny_llama().requires_grad_(True), []
+
+        def run_short(parameter, calls=calls, fails=fails):
+            calls.append(parameter)
+            if fails and len(calls) == 2:  # amid the second batch's backward pass
+                raise torch.OutOfMemoryError("no room")
+
+        model.lm_head.weight.register_post_accumulate_grad_hook(run_short)
+        update(model, torch.optim.SGD(model.parameters(), lr=0.5), ATTEMPTS, advantage, rows_per_batch=rows)
+        moved[rows] = list(model.parameters())
+    assert capsys.readouterr().err == "policy gradient: out of memory with 2 rows side by side; going on with 1\n"
+    for once, one, four in zip(moved[2], moved[1], moved[4], strict=True):
+        assert torch.equal(once, one)
+        torch.testing.assert_close(once, four, atol=1e-5, rtol=1e-5)  # surprise is of float32
+    assert not torch.allclose(moved[2][0], next(tiny_llama().parameters()), atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
     """The folder of an untrained reasoner."""

@@ -3,13 +3,11 @@
 Nothing in the token loop waits for the device: finished rows are looked for once every few tokens only.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from inspect import signature
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -23,8 +21,7 @@ from lrs.engine.requests import Generation, Request
 from lrs.engine.steerer import hooked, warn_of_left
 from lrs.engine.workers import Report, in_processes
 from lrs.method.steering import Steering
-
-_MOST_ROWS: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()  # that memory was found to hold
+from lrs.models.memory import in_memory
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # ids, attention mask, position ids: logits of the last token
 
@@ -68,15 +65,13 @@ def generate(
     loop = partial(_loop, model, requests, max_new_tokens, end_ids, steering, policy)
     written: dict[int, Generation] = {}
     if workers < 2:
-        while waiting := [number for number in by_length if number not in written]:
-            rows = min(batch_size, len(waiting), _MOST_ROWS.get(model, batch_size))
-            try:
-                loop((waiting, rows), on_finished, written)
-            except torch.OutOfMemoryError:
-                if rows == 1:
-                    raise
-                _MOST_ROWS[model] = rows // 2
-                print(f"out of memory with {rows} rows side by side; going on with {rows // 2}", file=sys.stderr)
+
+        def go_on(rows: int) -> None:
+            waiting = [number for number in by_length if number not in written]
+            loop((waiting, rows), on_finished, written)
+
+        if requests:
+            in_memory(model, "writing", min(batch_size, len(requests)), go_on)
     else:  # each takes prompts of every length
         shares = [(by_length[i::workers], len(range(i, batch_size, workers))) for i in range(workers)]
         written = {number: g for share in in_processes(loop, shares, on_finished) for number, g in share.items()}

@@ -42,6 +42,7 @@ from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save
 from lrs.method.setting import RewardKind
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, edited_layer
+from lrs.models.memory import in_memory
 from lrs.tasks.problems import Problem
 from lrs.tasks.splits import held_out
 
@@ -112,7 +113,8 @@ def causal_step(
     right: Float[Tensor, "problems attempts"],
     section: CausalSection,
 ) -> float:
-    """One step up the policy gradient through the push, averaged over the tokens of the attempts that teach something.
+    """One step up the policy gradient through the push, averaged over the tokens of the attempts that teach something;
+    where memory is too small for `section.rows_per_batch` of them, of half as many at a time.
 
     Args:
         ids: of each attempt, the tokens of prompt and answer; a problem's attempts in a row.
@@ -123,19 +125,24 @@ def causal_step(
     """
     advantage, offset = normalised(right).flatten(), difficulty(right).flatten()
     count = sum(len(answer) for (_, answer), useful in zip(ids, advantage, strict=True) if useful)
-    joint = 0.0 if count else float("nan")
-    optimizer.zero_grad(set_to_none=True)
     taught = torch.stack([advantage, offset, right.flatten()], dim=1)
-    for tokens, written, chosen in attempt_batches(ids, advantage, section.rows_per_batch):
-        tokens, written, teaches = (part.to(model.device) for part in (tokens, written, taught[chosen]))
-        steered = written[:, :-1] & written[:, 1:]  # the last token of an answer is never processed
-        steered = torch.cat([steered, torch.zeros_like(steered[:, :1])], dim=1)
-        replayed = replay_steered(model, steering, tokens, steered)
-        loss = policy_loss(replayed.logits / section.temperature, tokens, written, teaches[:, 0])
-        each = teaches[:, None].expand(*tokens.shape, -1)[steered]
-        fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
-        ((loss + section.joint_weight * fit) / count).backward()
-        joint += fit.item() / count
+
+    def differentiate(rows: int) -> float:
+        optimizer.zero_grad(set_to_none=True)  # a batch that did not fit may have left a part of its gradient
+        joint = 0.0 if count else float("nan")
+        for tokens, written, chosen in attempt_batches(ids, advantage, rows):
+            tokens, written, teaches = (part.to(model.device) for part in (tokens, written, taught[chosen]))
+            steered = written[:, :-1] & written[:, 1:]  # the last token of an answer is never processed
+            steered = torch.cat([steered, torch.zeros_like(steered[:, :1])], dim=1)
+            replayed = replay_steered(model, steering, tokens, steered)
+            loss = policy_loss(replayed.logits / section.temperature, tokens, written, teaches[:, 0])
+            each = teaches[:, None].expand(*tokens.shape, -1)[steered]
+            fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
+            ((loss + section.joint_weight * fit) / count).backward()
+            joint += fit.item() / count
+        return joint
+
+    joint = in_memory(model, "policy gradient", section.rows_per_batch, differentiate)
     if nn.utils.clip_grad_norm_(_trained(steering).parameters(), 1.0).isfinite():
         optimizer.step()
     else:

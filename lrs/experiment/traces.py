@@ -147,11 +147,12 @@ def _trace_rows(
 def plan_of(backbone: Backbone, jobs: Sequence[Job], config: Config) -> Plan:
     """What any generation depends on, beside code and steering: after a change of it, what was generated is stale.
 
-    Batch size and workers are among it: they shape batches, and so how numbers are rounded.
+    Batch size and workers are among it: they shape batches, and so how numbers are rounded. So are the questions, word
+    for word: one problem may be asked with its numbers, or its choices, in another order.
     """
     return {
         "backbone": backbone.identity,
         "device": describe_device(backbone.device),
         "decoding": config.decoding.model_dump(),
-        "problems": fingerprint([f"{problem.id}:{seed}" for problem, seed in jobs]),
+        "problems": fingerprint([[problem.id, problem.question, seed] for problem, seed in jobs]),
     }

@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from lrs.models.memory import in_memory
+
 
 def advantages(rewards: Float[Tensor, "problems attempts"]) -> Float[Tensor, "problems attempts"]:
     """Rewards less the mean of the same problem's attempts."""
@@ -66,13 +68,18 @@ def update(
     Args:
         ids: of each attempt, the tokens of prompt and answer.
         advantage: (attempts,).
+        rows_per_batch: attempts differentiated at a time; where memory is too small, half as many.
         temperature: at which they were sampled.
     """
     count = sum(len(answer) for _, answer in ids)
-    optimizer.zero_grad(set_to_none=True)
-    for tokens, written, chosen in attempt_batches(ids, advantage, rows_per_batch):
-        tokens, written, weight = (part.to(model.device) for part in (tokens, written, advantage[chosen]))
-        logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
-        (policy_loss(logits / temperature, tokens, written, weight) / count).backward()
+
+    def differentiate(rows: int) -> None:
+        optimizer.zero_grad(set_to_none=True)  # a batch that did not fit may have left a part of its gradient
+        for tokens, written, chosen in attempt_batches(ids, advantage, rows):
+            tokens, written, weight = (part.to(model.device) for part in (tokens, written, advantage[chosen]))
+            logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
+            (policy_loss(logits / temperature, tokens, written, weight) / count).backward()
+
+    in_memory(model, "policy gradient", rows_per_batch, differentiate)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

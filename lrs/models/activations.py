@@ -1,6 +1,7 @@
 """Activations: teacher-forced replay of traces, recording the residual stream at one decoder layer."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 
 from lrs.core.progress import Progress
 from lrs.models.backbones import Backbone, edited_layer
+from lrs.models.memory import in_memory
 from lrs.tasks.problems import Problem
 from lrs.tasks.prompts import prompt_ids
 
@@ -32,29 +34,44 @@ def replay(
 
     Args:
         traces: (prompt ids, generated ids) pairs. The last generated token is never processed.
-        batch_size: traces read at a time, those of like length together.
+        batch_size: traces read at a time, those of like length together; where memory is too small, half as many.
 
     Yields:
         The trace's index and its activations, (generated - 1, d_model), in order of length.
     """
+    order = sorted(range(len(traces)), key=lambda index: len(traces[index][0]) + len(traces[index][1]))
+    start = 0
+    with Progress("replay", len(traces), "traces") as progress:
+        while start < len(order):
+            batch = order[start : start + batch_size]
+            recorded = in_memory(model, "replay", len(batch), partial(_read, model, layer, traces, batch, pad_id))
+            yield from recorded
+            start += len(recorded)
+            progress.advance(len(recorded))
+
+
+def _read(
+    model: PreTrainedModel,
+    layer: int,
+    traces: Sequence[tuple[list[int], list[int]]],
+    batch: Sequence[int],
+    pad_id: int,
+    rows: int,
+) -> list[tuple[int, Tensor]]:
+    """What the layer puts out at the first `rows` traces of a batch, side by side, by their indices."""
     recorded: list[Tensor] = []
+    batch = batch[:rows]
 
     def record(hidden: Tensor) -> Tensor:
         recorded.append(hidden)
         raise _Recorded
 
-    order = sorted(range(len(traces)), key=lambda index: len(traces[index][0]) + len(traces[index][1]))
-    with edited_layer(model, layer, record), Progress("replay", len(traces), "traces") as progress:
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
-            try:
-                model(**pad_right(sequences, pad_id, model.device), use_cache=False)
-            except _Recorded:
-                hidden = recorded.pop()
-            for row, index in enumerate(batch):
-                yield index, hidden[row, len(traces[index][0]) : len(sequences[row])]
-            progress.advance(len(batch))
+    sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
+    with edited_layer(model, layer, record), suppress(_Recorded):
+        model(**pad_right(sequences, pad_id, model.device), use_cache=False)
+    (hidden,) = recorded
+    pairs = zip(batch, sequences, strict=True)
+    return [(index, hidden[row, len(traces[index][0]) : len(of)]) for row, (index, of) in enumerate(pairs)]
 
 
 def pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:

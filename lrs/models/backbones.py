@@ -1,8 +1,9 @@
 """Backbones: frozen causal language models with their tokenizers."""
 
+import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -18,9 +19,12 @@ from transformers.utils.logging import disable_progress_bar
 from lrs.core.digests import file_digest, fingerprint
 from lrs.core.store import StoreError
 from lrs.models.devices import resolve_device
-from lrs.tasks.hub import held_revision, local_folder
+from lrs.tasks.hub import held_revision, hold, local_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+_WEIGHTS = ("*.safetensors", "*.gguf", "*.bin")
+_AROUND = ("config.json", "generation_config.json", "*token*", "vocab*", "merges*", "*.jinja")
+_END = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,10 @@ def load_backbone(path: str, device: str = "cpu", dtype: str = "float32") -> Bac
     """Load a frozen model and its tokenizer from a folder: of the model (a GGUF file too), of adapters that are added
     to that of the folder beside which they name, or one whose `hub.yaml` names a model of the hub or a package that
     brings one. A model of the hub is read from `<LRS_DATA>/<owner>--<name>`, if LRS_DATA names a folder, else from the
-    hub, at the revision that was first used.
+    hub, at the revision that was first used; the folder is held to what was first found in it.
 
     Raises:
-        StoreError: the weights are missing, truncated or no causal language model.
+        StoreError: the weights are missing, truncated, no causal language model, or not those of the first use.
     """
     disable_progress_bar()
     name = Path(path).name
@@ -85,6 +89,7 @@ def _whence(path: str) -> tuple[str, dict[str, str]]:
         if "package" in named:
             path = _folder_of(named["package"])
         elif home := local_folder(named["model"]):
+            hold(named["model"], home, _glance(home))
             path = str(home)
         else:
             return named["model"], {"revision": held_revision(named["model"], "model")}
@@ -118,19 +123,39 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]
 
 
+def _glance(folder: Path) -> str:
+    """What tells one state of a model's folder from another, at each start, without reading gigabytes.
+
+    Of configuration, tokenizer and chat template all bytes are read. Of weights only names and sizes of the files, and
+    their first and last `_END` bytes: there are a file's header, which says what tensors it has, and some of their
+    numbers, all of which differ between two states of a training. Files that differ in between alone look the same
+    here; `_identify`, which reads all bytes, still keeps what was made with the ones from being taken for the others'.
+
+    Raises:
+        StoreError: there are no weights.
+    """
+    weights = _files_of(folder, _WEIGHTS)
+    if not weights:
+        raise StoreError(f"{folder} holds no weights ({', '.join(_WEIGHTS)})")
+    around = [[file.name, file_digest(file)] for file in _files_of(folder, _AROUND) if file not in weights]
+    return fingerprint([around, [[file.name, file.stat().st_size, *_ends(file)] for file in weights]])
+
+
+def _ends(file: Path) -> list[str]:
+    """Digests of a file's first and last `_END` bytes, or of the whole, if it has fewer."""
+    with file.open("rb") as opened:
+        first = opened.read(_END)
+        opened.seek(max(0, file.stat().st_size - _END))
+        return [hashlib.sha256(part).hexdigest() for part in (first, opened.read())]
+
+
+def _files_of(folder: Path, kinds: Iterable[str]) -> list[Path]:
+    return sorted({file for kind in kinds for file in folder.glob(kind)})
+
+
 def _identify(path: str, model: PreTrainedModel, dtype: str) -> str:
     """Of all that decides what it writes: weights, configuration, tokenizer and chat template."""
-    kinds = (
-        "*.safetensors",
-        "*.gguf",
-        "config.json",
-        "generation_config.json",
-        "*token*",
-        "vocab*",
-        "merges*",
-        "*.jinja",
-    )
-    files = sorted({file for kind in kinds for file in Path(path).glob(kind)}) if Path(path).is_dir() else []
+    files = _files_of(Path(path), (*_WEIGHTS, *_AROUND)) if Path(path).is_dir() else []
     revision = {file.name: file_digest(file) for file in files} or getattr(model.config, "_commit_hash", None)
     return fingerprint([Path(path).name, revision, dtype])
 

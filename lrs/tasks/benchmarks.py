@@ -53,8 +53,11 @@ class Benchmark(NamedTuple):
 
 
 def _normal(metadata: Metadata) -> str:
-    """A question without spaces and capitals, by which the same problem of another data set is known."""
-    return "".join(metadata["question"].split()).lower()
+    """A question without spaces and capitals, by which the same problem of another data set is known; with choices that
+    are dealt out, in an order that does not depend on how they were."""
+    dealt = "stem" in metadata
+    text = " ".join([metadata["stem"], *sorted(metadata["choices"])]) if dealt else metadata["question"]
+    return "".join(text.split()).lower()
 
 
 def _public(name: str, judge: Callable[[str, Metadata], bool], tested: bool) -> Benchmark:

@@ -1,9 +1,9 @@
 """Problems of public data sets: where their rows lie, and what each means.
 
 A data set is read with `datasets`, from the hub or, if LRS_DATA names a folder, from `<LRS_DATA>/<owner>--<name>`. Each
-revision, and what lies in such a folder, is looked up once and from then on held to, in `data/hub.lock.json`. No hub
-could be reached where this was written: columns are as the data sets' cards tell them, and a row that lacks one is
-named.
+revision, and what lies in such a folder, is looked up once and from then on held to, in `data/hub.lock.json`; models
+are held to likewise, by `lrs.models.backbones`. No hub could be reached where this was written: columns are as the data
+sets' cards tell them, and a row that lacks one is named.
 """
 
 import json
@@ -32,8 +32,8 @@ class Source(NamedTuple):
         path: on the hub, `owner/name`.
         split: of the data set.
         file: the one file to be read, if not all of a split.
-        read: what a row says: `question`, `reference`, and what else its judge needs; None if the row is not of this
-            benchmark.
+        read: what a row says: `question` (or `stem` and `choices`, which `deal` makes one of), `reference`, and what
+            else its judge needs; None if the row is not of this benchmark.
     """
 
     path: str
@@ -61,19 +61,27 @@ def _amc(row: Row) -> dict[str, Any]:
 
 
 def _gpqa(row: Row) -> dict[str, Any]:
-    """Four choices stand at the end of the question, a line each; they are dealt out anew, by the question itself,
-    since the order in which they came may be known by heart."""
+    """Four choices stand at the end of the question, a line each: apart from it, to be dealt out by `deal`. The
+    reference is the text of the right one."""
     text, key = row["problem"], re.sub(r"\\(?:boxed|text)\s*|[{}()\s.]", "", str(row["solution"]))
     found = list(_CHOICE.finditer(text))[-4:]
     if [match[1] for match in found] != list("ABCD") or key not in ("A", "B", "C", "D"):
         raise ValueError(f"choices A to D, a line each, and a letter were expected (solution {row['solution']!r})")
     ends = [match.start() for match in found[1:]] + [len(text)]
     choices = {m[1]: text[m.start(2) : end].strip() for m, end in zip(found, ends, strict=True)}
-    stem, dealt = text[: found[0].start()].rstrip(), list(choices.values())
-    Random(stem).shuffle(dealt)
+    return {"stem": text[: found[0].start()].rstrip(), "choices": sorted(choices.values()), "reference": choices[key]}
+
+
+def deal(said: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What a row says, its choices dealt out if it has them apart: by the seed and the question alone, since the order
+    in which they came may be known by heart. Neither that order nor the row's place matters."""
+    if "stem" not in said:
+        return said
+    dealt = sorted(said["choices"])
+    Random("\n".join([str(seed), said["stem"], *dealt])).shuffle(dealt)
     lines = "\n".join(f"{name}) {choice}" for name, choice in zip("ABCD", dealt, strict=True))
-    reference = "ABCD"[dealt.index(choices[key])]
-    return {"question": f"{stem}\n\n{lines}\n\n{_LETTER}", "reference": reference, "choices": dealt}
+    letter = "ABCD"[dealt.index(said["reference"])]
+    return said | {"question": f"{said['stem']}\n\n{lines}\n\n{_LETTER}", "reference": letter, "choices": dealt}
 
 
 def _inequality(row: Row) -> dict[str, Any]:
@@ -164,7 +172,16 @@ def version_of(source: Source) -> str:
     files = _files_of(source, folder)
     if not files:
         raise StoreError(f"{folder} holds no .json, .jsonl or .parquet file of {source.path}")
-    found, name = fingerprint([file_digest(path) for path in files]), f"files of {source.path}"
+    return hold(source.path, folder, fingerprint([file_digest(path) for path in files]))
+
+
+def hold(path: str, folder: Path, found: str) -> str:
+    """Hold a folder that stands for a repository of the hub to the digest that was found of it at its first use.
+
+    Raises:
+        StoreError: another one is found now.
+    """
+    name = f"files of {path}"
     if found != _held(name, lambda: found):
         raise StoreError(
             f"{folder} is not as it was when it was first used; take {name!r} out of {LOCK} to use it as it is"

@@ -14,7 +14,7 @@ from typing import Any
 from lrs.core.kept import read_kept
 from lrs.core.store import write_rows
 from lrs.tasks.benchmarks import BENCHMARKS
-from lrs.tasks.hub import Source, rows_of
+from lrs.tasks.hub import Source, deal, rows_of
 from lrs.tasks.splits import SPLIT_SHARES, learning_split_of, split_of
 
 _SEED_STRIDE = 10**9  # reasoning-gym makes entry i from seed + i: near seeds would draw the same problems
@@ -55,7 +55,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
     Args:
         benchmark: one of `BENCHMARKS`.
         difficulty: keyword arguments of the reasoning-gym data set; none of a public one.
-        seed: other seeds, other problems.
+        seed: other seeds, other problems; of a public data set the same ones, their choices dealt out in another way.
 
     Raises:
         ValueError: unknown benchmark, or parameters that its data set does not have.
@@ -66,7 +66,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
     if kind.source:
         if difficulty:
             raise ValueError(f"benchmarks.{benchmark}: a public data set has no difficulty (got {difficulty})")
-        yield from _public_problems(benchmark, kind.source)
+        yield from _public_problems(benchmark, kind.source, seed)
         return
     import reasoning_gym  # takes seconds, and most stages draw nothing
 
@@ -101,14 +101,14 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
         )
 
 
-def _public_problems(benchmark: str, source: Source) -> Iterator[Problem]:
+def _public_problems(benchmark: str, source: Source, seed: int) -> Iterator[Problem]:
     """The distinct problems of a public data set: of one that is only tested on, all of split `test`, in its order;
     others are shared out between `reward` and `validation`, as their ids say, in the order of these, which is by
-    lot."""
+    lot. Ids do not depend on the seed, by which choices are dealt out."""
     kind = BENCHMARKS[benchmark]
     found = {problem_id(benchmark, metadata): metadata for metadata in rows_of(source)}
     for identifier in found if kind.transfer else sorted(found):
-        metadata = found[identifier]
+        metadata = deal(found[identifier], seed)
         split = "test" if kind.transfer else learning_split_of(identifier)
         yield Problem(identifier, benchmark, kind.state(metadata), metadata["reference"], metadata, split)
 
