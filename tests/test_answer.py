@@ -158,8 +158,11 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
                 }
             )
         others = [row | {"benchmark": name} for name in ("a", "b", "c")]
+        sure = {"decoding": "sampled", "p_holm": 0.001, "delta_low": 0.0, "delta_high": 0.2}
+        gaps = {"a": 0.05, "b": 0.05 * number}  # from the constant: on model-0 the margin holds on one of two
+        others += [row | sure | {"benchmark": name, "arm": "lrs_slope", "delta": 0.1} for name in gaps]
         against = [
-            row | {"arm": arm, "reference": reference, "delta": delta}
+            row | {"arm": arm, "reference": reference, "delta": delta} | sure | {"decoding": "greedy"}
             for reference, arm, delta in (
                 ("free_push", "trained_constant", -0.08 - number / 100),
                 ("free_push", "free_constant", -0.11),
@@ -169,6 +172,8 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
                 ("lrs_slope", "slope_mean", -0.02 - number / 10),
             )
         ]
+        constant = {"arm": "trained_constant", "reference": "lrs_slope"}
+        against += [row | sure | constant | {"benchmark": name, "delta": -gap} for name, gap in gaps.items()]
         (home / f"model-{number}/new").mkdir(parents=True)
         pd.DataFrame(rows + others).to_csv(home / f"model-{number}/new/results.csv", index=False)
         pd.DataFrame(against).to_csv(home / f"model-{number}/new/controls.csv", index=False)
@@ -191,6 +196,10 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     assert (
         "right in 43.0% where these are in 40.0% (`model-1`, `free_push`), and in 38.0% where these are in 40.0%"
         in told
+    )
+    assert (
+        " Sampled, `lrs_slope` is above the unsteered model by 5 points and above every control of its direction by 3 "
+        "(each Holm p below 0.01) on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`.\n\n" in told
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")

@@ -10,7 +10,8 @@ import pandas as pd
 from lrs.config import load_config
 from lrs.core.frames import most, records
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
-from lrs.report.sentences import level_text, percent, points
+from lrs.report.margins import held_sentence, margin_table
+from lrs.report.sentences import level_text, p_value, percent, points, with_interval
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _ARMS = {  # of the table of gains, and what each is
@@ -168,14 +169,18 @@ def confirmed_answer(folder: Path) -> str:
         for arm, name in _READERS.items()
         if arm in gains and arm in margins
     ]
-    problems, devices = int(pooled["n"].min()), ", ".join(results["device"].unique())
+    fewest, most_asked = int(pooled["n"].min()), int(pooled["n"].max())
+    problems = f"{most_asked:,}" if fewest == most_asked else f"{fewest:,} to {most_asked:,}"
+    devices = ", ".join(results["device"].unique())
+    held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in last}
     earlier = [place for of_one in places.values() for place in of_one[:-1]]
     before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""
     return (
-        f"**On fresh problems, decoded greedily, {'; '.join(told)}.** All settings were frozen before {problems:,} "
+        f"**On fresh problems, decoded greedily, {'; '.join(told)}.** All settings were frozen before {problems} "
         f"problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of {len(last)} reasoners in "
         f"which nothing is planted, and asked once ({devices}; seed {config.seed}; "
-        f"{', '.join(map(_page, last.values()))}{before}).{_samples_against_greedy(pooled)}\n\n"
+        f"{', '.join(map(_page, last.values()))}{before}).{_samples_against_greedy(pooled)}"
+        f"{held_sentence(held, 'lrs_slope', 'sampled')}\n\n"
         f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
     )
 
@@ -255,13 +260,3 @@ def put_block(text: str, block: str) -> str:
     if count != 1:
         raise ValueError(f"README.md must have one block from {_MARKS[0]} to {_MARKS[1]} (found {count})")
     return replaced
-
-
-def with_interval(row: dict[str, Any], name: str = "delta") -> str:
-    """A difference and its interval (`<name>_low`, `<name>_high`), in points: `-0.2 [-0.9, +0.5]`."""
-    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"
-
-
-def p_value(p: float) -> str:
-    """Two digits of a p-value, empty where there is none."""
-    return "" if p != p else "<0.001" if p < 0.001 else f"{p:.2g}"

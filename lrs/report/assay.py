@@ -9,8 +9,8 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.core.frames import each_row, records
-from lrs.report.answer import with_interval
 from lrs.report.comparison import POOLED, by_problem_means, pair_arms
+from lrs.report.sentences import with_interval
 
 ASSAY_INTRO = (
     "Points over base, all benchmarks pooled. What is known to be there is what the same reasoner gains on the same "

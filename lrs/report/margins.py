@@ -4,13 +4,14 @@ A control of direction goes where the state does not say: along one vector, the 
 along one learned vector as far as the state says (`slope_along`, `free_along`) are none: they read the state.
 """
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from lrs.core.frames import least, records
 from lrs.method.arms import DRAWS
-from lrs.report.answer import p_value, with_interval
 from lrs.report.comparison import POOLED
-from lrs.report.sentences import points
+from lrs.report.sentences import p_value, points, with_interval
 
 GAIN, MARGIN, LEVEL = 0.05, 0.03, 0.01  # over base, over every control (fractions), and Holm-adjusted p
 DIRECTION_CONTROLS = (
@@ -39,7 +40,7 @@ def margin_table(results: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """
     keys, rows = ["decoding", "benchmark"], []
     over = {(row["decoding"], row["benchmark"], row["arm"]): row for row in records(results)}
-    rivals = controls[controls["arm"].isin(DIRECTION_CONTROLS)]
+    rivals = controls[controls["arm"].isin(DIRECTION_CONTROLS) & controls["reference"].isin(results["arm"])]
     for (decoding, benchmark, method), group in rivals.groupby([*keys, "reference"], sort=False):
         own, told = over[decoding, benchmark, method], over.get((decoding, benchmark, "cot"))
         flipped = group.assign(margin=-group["delta"], low=-group["delta_high"], high=-group["delta_low"])
@@ -65,6 +66,26 @@ def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
         rows[f"Holm p{'' if name == 'gain' else ', the largest'}"] = table[f"{name}_p"].map(p_value)
     rows.insert(7, "which", "`" + table["closest"] + "`")
     return rows.assign(held=table["held"].map({True: "yes", False: "no"}))
+
+
+def held_sentence(tables: Mapping[str, pd.DataFrame], method: str, decoding: str) -> str:
+    """On how many benchmarks of each reasoner a method holds the margins, in a sentence; empty if none was asked.
+
+    Args:
+        tables: of `margin_table`, by reasoner.
+    """
+    told = []
+    for name, table in tables.items():
+        single = table["benchmark"] != POOLED
+        held = table[single & (table["method"] == method) & (table["decoding"] == decoding)]["held"]
+        if len(held):
+            told.append(f"on {held.sum()} of {len(held)} benchmarks of `{name}`")
+    return (
+        f" {decoding.capitalize()}, `{method}` is above the unsteered model by {100 * GAIN:.0f} points and above every "
+        f"control of its direction by {100 * MARGIN:.0f} (each Holm p below {LEVEL:g}) {' and '.join(told)}."
+        if told
+        else ""
+    )
 
 
 def margin_sentence(table: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from lrs.core.frames import each_group, least, most
 from lrs.method.arms import STEERED
 from lrs.report.accepted import Accepted, as_markdown, embedded
-from lrs.report.answer import answer, p_value, with_interval
+from lrs.report.answer import answer
 from lrs.report.assay import ASSAY_INTRO, readable_assay
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.pictures import PICTURES
@@ -19,7 +19,7 @@ from lrs.report.sections import (
     selection_section,
     specific_section,
 )
-from lrs.report.sentences import level_text, percent, points, smoke_warning
+from lrs.report.sentences import level_text, p_value, percent, points, smoke_warning, with_interval
 
 _MOST_LEADS = 5
 

@@ -6,11 +6,10 @@ import pandas as pd
 from lrs.core.frames import each_group, each_row, most, records
 from lrs.method.arms import ARMS, STEERED
 from lrs.report.accepted import Accepted, as_markdown, embedded
-from lrs.report.answer import p_value, with_interval
 from lrs.report.budget import budget_sentence
 from lrs.report.comparison import POOLED, PRIMARY
 from lrs.report.promoted import promoted_answer
-from lrs.report.sentences import percent, points
+from lrs.report.sentences import p_value, percent, points, with_interval
 
 _KEYS = ["backbone", "benchmark", "decoding", "arm"]
 

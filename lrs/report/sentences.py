@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,16 @@ def percent(share: float) -> str:
 def points(difference: float) -> str:
     """A difference of shares, in percentage points, with its sign; never -0.0."""
     return f"{round(100 * difference, 1) + 0.0:+.1f}"
+
+
+def with_interval(row: dict[str, Any], name: str = "delta") -> str:
+    """A difference and its interval (`<name>_low`, `<name>_high`), in points: `-0.2 [-0.9, +0.5]`."""
+    return f"{points(row[name])} [{points(row[f'{name}_low'])}, {points(row[f'{name}_high'])}]"
+
+
+def p_value(p: float) -> str:
+    """Two digits of a p-value, empty where there is none."""
+    return "" if p != p else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def level_text(confidence_level: float) -> str:
