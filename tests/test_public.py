@@ -306,12 +306,14 @@ def half_right(folder, model):
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     texts = [f"{'Reason. ' * (n % 3)}within \\boxed{{}}.\\boxed{{{answer}}}" for n in range(8) for answer in "37"]
     ids = [[*tokenizer(text)["input_ids"], 256] for text in texts]
+    longest = max(map(len, ids))
+    rows = torch.tensor([row + [256] * (longest - len(row)) for row in ids])
+    learned = torch.full_like(rows, -100)  # all else is passed over
+    for place, row in enumerate(ids):
+        learned[place, len(row) - 10 : len(row)] = rows[place, len(row) - 10 : len(row)]  # the answer
     for _ in range(60):
-        loss = 0
-        for row in ids:
-            logits = model(torch.tensor([row])).logits[0]
-            start = len(row) - 10  # of the answer
-            loss = loss + cross_entropy(logits[start - 1 : -1], torch.tensor(row[start:])) / len(ids)
+        logits = model(rows).logits[:, :-1]
+        loss = cross_entropy(logits.flatten(0, 1), learned[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
