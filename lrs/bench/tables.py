@@ -58,13 +58,14 @@ def compare_paths(
     device = workload.model.device
     paths = paths_of(workload, steerings, naive_prompts, without, slow_tokens)
     one = replace(workload.spread(workload.batch), policy=alone(workload.policy))
+    once = () if slow_tokens is None else _NAIVE
     memory = {
         name: measure(run, device).peak_memory_mb
         for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without, slow_tokens).items()
-        if slow_tokens is None or name not in _NAIVE
+        if name not in once
     }
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
-    wanted = {name: rounds if slow_tokens is None or name not in _NAIVE else 1 for name in paths}
+    wanted = {name: 1 if name in once else rounds for name in paths}
     with Progress(f"bench: {workload.name}, batch {workload.batch}", sum(wanted.values()), "runs") as progress:
         for number in range(rounds):
             for name, (_, run) in paths.items():

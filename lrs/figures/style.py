@@ -24,7 +24,7 @@ from PIL import Image
 from lrs.config import Config
 from lrs.core.aside import meanwhile
 from lrs.figures.palette import GREY, VERMILLION
-from lrs.report.sentences import SMOKE_MARK
+from lrs.report.sentences import SMOKE_MARK, count_span
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 
@@ -62,8 +62,7 @@ class Sheet(Figure):
 
 def count_range(counts: Collection[int] | pd.Series, unit: str) -> str:
     """`n 500 problems`, or `n 30 to 500 problems` where several counts differ."""
-    low, high = min(counts), max(counts)
-    return f"n {low:,} {unit}" if low == high else f"n {low:,} to {high:,} {unit}"
+    return f"n {count_span(counts)} {unit}"
 
 
 def styled(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:

@@ -11,7 +11,7 @@ from lrs.config import load_config
 from lrs.core.frames import most, records
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.margins import held_sentence, margin_table
-from lrs.report.sentences import level_text, p_value, percent, points, with_interval
+from lrs.report.sentences import count_span, level_text, p_value, percent, points, with_interval
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _ARMS = {  # of the table of gains, and what each is
@@ -54,8 +54,7 @@ def answer(main: pd.DataFrame, confidence_level: float) -> str:
     if not rows:
         return f"This run has no primary contrast: `{PRIMARY['arm']}` is none of its arms."
     benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
-    fewest, most = min(row["n"] for row in rows), max(row["n"] for row in rows)
-    count = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    count = count_span([row["n"] for row in rows])
     problems = f"{count} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
     better, worse = (_significant(rows, sign, significance(confidence_level)) for sign in (1, -1))
     if len(rows) == 1:
@@ -169,9 +168,7 @@ def confirmed_answer(folder: Path) -> str:
         for arm, name in _READERS.items()
         if arm in gains and arm in margins
     ]
-    fewest, most_asked = int(pooled["n"].min()), int(pooled["n"].max())
-    problems = f"{most_asked:,}" if fewest == most_asked else f"{fewest:,} to {most_asked:,}"
-    devices = ", ".join(results["device"].unique())
+    problems, devices = count_span(pooled["n"]), ", ".join(results["device"].unique())
     held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in last}
     earlier = [place for of_one in places.values() for place in of_one[:-1]]
     before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""

@@ -1,6 +1,6 @@
 """What the notebooks' results say, in a sentence each, computed from the tables: no such prose can be out of date."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def with_interval(row: dict[str, Any], name: str = "delta") -> str:
 def p_value(p: float) -> str:
     """Two digits of a p-value, empty where there is none."""
     return "" if p != p else "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def count_span(counts: Collection[int] | pd.Series) -> str:
+    """`500`, or `30 to 500` where several counts differ."""
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def level_text(confidence_level: float) -> str:
