@@ -22,7 +22,7 @@ from lrs.experiment.evaluation import evaluate
 from lrs.experiment.whole import run_whole
 from lrs.models.backbones import load_backbone
 from lrs.saved import describe_run, load_outcomes
-from lrs.tasks.problems import save_problems
+from lrs.tasks.problems import load_problems, save_problems
 
 ROOT = Path(__file__).parents[1]
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="needs ray: pip install lrs[cluster]")
@@ -122,6 +122,27 @@ def test_a_killed_actor_is_replaced_and_its_cell_goes_on(ray, home, whole, confi
     assert len(killed["successors"]) == 2  # the other one, and a new one
     assert outcomes(home, config) == outcomes(whole, config)
     assert killed["kept"].items() <= {path: path.stat().st_mtime_ns for path in killed["kept"]}.items()
+
+
+@needs_ray
+def test_many_actors_make_the_parts_of_one_cell(ray, home, whole, config):
+    place, seen = config.data / "outcomes" / "base" / "greedy", set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            seen.add(len(actors_of_this_process()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    problems = load_problems(config.data / "problems", split="test")
+    evaluate_cells([Cell(config, "base", "greedy", None, place)], {config.backbone_name: problems}, actors=2)
+    done.set()
+    watcher.join()
+    assert max(seen) == 2
+    assert outcomes(home, config) == {
+        name: content for name, content in outcomes(whole, config).items() if name.startswith("base/greedy/")
+    }
 
 
 @needs_ray

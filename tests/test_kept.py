@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lrs.core.kept import check_kept, digest_of, keep, keep_parts, read_kept
+from lrs.core.kept import Parts, check_kept, digest_of, enter_part, keep, read_kept
 from lrs.core.store import StoreError, write_rows, write_text
 
 
@@ -25,7 +25,7 @@ class Maker:
 
 
 def make(folder, maker, jobs=range(10), plan=None):
-    return keep_parts(folder, "squares", list(jobs), 4, plan or {"model": "a"}, maker)
+    return Parts(folder, "squares", list(jobs), 4, plan or {"model": "a"}, maker).keep()
 
 
 def bytes_of(folder):
@@ -46,6 +46,27 @@ def test_killed_stage_resumes_and_ends_as_an_uninterrupted_one(tmp_path):
     again = Maker()
     assert make(tmp_path / "killed", again).to_list() == expected.to_list()
     assert again.calls == []
+
+
+def test_parts_that_others_write_are_kept_once_they_are_entered(tmp_path):
+    """As by many processes: one opens the folder and enters what the others write, in any order."""
+    make(tmp_path / "whole", Maker())
+    parts = Parts(tmp_path / "shared", "squares", range(10), 4, {"model": "a"}, Maker())
+    assert parts.open() == {"part-00000.arrow": 4, "part-00001.arrow": 4, "part-00002.arrow": 2}
+    for name in ("part-00002.arrow", "part-00000.arrow"):
+        parts.write(name)
+    enter_part(parts.folder, "part-00002.arrow")
+    with pytest.raises(StoreError, match=r"part-00000.arrow is none of the files kept there"):
+        check_kept(parts.folder)
+    assert list(parts.open()) == ["part-00000.arrow", "part-00001.arrow"]
+    assert not (parts.folder / "part-00000.arrow").exists()  # whoever wrote it may have died over it
+    for name in ("part-00001.arrow", "part-00000.arrow"):
+        parts.write(name)
+        enter_part(parts.folder, name)
+    assert bytes_of(parts.folder) == bytes_of(tmp_path / "whole")
+    (parts.folder / "part-00001.arrow").write_bytes(b"damaged")
+    assert list(parts.open()) == ["part-00001.arrow"]
+    assert not (parts.folder / "part-00001.arrow").exists()
 
 
 def test_a_full_disk_costs_one_part(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
 """The cells of a profile (backbone, arm, decoding) on many GPUs or machines, by Ray.
 
-A cell is one call of `evaluate`, kept where stage 5 keeps it, in a folder that all machines share. Its parts are the
-shards: what a dead process or a killed run has left is gone on with, and stage 5 then finds everything kept.
+A cell is what one call of `evaluate` keeps where stage 5 keeps it, in a folder that all machines share. Its parts, of
+so many problems and seeds each, are the shards, and whoever is free takes the next one: what a dead process or a killed
+run has left is gone on with, and stage 5 then finds everything kept.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import torch
 
 from lrs.bench.profiles import check_arms
 from lrs.core.closure import ROOT
+from lrs.core.kept import Parts, enter_part
 from lrs.core.progress import Progress
-from lrs.experiment.evaluation import Artifacts, evaluate, jobs_asked
+from lrs.core.store import parts_of
+from lrs.experiment.evaluation import Artifacts, jobs_asked, outcome_parts
 from lrs.experiment.prompting import prompting_for
+from lrs.experiment.traces import Job
 from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device, resolve_device
@@ -30,7 +34,7 @@ from lrs.tasks.problems import Problem, load_problems
 if TYPE_CHECKING:
     from lrs.config import Config, SamplingSection
 
-_ATTEMPTS = 4  # at a cell whose process dies
+_ATTEMPTS = 4  # at a part whose process dies
 _SECONDS = 2.0  # between looks at what the workers tell
 
 
@@ -45,6 +49,16 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"cell {self.config.backbone_name}, {self.arm}, {self.decoding}"
+
+
+class Shard(NamedTuple):
+    """A part of a cell; without a name, the opening of its folder, which tells the parts that are missing."""
+
+    cell: Cell
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cell}, {self.part}" if self.part else str(self.cell)
 
 
 def evaluate_profile(
@@ -77,9 +91,9 @@ def evaluate_profile(
 def evaluate_cells(
     cells: Sequence[Cell], problems: Mapping[str, Sequence[Problem]], actors: int = 0, address: str = "local"
 ) -> str:
-    """Evaluate cells of one profile wherever an actor is free; whatever is kept already is not made again.
+    """Evaluate cells of one profile, part by part, wherever an actor is free; what is kept already is not made again.
 
-    A cell whose process dies is taken up by a new one, at most three times. Outcomes do not depend on the actors.
+    A part whose process dies is begun anew by a new one, at most three times. Outcomes do not depend on the actors.
 
     Args:
         problems: by backbone.
@@ -95,7 +109,8 @@ def evaluate_cells(
             failed, or its process died again and again: the message names it.
     """
     config = cells[0].config
-    total = sum(len(jobs_asked(problems[cell.config.backbone_name], cell.sampling)) for cell in cells)
+    counts = [len(jobs_asked(problems[cell.config.backbone_name], cell.sampling)) for cell in cells]
+    shards = sum(-(-count // config.decoding.problems_per_part) for count in counts)
     with _started(address) as ray:
         there, cores = ray.cluster_resources(), config.decoding.workers
         on_gpus = config.device != "cpu" and there.get("GPU", 0) >= 1
@@ -107,10 +122,10 @@ def evaluate_cells(
         common = {"max_restarts": -1, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}  # the package of this process
         board = ray.remote(num_cpus=0, max_task_retries=-1, **common)(_Board).remote()
         remote = ray.remote(**needs, max_task_retries=_ATTEMPTS - 1, **common)(_Worker)
-        workers = [remote.remote(Path.cwd(), cores) for _ in range(min(actors or room, len(cells)))]
+        workers = [remote.remote(Path.cwd(), cores) for _ in range(min(actors or room, shards))]
         asked = {name: ray.put(list(some)) for name, some in problems.items()}
         try:
-            with Progress("cluster", total, "generations") as whole:
+            with Progress("cluster", sum(counts), "generations") as whole:
                 return _hand_out(ray, workers, cells, asked, board, whole)
         finally:
             for actor in (*workers, board):
@@ -118,15 +133,15 @@ def evaluate_cells(
 
 
 class _Board:
-    """What every cell has told last: its generations that are there, and those that it resumed with at first."""
+    """How many generations of each part are there, as was told last."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[int, int]] = {}
+        self._told: dict[str, int] = {}
 
-    def tell(self, cell: str, done: int, resumed: int) -> None:
-        self._told[cell] = done, self._told.get(cell, (0, resumed))[1]
+    def tell(self, shard: str, done: int) -> None:
+        self._told[shard] = done
 
-    def read(self) -> dict[str, tuple[int, int]]:
+    def read(self) -> dict[str, int]:
         return self._told
 
 
@@ -143,13 +158,26 @@ class _Worker:
         """What the device of that name is here."""
         return describe_device(resolve_device(name))
 
-    def evaluate(self, cell: Cell, problems: Sequence[Problem], device: str, board: Any) -> None:
-        """Evaluate a cell on the device that all have, and tell the board how far it is."""
+    def work(self, shard: Shard, problems: Sequence[Problem], device: str, board: Any) -> tuple[int, list[str]]:
+        """On the device that all have, open a cell: the generations that are there, and the parts that are not. Or make
+        a part, unless the process that died over it had made it, and tell the board how far it is."""
         import ray
 
-        config, name = cell.config, cell.config.backbone_name
-        if (own := self.device(config.device)) != device:
+        if (own := self.device(shard.cell.config.device)) != device:
             raise ValueError(f"all actors must have one kind of device (got {device} and {own})")
+        parts = self._parts(shard.cell, problems)
+        if not shard.part:
+            missing = parts.open()
+            return len(parts.jobs) - sum(missing.values()), list(missing)
+        if not (parts.folder / shard.part).exists():
+            Progress.listener = lambda own: ray.get(board.tell.remote(str(shard), own.done))
+            jobs = parts_of(parts.jobs, parts.part_size)[shard.part]
+            with Progress(f"{parts.stage}, {shard.part}", len(jobs)) as progress:
+                parts.write(shard.part, progress.advance)
+        return 0, []
+
+    def _parts(self, cell: Cell, problems: Sequence[Problem]) -> Parts[Job]:
+        config, name = cell.config, cell.config.backbone_name
         if self._holds != name:
             self._holds, self._held = "", None  # room for the next
             backbone = load_backbone(config.backbone.path, config.device, config.dtype)
@@ -158,35 +186,50 @@ class _Worker:
             self._holds, self._held = name, (backbone, artifacts, selection)
         (backbone, artifacts, selection), arm = self._held, ARMS[cell.arm]
         asked, setting = prompting_for(arm, backbone, problems, config), selection.get(cell.decoding, {}).get(cell.arm)
-        Progress.listener = lambda own: ray.get(board.tell.remote(str(cell), own.done, own.resumed))
-        evaluate(backbone, problems, arm, setting, artifacts, config, cell.folder, cell.sampling, asked)
+        return outcome_parts(backbone, problems, arm, setting, artifacts, config, cell.folder, cell.sampling, asked)
 
 
 def _hand_out(
-    ray: ModuleType, workers: Sequence[Any], cells: Sequence[Cell], asked: dict[str, Any], board: Any, whole: Progress
+    ray: ModuleType,
+    workers: Sequence[Any],
+    cells: Sequence[Cell],
+    asked: Mapping[str, Any],
+    board: Any,
+    whole: Progress,
 ) -> str:
-    """Give every worker a cell once it has started, and another when it has finished; the device that they have."""
-    waiting, left, device = deque(cells), len(cells), ""
-    seen: dict[str, tuple[int, int]] = {}
-    running: dict[Any, tuple[Any, Cell | None]] = {
+    """Give every worker a shard once it has started, and another when it has finished; the device that they have.
+
+    A cell is opened when no part of those before it waits any more, so that workers seldom change the backbone.
+    """
+    waiting, left, device = deque(Shard(cell) for cell in cells), len(cells), ""
+    told: dict[str, int] = {}
+    running: dict[Any, tuple[Any, Shard | None]] = {
         worker.device.remote(cells[0].config.device): (worker, None) for worker in workers
     }
+    idle = []
     while left:
         for ready in ray.wait(list(running), timeout=_SECONDS)[0]:
-            worker, cell = running.pop(ready)
-            found = _result(ray, ready, cell or "a worker that was to start")
-            device, left = device or found, left - (cell is not None)
-            if waiting:
-                cell = waiting.popleft()
-                given = cell, asked[cell.config.backbone_name], device, board
-                running[worker.evaluate.remote(*given)] = worker, cell
-        seen |= ray.get(board.read.remote())  # kept here too, should the board die
-        whole.resumed = sum(resumed for _, resumed in seen.values())
-        whole.advance(sum(done for done, _ in seen.values()) - whole.done, f"{len(cells) - left}/{len(cells)} cells")
+            worker, shard = running.pop(ready)
+            found = _result(ray, ready, shard or "a worker that was to start")
+            idle.append(worker)
+            if shard is None:
+                device = device or found
+                continue
+            if shard.part:
+                enter_part(shard.cell.folder, shard.part)
+            resumed, missing = found
+            waiting.extendleft(Shard(shard.cell, part) for part in reversed(missing))
+            left += len(missing) - 1
+            whole.resumed += resumed
+        while idle and waiting:
+            worker, shard = idle.pop(), waiting.popleft()
+            running[worker.work.remote(shard, asked[shard.cell.config.backbone_name], device, board)] = worker, shard
+        told |= ray.get(board.read.remote())  # kept here too, should the board die
+        whole.advance(whole.resumed + sum(told.values()) - whole.done, f"{left} cells and parts left")
     return device
 
 
-def _result(ray: ModuleType, ready: Any, of: Cell | str) -> Any:
+def _result(ray: ModuleType, ready: Any, of: Shard | str) -> Any:
     """What a worker gave back; its failure in one line."""
     try:
         return ray.get(ready)

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple
 
 from datasets import Dataset
 
@@ -43,45 +43,60 @@ def keep(folder: Path, stage: str, plan: Plan, make: Callable[[Path], None]) -> 
     os.replace(scratch, folder)
 
 
-def keep_parts(
-    folder: Path,
-    stage: str,
-    jobs: Sequence[Job],
-    part_size: int,
-    plan: Plan,
-    make: Callable[[Sequence[Job], Callable[[int], None]], Iterable[dict[str, Any]]],
-) -> Dataset:
-    """Make the rows of all jobs, `part_size` jobs at a time, keeping the parts that an earlier run has made.
+class Parts(NamedTuple, Generic[Job]):
+    """The rows of many jobs, in a folder of parts that are made one by one: what an earlier run has made is kept.
 
-    Args:
+    Attributes:
         folder: receives `part-00000.arrow`, ... and `plan.json`.
         stage: named in progress lines.
         jobs: what to do; a part's rows depend on its jobs and the plan alone.
+        part_size: jobs in each part but the last.
         plan: everything else the rows depend on, the jobs themselves included.
         make: turns some jobs into rows, reporting each finished job to its second argument.
-
-    Returns:
-        The table of all parts.
     """
-    plan = plan | {"jobs": len(jobs), "part_size": part_size}
-    digests: dict[str, str] = {}
-    if _still_good(folder, stage, plan):
-        damaged = _told_damaged(folder, stage)
-        for stranger in _strangers(folder):
-            (folder / stranger).unlink()
-        digests = {name: digest for name, digest in _read_plan(folder)["digests"].items() if name not in damaged}
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        _write_plan(folder, plan, digests)
-    parts = parts_of(jobs, part_size)
-    done = sum(len(part) for name, part in parts.items() if name in digests)
-    with Progress(stage, len(jobs), done=done) as progress:
-        for name, part in parts.items():
-            if name not in digests:
-                write_rows(folder / name, list(make(part, progress.advance)))
-                digests[name] = file_digest(folder / name)
-                _write_plan(folder, plan, digests)
-    return read_kept(folder)
+
+    folder: Path
+    stage: str
+    jobs: Sequence[Job]
+    part_size: int
+    plan: Plan
+    make: Callable[[Sequence[Job], Callable[[int], None]], Iterable[dict[str, Any]]]
+
+    def keep(self) -> Dataset:
+        """Make whatever is missing, and read the table of all parts."""
+        missing = self.open()
+        with Progress(self.stage, len(self.jobs), done=len(self.jobs) - sum(missing.values())) as progress:
+            for name in missing:
+                self.write(name, progress.advance)
+                enter_part(self.folder, name)
+        return read_kept(self.folder)
+
+    def open(self) -> dict[str, int]:
+        """The parts that are to be made, and the jobs in each; first, what is of another plan, damaged or strange in
+        the folder goes. Where many processes make parts of one folder, one opens it, before all."""
+        folder, plan = self.folder, self.plan | {"jobs": len(self.jobs), "part_size": self.part_size}
+        kept: dict[str, str] = {}
+        if _still_good(folder, self.stage, plan):
+            damaged = _told_damaged(folder, self.stage)
+            for name in (*damaged, *_strangers(folder)):
+                (folder / name).unlink(missing_ok=True)
+            kept = {name: digest for name, digest in _read_plan(folder)["digests"].items() if name not in damaged}
+            if damaged:
+                _write_plan(folder, plan, kept)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            _write_plan(folder, plan, kept)
+        return {name: len(part) for name, part in parts_of(self.jobs, self.part_size).items() if name not in kept}
+
+    def write(self, name: str, report: Callable[[int], None] = lambda count: None) -> None:
+        """Make one part. It counts once it is entered (`enter_part`)."""
+        write_rows(self.folder / name, list(self.make(parts_of(self.jobs, self.part_size)[name], report)))
+
+
+def enter_part(folder: Path, name: str) -> None:
+    """Count a part that was written among what is kept. Where many processes write parts, one enters them all."""
+    content = _read_plan(folder)
+    _write_plan(folder, content["plan"], content["digests"] | {name: file_digest(folder / name)})
 
 
 def read_kept(path: Path) -> Dataset:

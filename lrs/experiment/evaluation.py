@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lrs.core.closure import code_of
-from lrs.core.kept import digest_of, keep_parts
+from lrs.core.kept import Parts, digest_of
 from lrs.engine.requests import SteeringRecord
 from lrs.experiment.traces import Job, jobs_for, outcome_row, plan_of, write_generations
 from lrs.method.ascent import Ascent
@@ -105,16 +105,38 @@ def evaluate(
 ) -> pd.DataFrame:
     """Outcomes of one arm on `problems`, in one decoding; resumes where a killed run stopped.
 
+    Args: those of `outcome_parts`.
+
+    Returns:
+        A row a problem and seed: see `outcome_row`, plus arm, shots (worked examples in its prompt), steered_tokens,
+        reward_before, reward_after, push_ratio.
+
+    Raises:
+        ValueError: as in `outcome_parts`.
+    """
+    parts = outcome_parts(backbone, problems, arm, setting, artifacts, config, folder, sampling, prompting)
+    return parts.keep().to_pandas()
+
+
+def outcome_parts(
+    backbone: Backbone,
+    problems: Sequence[Problem],
+    arm: Arm,
+    setting: Setting | None,
+    artifacts: Artifacts | None,
+    config: Config,
+    folder: Path,
+    sampling: SamplingSection | None = None,
+    prompting: Prompting = PLAIN,
+) -> Parts[Job]:
+    """The parts that `evaluate` makes, for whoever has them made by many processes.
+
     Args:
         setting: of a steered arm; None for the others.
         artifacts: what it steers with.
         sampling: how the first problems of each benchmark are sampled (seeds from 1; arms share their random numbers);
             None: every problem is answered greedily (seed 0).
         prompting: what stands around the questions, of `lrs.experiment.prompting.prompting_for`.
-
-    Returns:
-        A row a problem and seed: see `outcome_row`, plus arm, shots (worked examples in its prompt), steered_tokens,
-        reward_before, reward_after, push_ratio.
 
     Raises:
         ValueError: a steered arm without a setting of its own, or another arm with one; an arm that asks in another
@@ -158,7 +180,7 @@ def evaluate(
         ]
 
     stage = f"{folder.parent.parent.name}: {setting.name if setting else arm.name}, {folder.name}"
-    return keep_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).to_pandas()
+    return Parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make)
 
 
 def jobs_asked(problems: Sequence[Problem], sampling: SamplingSection | None) -> list[Job]:

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lrs.config import RewardSection, SaeSection
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
-from lrs.core.kept import digest_of, keep, keep_parts
+from lrs.core.kept import Parts, digest_of, keep
 from lrs.core.store import StoreError, write_frame, write_text
 from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
@@ -139,7 +139,7 @@ def fit(
         ]
 
     jobs = [(name, number) for name in prompts for number in range(samples + 1)]
-    traces = keep_parts(folder / "traces", "traces", jobs, _PART, plan | code_of(__name__), written)
+    traces = Parts(folder / "traces", "traces", jobs, _PART, plan | code_of(__name__), written).keep()
     texts = [text_of(ids, tokenizer, skip_special_tokens=True) for ids in traces["token_ids"]]
     right = [bool(judge(text, answers[name])) for text, name in zip(texts, traces["problem_id"], strict=True)]
     traces = traces.add_column("correct", right)

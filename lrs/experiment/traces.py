@@ -13,7 +13,7 @@ from datasets import Dataset
 from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.frames import records
-from lrs.core.kept import Plan, keep, keep_parts
+from lrs.core.kept import Parts, Plan, keep
 from lrs.engine.decoding import generate
 from lrs.engine.policy import policy_for
 from lrs.engine.requests import Generation, Request
@@ -130,7 +130,7 @@ def collect_traces(
     jobs, temperature = jobs_for(problems, range(samples + 1)), config.traces.temperature
     plan = plan_of(backbone, jobs, config) | code_of(__name__) | {"temperature": temperature}
     make = partial(_trace_rows, backbone, config)
-    return keep_parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make)
+    return Parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).keep()
 
 
 def _trace_rows(
