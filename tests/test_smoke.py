@@ -1,13 +1,16 @@
-"""The smoke profile, twice, from fresh clones of HEAD: the same bytes, and nothing left to do."""
+"""The smoke profile, twice, in fresh clones of HEAD: the same bytes, and nothing left to do.
+
+The second begins with the ruins of what the first made, so that two runs show both that what is damaged is made again
+and that it comes out the same.
+"""
 
 import hashlib
-import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,17 +34,12 @@ def clone(target: Path) -> Path:
     return target
 
 
-def clone_and_run(target: Path) -> Path:
-    assert run_dvc(clone(target), "repro") == 0
-    return target
-
-
 @pytest.fixture(scope="module")
-def clones(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Made side by side: stages of so few problems keep one core busy, mostly with starting."""
-    folder = tmp_path_factory.mktemp("clones")
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(clone_and_run, (folder / "first", folder / "second")))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which everything was made, from nothing."""
+    root = clone(tmp_path_factory.mktemp("clones") / "first")
+    assert run_dvc(root, "repro") == 0
+    return root
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -58,56 +56,54 @@ def assert_same_end(one: Path, other: Path) -> None:
     assert (one / "dvc.lock").read_bytes() == (other / "dvc.lock").read_bytes()
 
 
-def test_every_output_is_there(clones: list[Path]):
-    locked = yaml.safe_load((clones[0] / "dvc.lock").read_text())["stages"]
+def test_every_output_is_there(made: Path):
+    locked = yaml.safe_load((made / "dvc.lock").read_text())["stages"]
     outputs = [out["path"] for stage in locked.values() for out in stage["outs"]]
     assert len(outputs) >= len(locked)
-    assert [path for path in outputs if not (clones[0] / path).exists()] == []
-    assert digests(clones[0])
+    assert [path for path in outputs if not (made / path).exists()] == []
+    assert digests(made)
 
 
-def test_two_clones_make_the_same_bytes(clones: list[Path]):
-    """They lie in folders of different names, so this also finds a machine's path in an output."""
-    assert_same_end(*clones)
-
-
-def test_nothing_is_left_to_do(clones: list[Path], capfd: pytest.CaptureFixture[str]):
+def test_nothing_is_left_to_do(made: Path, capfd: pytest.CaptureFixture[str]):
     capfd.readouterr()
-    assert run_dvc(clones[0], "status") == 0
+    assert run_dvc(made, "status") == 0
     assert "up to date" in capfd.readouterr().out
-    assert run_dvc(clones[0], "repro") == 0
+    assert run_dvc(made, "repro") == 0
     assert "Running stage" not in capfd.readouterr().out
 
 
-def one_of_each(folders: list[Path], data: Path) -> list[Path]:
-    """Of kept folders that lie beside each other and have plans of the same parts, made alike, the first."""
-    plans = [json.loads((folder / "plan.json").read_text())["plan"] for folder in folders]
-    alike = [(folder.relative_to(data).parts[0], *sorted(plan)) for folder, plan in zip(folders, plans, strict=True)]
-    return [folder for place, folder in enumerate(folders) if alike[place] not in alike[:place]]
+def ruin(folder: Path) -> Path:
+    """Change a byte in the middle of the largest file of a kept folder, and delete every other but `plan.json`."""
+    largest, *others = sorted(
+        (path for path in folder.rglob("*") if path.is_file() and path.name != "plan.json"),
+        key=lambda path: path.stat().st_size,
+        reverse=True,
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(bytes(content))
+    for path in others:
+        path.unlink()
+    return largest
 
 
-def test_a_byte_changed_in_each_kind_of_result_is_made_again(clones: list[Path], capfd: pytest.CaptureFixture[str]):
-    """Else DVC would rerun the stages, which would keep the wrong files, and all would look well. Of folders that are
-    made alike, as one for each arm, one is changed; all are when asked for: each is decoded anew, which takes minutes.
+def test_a_clone_makes_the_same_bytes_from_ruins(made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """It lies in a folder of another name, so this also finds a machine's path in an output. It has no lock, so that
+    every stage runs, and finds one file of each folder that is kept, with a byte of it changed: nothing may be kept.
     """
-    root, before, data = clones[1], digests(clones[1]), clones[1] / "data" / "smoke" / "pocket-3m"
-    kept = sorted(plan.parent for plan in data.rglob("plan.json"))
-    folders = kept if LONG else one_of_each(kept, data)
+    root, data = clone(tmp_path / "second"), Path("data/smoke/pocket-3m")
+    folders = sorted(plan.parent.relative_to(made) for plan in (made / data).rglob("plan.json"))
     kinds = {folder.relative_to(data).parts[0] for folder in folders}
-    made = {"problems", "traces", "sae", "bases", "latents", "reward", "validation", "outcomes"}
-    assert kinds == made | {"meaning", "paths", "pushes"}
-    changed = [max(folder.glob("*[!n]"), key=lambda path: path.stat().st_size) for folder in folders]  # no plan.json
-    for path in changed:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(bytes(content))
-    assert digests(root) != before
+    expected = {"problems", "traces", "sae", "bases", "latents", "reward", "validation", "outcomes"}
+    assert kinds == expected | {"meaning", "paths", "pushes"}
+    for folder in folders:
+        shutil.copytree(made / folder, root / folder)
+    changed = [ruin(root / folder).relative_to(root) for folder in folders]
+    capfd.readouterr()
     assert run_dvc(root, "repro") == 0
     told = capfd.readouterr().err
-    assert [
-        path for path in changed if f"{path.relative_to(root)} is not as it was written and is made again" not in told
-    ] == []
-    assert digests(root) == before
+    assert [path for path in changed if f"{path} is not as it was written and is made again" not in told] == []
+    assert_same_end(root, made)
 
 
 def test_of_two_runs_at_once_one_is_refused(tmp_path: Path):
@@ -141,7 +137,7 @@ def killed_after(seconds: float, root: Path) -> bool:
 
 @pytest.mark.skipif(not KILLS, reason="takes minutes a kill: `make test-long`")
 @pytest.mark.timeout(3600)
-def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp_path: Path):
+def test_killed_at_any_moment_it_ends_as_if_it_never_was(made: Path, tmp_path: Path):
     """Moments are drawn by a seed; between them the run gets on, since every kill leaves what was done.
 
     A run that ends in spite of its kills is compared, and the kills left fall on another one.
@@ -152,8 +148,8 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(clones: list[Path], tmp
         if killed_after(moments.uniform(2, 30), killed):
             kills += 1
         else:
-            assert_same_end(killed, clones[0])
+            assert_same_end(killed, made)
             ended += 1
             killed = clone(tmp_path / str(ended))
     assert run_dvc(killed, "repro") == 0
-    assert_same_end(killed, clones[0])
+    assert_same_end(killed, made)
