@@ -14,8 +14,9 @@ from lrs.config import CausalSection, load_config
 from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
 from lrs.experiment import causal, on_policy
-from lrs.experiment.causal import begin, causal_step, difficulty, normalised, replay_steered, train_causal
+from lrs.experiment.causal import begin, causal_step, difficulty, normalised, train_causal
 from lrs.experiment.on_policy import problems_of
+from lrs.experiment.reading import replay_steered
 from lrs.method.arms import REWARDS
 from lrs.method.gate import ALWAYS
 from lrs.tasks.problems import by_benchmark

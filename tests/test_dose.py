@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from oracle import naive_generate
 
 from lrs.experiment.dose import kl_divergence, token_doses
+from lrs.experiment.reading import hangs_on_state, read_steered, side_by_side
 from lrs.method.gate import ALWAYS, NEVER, Gate
 
 PROMPTS = [[5, 9, 11], [7], [4, 8, 3, 6, 12]]
@@ -48,6 +49,22 @@ def test_dose_equals_one_trace_at_a_time_token_by_token(variant, gate):
         same = next((i for i, (a, b) in enumerate(zip(own, written, strict=True)) if a != b), len(written))
         if 0 < same < len(written):
             assert doses[same - 1] > 0  # another token was written after the push at the one before
+
+
+@pytest.mark.parametrize("variant", ["token", "potential", "free"])
+def test_what_hangs_on_the_state_alone_is_read_at_once_as_token_by_token(variant):
+    model, steering = tiny_llama(), tiny_steering(variant, ALWAYS)
+    assert hangs_on_state(steering)
+    assert not hangs_on_state(tiny_steering(variant, Gate(0.5, 0.3)))
+    assert not hangs_on_state(tiny_steering("history", ALWAYS))
+    asked = traces(model)
+    batch = side_by_side(asked, 0, torch.device("cpu"))
+    at_once = batch.read_at_once(model, steering)[:, batch.width : -1]
+    plain = batch.read_at_once(model, None)[:, batch.width : -1]
+    for place, logits in read_steered(model, steering, batch):
+        rows = [row for row, (_, written) in enumerate(asked) if place < len(written) - 1]
+        torch.testing.assert_close(at_once[rows, place], logits[rows], atol=1e-9, rtol=0)
+        assert (logits[rows] - plain[rows, place]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

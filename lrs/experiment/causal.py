@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel
@@ -31,17 +31,18 @@ from lrs.core.digests import fingerprint
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.store import write_frame
 from lrs.experiment.on_policy import Ids, learn_on_policy
+from lrs.experiment.reading import replay_steered
 from lrs.experiment.traces import jobs_for, plan_of
 from lrs.learning.latents import load_latents
 from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
 from lrs.learning.reward_training import score_traces
-from lrs.method.ascent import Ascent, ascend, write_back
+from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.gate import ALWAYS
 from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
 from lrs.method.setting import RewardKind
 from lrs.method.steering import Steering
-from lrs.models.backbones import Backbone, edited_layer
+from lrs.models.backbones import Backbone
 from lrs.models.memory import in_memory
 from lrs.tasks.problems import Problem
 from lrs.tasks.splits import held_out
@@ -51,47 +52,6 @@ if TYPE_CHECKING:
 
 _LINEAR_LENGTH = 0.25  # of a linear reward's weights: a few of Adam's steps turn it round
 _SCRATCH = Path("build/scratch/rewards")  # checkpoints, from which a killed training resumes
-
-
-class SteeredReading(NamedTuple):
-    """A steered model's reading of whole attempts, differentiable in the reward's weights.
-
-    Attributes:
-        logits: (rows, length, vocabulary) of the token after each position.
-        rewards: (steered tokens,) reward logits before the push.
-    """
-
-    logits: Tensor
-    rewards: Tensor
-
-
-def replay_steered(
-    model: PreTrainedModel,
-    steering: Steering,
-    tokens: Int[Tensor, "rows length"],
-    steered: Bool[Tensor, "rows length"],
-) -> SteeredReading:
-    """Read whole attempts at once, pushing the tokens that are `steered`, whatever the gate says.
-
-    Args:
-        tokens: padded on the right.
-
-    Raises:
-        ValueError: a reward that sees the trace so far: its rewards are not one token's alone.
-    """
-    rewards = []
-
-    def push(hidden: Float[Tensor, "rows length d_model"]) -> Float[Tensor, "rows length d_model"]:
-        latent = steering.dictionary.encode(hidden[steered]).to(steering.reward.dtype)
-        rewards.append(steering.reward(latent[None])[0])
-        direction_at = steering.reward.direction
-        moved = ascend(latent, direction_at(latent), direction_at, steering.ascent)
-        change = write_back(latent, moved, steering.dictionary.W_dec, steering.dictionary.input_scale)
-        return hidden.index_put((steered,), change.to(hidden.dtype), accumulate=True)
-
-    with edited_layer(model, steering.layer, push):
-        logits = model(input_ids=tokens, use_cache=False).logits  # padding is on the right: no answer sees it
-    return SteeredReading(logits, rewards[0])
 
 
 def normalised(rewards: Float[Tensor, "problems attempts"]) -> Float[Tensor, "problems attempts"]:

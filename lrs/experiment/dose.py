@@ -7,24 +7,23 @@ method whose dose is nearly nothing can change nearly nothing, whatever its grad
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from datasets import Dataset
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lrs.core.closure import code_of
 from lrs.core.frames import each_row
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
-from lrs.engine.steer import steer
 from lrs.experiment.evaluation import Artifacts
+from lrs.experiment.reading import SideBySide, hangs_on_state, read_steered, side_by_side
 from lrs.method.arms import ARMS
 from lrs.method.setting import Setting
 from lrs.method.steering import Steering
@@ -36,6 +35,8 @@ from lrs.tasks.prompts import prompt_ids
 if TYPE_CHECKING:
     from lrs.config import Config
 
+_ROWS = 8  # read at once, all their logits in memory
+
 
 def kl_divergence(
     logits: Float[Tensor, "*rows vocabulary"], other: Float[Tensor, "*rows vocabulary"]
@@ -43,57 +44,6 @@ def kl_divergence(
     """KL(p || q) in nats, of the softmax p of `logits` from the softmax q of `other`."""
     p, q = logits.double().log_softmax(dim=-1), other.double().log_softmax(dim=-1)
     return (p.exp() * (p - q)).sum(dim=-1)
-
-
-class SideBySide(NamedTuple):
-    """Traces in one batch: prompts end, and answers begin, in the same column, `width`."""
-
-    ids: Int[Tensor, "rows length"]
-    mask: Int[Tensor, "rows length"]
-    positions: Int[Tensor, "rows length"]
-    width: int
-
-    def read(self, model: PreTrainedModel, columns: slice = slice(None), cache: DynamicCache | None = None) -> Tensor:
-        """Logits of these columns, all that lie before them being in the cache: (rows, columns, vocabulary)."""
-        return model(
-            input_ids=self.ids[:, columns],
-            attention_mask=self.mask[:, : columns.stop],
-            position_ids=self.positions[:, columns],
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).logits
-
-
-def side_by_side(traces: Sequence[tuple[list[int], list[int]]], pad_id: int, device: torch.device) -> SideBySide:
-    """(prompt ids, generated ids) pairs as one batch."""
-    width, length = max(len(prompt) for prompt, _ in traces), max(len(written) for _, written in traces)
-    ids = torch.full((len(traces), width + length), pad_id, device=device)
-    mask = torch.zeros_like(ids)
-    for row, (prompt, written) in enumerate(traces):
-        ids[row, width - len(prompt) : width + len(written)] = torch.tensor(prompt + written)
-        mask[row, width - len(prompt) :] = 1
-    return SideBySide(ids, mask, (mask.cumsum(dim=1) - 1).clamp(min=0), width)
-
-
-@torch.no_grad()
-def read_steered(model: PreTrainedModel, steering: Steering | None, batch: SideBySide) -> Iterator[tuple[int, Tensor]]:
-    """Read the batch as the engine would have written it, token by token.
-
-    Args:
-        steering: None: unsteered, and where a gate stays closed the same to the last bit.
-
-    Yields:
-        The place of a generated token, from 0, and the logits behind it, (rows, vocabulary). All but the last
-        are processed; those behind the end of a shorter trace mean nothing.
-    """
-    cache, width = DynamicCache(config=model.config), batch.width
-    with ExitStack() as stack:
-        if steering:
-            pushed = steering.layer, steering.dictionary, steering.reward, steering.gate
-            stack.enter_context(steer(model, *pushed, steering.ascent.num_steps, steering.ascent.step_size))
-        batch.read(model, slice(0, width), cache)
-        for place in range(batch.ids.shape[1] - width - 1):
-            yield place, batch.read(model, slice(width + place, width + place + 1), cache)[:, -1]
 
 
 @torch.no_grad()
@@ -106,15 +56,32 @@ def token_doses(
     """The dose of each steering at every generated token that is processed, those of all traces in a row.
 
     Args:
-        traces: (prompt ids, generated ids) pairs, read as one batch; the last generated token is never processed.
+        traces: (prompt ids, generated ids) pairs; the last generated token is never processed.
     """
     batch = side_by_side(traces, pad_id, model.device)
-    plain = [logits for _, logits in read_steered(model, None, batch)]
+    few = [side_by_side(traces[first : first + _ROWS], pad_id, model.device) for first in range(0, len(traces), _ROWS)]
+    plain: list[Tensor] = []
     for steering in steerings:
-        doses = torch.zeros(len(traces), len(plain), dtype=torch.float64, device=model.device)
-        for place, logits in read_steered(model, steering, batch):
-            doses[:, place] = kl_divergence(logits, plain[place])
-        yield torch.cat([doses[row, : len(written) - 1] for row, (_, written) in enumerate(traces)])
+        if hangs_on_state(steering):
+            each = [dose for some in few for dose in _at_once(model, steering, some)]
+        else:
+            plain = plain or [logits for _, logits in read_steered(model, None, batch)]
+            each = list(_by_token(model, steering, batch, plain))
+        yield torch.cat([doses[: len(written) - 1] for doses, (_, written) in zip(each, traces, strict=True)])
+
+
+def _at_once(model: PreTrainedModel, steering: Steering, batch: SideBySide) -> Float[Tensor, "rows places"]:
+    there, here = (batch.read_at_once(model, which)[:, batch.width : -1] for which in (steering, None))
+    return kl_divergence(there, here)
+
+
+def _by_token(
+    model: PreTrainedModel, steering: Steering, batch: SideBySide, plain: Sequence[Float[Tensor, "rows vocabulary"]]
+) -> Float[Tensor, "rows places"]:
+    doses = torch.zeros(len(batch.ids), len(plain), dtype=torch.float64, device=model.device)
+    for place, logits in read_steered(model, steering, batch):
+        doses[:, place] = kl_divergence(logits, plain[place])
+    return doses
 
 
 def keep_doses(

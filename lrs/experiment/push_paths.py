@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module
 from transformers import PreTrainedModel
@@ -18,7 +19,7 @@ from lrs.core.closure import code_of
 from lrs.core.digests import fingerprint
 from lrs.core.kept import keep, read_kept
 from lrs.core.store import write_frame
-from lrs.experiment.dose import SideBySide, read_steered, side_by_side
+from lrs.experiment.reading import SideBySide, hangs_on_state, read_steered, side_by_side
 from lrs.method.gate import stability_of
 from lrs.method.steering import Steering
 from lrs.models.backbones import Backbone, decoder_layers
@@ -50,17 +51,24 @@ class PushPath(NamedTuple):
 
 
 @torch.no_grad()
-def _read(model: PreTrainedModel, layer: int, steering: Steering | None, batch: SideBySide) -> Iterator[list[Tensor]]:
-    """At each generated token, one after the other: the residual stream that the layer above `layer` is given, and what
-    goes into the map behind the heads of each layer above; (rows, width) each."""
+def _read(
+    model: PreTrainedModel, layer: int, steering: Steering | None, batch: SideBySide, at_once: bool
+) -> list[Float[Tensor, "rows places width"]]:
+    """At each generated token but the last: the residual stream that the layer above `layer` is given, and what goes
+    into the map behind the heads of each layer above."""
     seen: list[Tensor] = []
     above = list(decoder_layers(model))[layer + 1 :]
     with ExitStack() as stack:
         for one in (above[0], *(_behind_heads(one) for one in above)):
-            stack.callback(one.register_forward_pre_hook(lambda _, given: seen.append(given[0][:, -1])).remove)
+            stack.callback(one.register_forward_pre_hook(lambda _, given: seen.append(given[0])).remove)
+        if at_once:
+            batch.read_at_once(model, steering)
+            return [part[:, batch.width : -1] for part in seen]
+        places = []
         for _ in read_steered(model, steering, batch):
-            yield seen[-1 - len(above) :]
+            places.append([part[:, -1] for part in seen[-1 - len(above) :]])
             seen.clear()
+    return [torch.stack(parts, dim=1) for parts in zip(*places, strict=True)]
 
 
 def _behind_heads(layer: Module) -> Module:
@@ -70,7 +78,7 @@ def _behind_heads(layer: Module) -> Module:
 
 @torch.no_grad()
 def push_paths(backbone: Backbone, steering: Steering, traces: Sequence[tuple[list[int], list[int]]]) -> list[PushPath]:
-    """The path of each trace, all read as one batch, token by token, without the push and with it.
+    """The path of each trace, all read as one batch, without the push and with it.
 
     Args:
         traces: (prompt ids, generated ids) pairs; the last generated token is never processed.
@@ -82,16 +90,15 @@ def push_paths(backbone: Backbone, steering: Steering, traces: Sequence[tuple[li
     if steering.layer + 1 >= model.config.num_hidden_layers:
         raise ValueError(f"no layer lies above layer {steering.layer}, the steered one")
     batch = side_by_side(traces, backbone.tokenizer.pad_token_id, model.device)
-    logits = batch.read(model)[:, batch.width - 1 : -1]
+    logits = batch.read_at_once(model, None)[:, batch.width - 1 : -1]
     before = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)  # the first token's has none
     instability = -stability_of(logits, before).log()
-    pushes, changes = [], []
-    unsteered = list(_read(model, steering.layer, None, batch))
-    for (plain, *own), (residual, *heads) in zip(unsteered, _read(model, steering.layer, steering, batch), strict=True):
-        pushes.append((residual - plain).norm(dim=-1) / plain.norm(dim=-1))
-        there, here = (torch.stack(parts, dim=1).unflatten(-1, (count, -1)) for parts in (heads, own))
-        changes.append((there - here).square().sum(dim=-1) / here.square().sum(dim=-1))
-    found = torch.stack(pushes, dim=1), instability, torch.stack(changes, dim=1)
+    at_once = hangs_on_state(steering)
+    plain, *own = _read(model, steering.layer, None, batch, at_once)
+    residual, *pushed = _read(model, steering.layer, steering, batch, at_once)
+    push = (residual - plain).norm(dim=-1) / plain.norm(dim=-1)
+    there, here = (torch.stack(parts, dim=2).unflatten(-1, (count, -1)) for parts in (pushed, own))
+    found = push, instability, (there - here).square().sum(dim=-1) / here.square().sum(dim=-1)
     told = [values.float().cpu().numpy() for values in found]  # numpy has no bfloat16
     return [PushPath(*(values[row, : len(written) - 1] for values in told)) for row, (_, written) in enumerate(traces)]
 
