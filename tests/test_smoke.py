@@ -23,8 +23,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-LONG = bool(os.environ.get("LRS_LONG"))  # `make test-long`
-KILLS = 20 if LONG else 0
+KILLS = 20 if os.environ.get("LRS_LONG") else 0  # `make test-long`
 
 
 def clone(target: Path) -> Path:

@@ -21,7 +21,6 @@ from lrs.bench.profiles import check_arms
 from lrs.core.closure import ROOT
 from lrs.core.kept import Parts, enter_part
 from lrs.core.progress import Progress
-from lrs.core.store import parts_of
 from lrs.experiment.evaluation import Artifacts, jobs_asked, outcome_parts
 from lrs.experiment.prompting import prompting_for
 from lrs.experiment.traces import Job
@@ -171,8 +170,7 @@ class _Worker:
             return len(parts.jobs) - sum(missing.values()), list(missing)
         if not (parts.folder / shard.part).exists():
             Progress.listener = lambda own: ray.get(board.tell.remote(str(shard), own.done))
-            jobs = parts_of(parts.jobs, parts.part_size)[shard.part]
-            with Progress(f"{parts.stage}, {shard.part}", len(jobs)) as progress:
+            with Progress(f"{parts.stage}, {shard.part}", len(parts.shares[shard.part])) as progress:
                 parts.write(shard.part, progress.advance)
         return 0, []
 

@@ -62,6 +62,11 @@ class Parts(NamedTuple, Generic[Job]):
     plan: Plan
     make: Callable[[Sequence[Job], Callable[[int], None]], Iterable[dict[str, Any]]]
 
+    @property
+    def shares(self) -> dict[str, Sequence[Job]]:
+        """The jobs of each part, by its name."""
+        return parts_of(self.jobs, self.part_size)
+
     def keep(self) -> Dataset:
         """Make whatever is missing, and read the table of all parts."""
         missing = self.open()
@@ -86,11 +91,11 @@ class Parts(NamedTuple, Generic[Job]):
         else:
             shutil.rmtree(folder, ignore_errors=True)
             _write_plan(folder, plan, kept)
-        return {name: len(part) for name, part in parts_of(self.jobs, self.part_size).items() if name not in kept}
+        return {name: len(part) for name, part in self.shares.items() if name not in kept}
 
     def write(self, name: str, report: Callable[[int], None] = lambda count: None) -> None:
         """Make one part. It counts once it is entered (`enter_part`)."""
-        write_rows(self.folder / name, list(self.make(parts_of(self.jobs, self.part_size)[name], report)))
+        write_rows(self.folder / name, list(self.make(self.shares[name], report)))
 
 
 def enter_part(folder: Path, name: str) -> None:
