@@ -109,6 +109,7 @@ class CausalSection(_Section):
     own_rates: dict[Annotated[str, _one_of(REWARDS)], Positive] = Field(
         default={}, description="learning rates of rewards, where not that one"
     )
+    falling: bool = Field(default=False, description="whether the rate falls to nothing, linearly")
     joint_weight: float = Field(ge=0, description="of the loss that keeps the reward a predictor")
     rows_per_batch: PositiveInt = Field(description="attempts in one backward pass")
     checkpoint_every: PositiveInt = Field(description="iterations")
@@ -117,6 +118,10 @@ class CausalSection(_Section):
         """As it is for one reward: at its own learning rate."""
         own = {"learning_rate": self.own_rates.get(reward, self.learning_rate), "own_rates": {}}
         return self.model_copy(update=own)
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate of one iteration, from 0."""
+        return self.learning_rate * (1 - iteration / self.iterations * self.falling)
 
 
 class SelectSection(_Section):

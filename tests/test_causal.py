@@ -294,7 +294,11 @@ def train(backbone, problems, config, scratch):
     return curve, [parameter.tolist() for parameter in steering.reward.parameters()]
 
 
-def test_killed_training_resumes_to_the_same_weights(tiny_backbone, drawn_problems, config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("falling", [False, True])
+def test_killed_training_resumes_to_the_same_weights(
+    falling, tiny_backbone, drawn_problems, config, tmp_path, monkeypatch
+):
+    config = config.model_copy(update={"causal": SECTION.model_copy(update={"falling": falling})})
     problems, asked = drawn_problems["chain_sum"][:8], []
 
     def by_length(job, generation, backbone):

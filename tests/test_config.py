@@ -51,7 +51,8 @@ def test_every_profile_loads(name):
 
 
 @pytest.mark.parametrize(
-    ("profile", "least"), [("cpu", 150), *[(name, 1000) for name in ("natural", "planted", "controls", "full")]]
+    ("profile", "least"),
+    [("cpu", 150), *[(name, 1000) for name in ("natural", "longer", "planted", "controls", "full")]],
 )
 def test_every_backbone_selects_on_a_thousand_problems_but_for_the_default_in_minutes(profile, least):
     for name in load_config(profile).backbones:
@@ -67,6 +68,13 @@ def test_a_reward_may_learn_at_a_rate_of_its_own(profiles):
     assert causal.of("causal") == without  # what others learn at is no matter to it
     with pytest.raises(ConfigError, match=r"causal.own_rates.slop.*: .*'token', .* \(got 'slop'\)"):
         load_with(profiles, causal__own_rates={"slop": 0.01})
+
+
+def test_a_rate_that_falls_is_nothing_one_iteration_after_the_last(profiles):
+    causal = load_with(profiles, causal__learning_rate=0.004, causal__iterations=4).causal
+    assert [causal.rate_at(iteration) for iteration in range(4)] == [0.004] * 4
+    falls = causal.model_copy(update={"falling": True})
+    assert [falls.rate_at(iteration) for iteration in range(5)] == pytest.approx([0.004, 0.003, 0.002, 0.001, 0.0])
 
 
 def test_a_backbone_may_have_benchmarks_of_its_own_and_a_planted_mode(tmp_path, monkeypatch):

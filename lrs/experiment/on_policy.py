@@ -77,6 +77,8 @@ def iterate(
     curve = log.get("curve", [])
     with Progress(stage, section.iterations, "iterations", done=first) as progress:
         for iteration in range(first, section.iterations):
+            for group in optimizer.param_groups:
+                group["lr"] = section.rate_at(iteration)
             right, told = step(iteration)
             curve += told
             progress.advance(1, f"{right.mean():.1%} right")
