@@ -136,7 +136,7 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
 
 
 def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant(tmp_path: Path):
-    home = tmp_path / "data/confirm/natural"
+    home = tmp_path / "data/confirm"
     gains = {"lrs": (-0.01, 0.002), "free_push": (0.15, 0.12), "trained_constant": (0.07, 0.0)}
     gains["lrs_slope"] = (0.14, 0.11)
     for number in (0, 1):
@@ -174,15 +174,16 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         ]
         constant = {"arm": "trained_constant", "reference": "lrs_slope"}
         against += [row | sure | constant | {"benchmark": name, "delta": -gap} for name, gap in gaps.items()]
-        (home / f"model-{number}/new").mkdir(parents=True)
-        pd.DataFrame(rows + others).to_csv(home / f"model-{number}/new/results.csv", index=False)
-        pd.DataFrame(against).to_csv(home / f"model-{number}/new/controls.csv", index=False)
-    (home / "model-0/old").mkdir()
-    (home / "model-0/old/controls.csv").write_text("what was confirmed before")
-    confirmed = [("natural", 0, "old"), ("natural", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
+        new = home / ("natural", "longer")[number] / f"model-{number}/new"
+        new.mkdir(parents=True)
+        pd.DataFrame(rows + others).to_csv(new / "results.csv", index=False)
+        pd.DataFrame(against).to_csv(new / "controls.csv", index=False)
+    (home / "natural/model-0/old").mkdir()
+    (home / "natural/model-0/old/controls.csv").write_text("what was confirmed before")
+    confirmed = [("natural", 0, "old"), ("longer", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
     confirmed.append(("cpu", 1, "new"))
     lines = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
-    (home.parent / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     told = confirmed_answer(home)
     assert told.startswith(
         "**On fresh problems, decoded greedily, LRS adds -1.0 to +0.2 points; the gradient of a reward that was "
@@ -203,7 +204,7 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
-    other = home / "model-1/new/results.csv"
+    other = home / "longer/model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
     assert confirmed_answer(home).startswith("**On fresh problems, decoded greedily, a push that reads the state")
 

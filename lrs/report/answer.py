@@ -39,6 +39,7 @@ _READERS = {  # of the state, in the headline, with what each is held against
     "lrs_slope": "the gradient of a reward that was trained through its own push, in proportion to its slope,",
     "free_push": "a push that reads the state and is no gradient",
 }
+_NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
 _CONSTANTS = ["trained_constant", "free_constant", "slope_mean"]
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
@@ -142,17 +143,18 @@ def _significant(rows: list[dict[str, Any]], sign: int, below: float) -> list[st
     return [row["backbone"] for row in rows if row["p_holm"] < below and sign * row["delta"] > 0]
 
 
-def confirmed_answer(folder: Path) -> str:
-    """What was confirmed on fresh problems of a profile that has a free push and constants: a paragraph and a table.
+def confirmed_answer(home: Path) -> str:
+    """What was confirmed on fresh problems of natural reasoners: a paragraph and a table; empty if nothing was.
 
     Args:
-        folder: `data/confirm/<profile>`; a folder a reasoner and selection, see `lrs.bench.confirm`. The last one of
-            each reasoner in the log is told.
+        home: `data/confirm`, see `lrs.bench.confirm`. The last selection of each reasoner in the log is told.
 
     Raises:
-        ConfigError: the profile is no longer there.
+        ConfigError: a profile is no longer there.
     """
-    config, places = load_config(folder.name), _confirmed(folder)
+    if not (places := _confirmed(home)):
+        return ""
+    config = load_config(_NATURAL[0])
     last = {name: of_one[-1] for name, of_one in places.items()}
     results, controls = (
         pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
@@ -182,12 +184,13 @@ def confirmed_answer(folder: Path) -> str:
     )
 
 
-def _confirmed(folder: Path) -> dict[str, list[Path]]:
-    """The folders of what was confirmed of each reasoner of a profile, in the order of the log; the last one first."""
+def _confirmed(home: Path) -> dict[str, list[Path]]:
+    """The folders of what was confirmed of each natural reasoner, in the order of the log; the last reasoner first."""
     made: dict[str, list[Path]] = {}
-    for entry in map(json.loads, (folder.parent / "log.jsonl").read_text("utf-8").splitlines()):
-        place = folder / entry["backbone"] / entry["selection"]
-        if entry["profile"] == folder.name and (place / "controls.csv").exists():
+    log = home / "log.jsonl"
+    for entry in map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ()):
+        place = home / entry["profile"] / entry["backbone"] / entry["selection"]
+        if entry["profile"] in _NATURAL and (place / "controls.csv").exists():
             made.setdefault(entry["backbone"], []).append(place)
     return dict(sorted(made.items(), reverse=True))
 
@@ -221,7 +224,7 @@ def _span(values: pd.Series) -> str:
 
 
 def readme_block(
-    expected: Path, profiles: tuple[str, ...] = ("cpu", "full"), confirmed: Path = Path("data/confirm/natural")
+    expected: Path, profiles: tuple[str, ...] = ("cpu", "full"), confirmed: Path = Path("data/confirm")
 ) -> str:
     """What the README says of the results, marks included: what was confirmed, the answers of some profiles, and a
     figure of the first.
@@ -233,7 +236,7 @@ def readme_block(
     Raises:
         ConfigError: accepted tables of a profile that is no longer there.
     """
-    parts = [confirmed_answer(confirmed)] if confirmed.exists() else []
+    parts = list(filter(None, [confirmed_answer(confirmed)]))
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
