@@ -46,6 +46,7 @@ TABLE = pd.DataFrame(
         "pushed": [0.1, 0.1],
         "shapley_se": [0.1, 0.1],
         "pushed_se": [0.02, 0.02],
+        "kl": [0.2, 0.1],
         "latent": [4, 9],
         "density": [0.1, 0],
     }

@@ -7,7 +7,7 @@ import torch
 from conftest import LATENTS, LinearDictionary, tiny_reward
 from datasets import Dataset
 
-from lrs.experiment.latent_study import SHOWN, study
+from lrs.experiment.latent_study import study
 from lrs.learning.influence import ablation_effects, logit_attribution
 from lrs.learning.latents import encode_traces
 from lrs.models.activations import pairs_of, replay_traces
@@ -48,12 +48,10 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     attribution = logit_attribution(tiny_backbone, dictionary)
     assert table["promotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmax(dim=1).tolist())
     assert table["demotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmin(dim=1).tolist())
-    ranked = table["shapley"].rank(method="first")
-    shown = table[(ranked <= SHOWN) | (ranked > LATENTS - SHOWN)]["latent"].tolist()
-    assert table.loc[table["kl"].notna(), "latent"].tolist() == shown
     pairs = pairs_of(tiny_backbone, traces, problems)
-    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, shown).set_index("latent")
-    np.testing.assert_allclose(table.set_index("latent").loc[shown, "kl"], effects.loc[shown, "kl"], rtol=1e-6)
+    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs).set_index("latent")
+    assert table.loc[table["kl"].notna(), "latent"].tolist() == effects.index.tolist()
+    np.testing.assert_allclose(table.set_index("latent").loc[effects.index, "kl"], effects["kl"], rtol=1e-6)
 
     checks = found.words.set_index("behavior").loc[VERIFICATION]
     assert isinstance(found.words, pd.DataFrame)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import LATENTS, LinearDictionary, sparse_traces, tiny_reward
@@ -15,7 +16,7 @@ from lrs.learning.influence import (
     output_scores,
     shapley_values,
 )
-from lrs.learning.meaning import as_matrix, behavior_of_tokens, latent_facts, opening_tokens, top_contexts
+from lrs.learning.meaning import as_matrix, behavior_of_tokens, extremes, latent_facts, opening_tokens, top_contexts
 from lrs.models.activations import replay
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
@@ -123,13 +124,26 @@ def test_attribution_is_the_slope_of_the_logits_past_the_layers_above(tiny_backb
 
 def test_without_a_latent_the_model_says_what_it_says_without_it(tiny_backbone, pairs):
     dictionary = LinearDictionary()
-    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, [2, 5]).set_index("latent")
+    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs).set_index("latent")
     activations = dict(replay(tiny_backbone.model, LAYER, pairs, 8, 0))
     fires = sum(int((dictionary.encode(activations[row])[:, 2] > 0).sum()) for row in range(len(pairs)))
     assert effects["n"][2] == fires
     assert (effects["kl"] > 0).all()
+    with_any = [row for row in range(len(pairs)) if (dictionary.encode(activations[row])[:, 2] > 0).any()]
+    one, few = pairs[with_any[0]], ablation_effects(tiny_backbone, LAYER, dictionary, pairs, most=1)
+    alone = ablation_effects(tiny_backbone, LAYER, dictionary, [one]).set_index("latent").loc[2]
+    assert few.set_index("latent").loc[2, ["n", "kl"]].tolist() == pytest.approx(alone[["n", "kl"]].tolist())
     dictionary.W_dec[2] = 0
-    assert ablation_effects(tiny_backbone, LAYER, dictionary, pairs, [2])["kl"].item() == pytest.approx(0, abs=1e-12)
+    nothing = ablation_effects(tiny_backbone, LAYER, dictionary, pairs).set_index("latent")
+    assert nothing["kl"][2] == pytest.approx(0, abs=1e-12)
+    dictionary.encode = lambda hidden: torch.zeros(len(hidden), LATENTS, dtype=hidden.dtype)
+    assert ablation_effects(tiny_backbone, LAYER, dictionary, pairs).empty
+
+
+def test_the_extremes_are_the_latents_that_raise_the_reward_most_and_lower_it_most():
+    table = pd.DataFrame({"latent": range(7), "shapley": [0.1, -0.3, 0.0, 0.5, -0.1, 0.2, 0.05]})
+    assert extremes(table, 2)["latent"].tolist() == [3, 5, 4, 1]
+    assert extremes(table)["latent"].tolist() == [3, 5, 0, 6, 2, 4, 1]
 
 
 def test_a_word_is_read_where_it_was_written_and_where_it_was_put(tiny_backbone, pairs):
@@ -148,11 +162,11 @@ def test_a_word_is_read_where_it_was_written_and_where_it_was_put(tiny_backbone,
 def test_an_added_latent_says_what_it_promotes_the_more_the_stronger(tiny_backbone, pairs):
     dictionary = LinearDictionary()
     weak, strong = (
-        output_scores(tiny_backbone, 2, dictionary, pairs, [1, 4], [strength] * 2) for strength in (0.0, 50.0)
+        output_scores(tiny_backbone, 2, dictionary, pairs, [strength] * LATENTS) for strength in (0.0, 50.0)
     )
     assert weak["score"].tolist() == pytest.approx(weak["score_without"].tolist())
     assert (strong["score"] > strong["score_without"]).all()
-    assert strong["token"].tolist() == logit_attribution(tiny_backbone, dictionary)[[1, 4]].argmax(dim=1).tolist()
+    assert strong["token"].tolist() == logit_attribution(tiny_backbone, dictionary).argmax(dim=1).tolist()
 
 
 def test_shapley_values_share_out_the_reward(latents):

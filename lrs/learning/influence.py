@@ -51,33 +51,44 @@ def _logits(
 
 
 def ablation_effects(
-    backbone: Backbone, layer: int, dictionary: Dictionary, pairs: Sequence[Pair], latents: Sequence[int]
+    backbone: Backbone, layer: int, dictionary: Dictionary, pairs: Sequence[Pair], most: int = 16
 ) -> pd.DataFrame:
     """What the model loses without a latent, at the tokens where it fires, its part of the residual stream taken out.
 
+    Args:
+        most: traces that are read without a latent: the first of those in which it fires.
+
     Returns:
-        A row a latent: n (tokens), kl (mean divergence of the next token's distribution, nats), lost and gained (the
-        tokens whose probability falls and rises most, on average).
+        A row a latent that fires in any of the traces: latent, n (tokens), kl (mean divergence of the next token's
+        distribution, nats), lost and gained (the tokens whose probability falls and rises most, on average).
     """
-    whole = torch.cat(_logits(backbone, layer, pairs, lambda hidden: hidden)).log_softmax(dim=-1)
-    rows = []
-    for latent in latents:
-        seen: list[Tensor] = []
+    found: list[Tensor] = []
 
-        def without(hidden: Tensor, latent: int = latent, seen: list[Tensor] = seen) -> Tensor:
-            value = dictionary.encode(hidden)[:, latent]
-            seen.append(value > 0)
-            return hidden - (value[:, None] * dictionary.W_dec[latent] / dictionary.input_scale).to(hidden.dtype)
+    def note(hidden: Tensor) -> Tensor:
+        found.append(dictionary.encode(hidden))
+        return hidden
 
-        less = torch.cat(_logits(backbone, layer, pairs, without)).log_softmax(dim=-1)
-        (fires,) = seen
-        p, q = whole[fires], less[fires]
+    whole = _logits(backbone, layer, pairs, note)
+    values, rows = found[0].split([len(logits) for logits in whole]), []
+    for latent in range(len(dictionary.W_dec)):
+        if not (chosen := [place for place, of_trace in enumerate(values) if (of_trace[:, latent] > 0).any()][:most]):
+            continue
+        value = torch.cat([values[place][:, latent] for place in chosen])
+        part = value[:, None] * dictionary.W_dec[latent] / dictionary.input_scale
+        less = _logits(backbone, layer, [pairs[place] for place in chosen], _adding(-part))
+        p, q = (
+            torch.cat(logits)[value > 0].log_softmax(dim=-1) for logits in ([whole[place] for place in chosen], less)
+        )
         change = (q.exp() - p.exp()).mean(dim=0)
         rows.append(
-            {"latent": latent, "n": int(fires.sum()), "kl": float((p.exp() * (p - q)).sum(dim=-1).mean())}
+            {"latent": latent, "n": len(p), "kl": float((p.exp() * (p - q)).sum(dim=-1).mean())}
             | {"lost": int(change.argmin()), "gained": int(change.argmax())}
         )
     return pd.DataFrame(rows)
+
+
+def _adding(push: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden + push.to(hidden.dtype)
 
 
 def injected(
@@ -121,29 +132,28 @@ def output_scores(
     layer: int,
     dictionary: Dictionary,
     pairs: Sequence[Pair],
-    latents: Sequence[int],
     strengths: Sequence[float],
 ) -> pd.DataFrame:
-    """How surely a latent, added at a strength, makes the model say what it promotes (after Arad et al. 2025).
+    """How surely each latent, added at a strength, makes the model say what it promotes (after Arad et al. 2025).
+
+    Args:
+        strengths: of each latent.
 
     Returns:
         A row a latent: token (the one that `logit_attribution` says it promotes most), score (that token's probability
         times 1 - rank / vocabulary, averaged over the processed tokens) and score_without (the same, nothing added).
     """
-    tokens = logit_attribution(backbone, dictionary)[list(latents)].argmax(dim=1).tolist()
+    tokens = logit_attribution(backbone, dictionary).argmax(dim=1).tolist()
     plain = torch.cat(_logits(backbone, layer, pairs, lambda hidden: hidden))
 
     def score(logits: Tensor, token: int) -> float:
         rank = (logits > logits[:, token : token + 1]).sum(dim=1)
         return float((logits.softmax(dim=-1)[:, token] * (1 - rank / logits.shape[1])).mean())
 
-    def adding(push: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda hidden: hidden + push.to(hidden.dtype)
-
     rows = []
-    for latent, token, strength in zip(latents, tokens, strengths, strict=True):
+    for latent, (token, strength) in enumerate(zip(tokens, strengths, strict=True)):
         push = strength * dictionary.W_dec[latent] / dictionary.input_scale
-        logits = torch.cat(_logits(backbone, layer, pairs, adding(push)))
+        logits = torch.cat(_logits(backbone, layer, pairs, _adding(push)))
         rows.append({"latent": latent, "token": token, "score": score(logits, token)})
         rows[-1]["score_without"] = score(plain, token)
     return pd.DataFrame(rows)

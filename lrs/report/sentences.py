@@ -191,17 +191,19 @@ def _times(ratio: float) -> str:
 
 
 def meaning_sentence(latents: pd.DataFrame, words: pd.DataFrame) -> str:
-    """What notebook 7 found: whether the reward reads what a push that works writes, and how much of what the latents
-    of behaviors know is the word that opens them.
+    """What notebook 7 found: whether the reward reads what a push that works writes, and what the model needs; and how
+    much of what the latents of behaviors know is the word that opens them.
 
     Args:
         latents, words: of `lrs.experiment.latent_study`.
     """
     firing = latents[latents["density"] > 0]
     alike = firing["shapley"].corr(firing["pushed"], method="spearman")
+    missed = firing["shapley"].abs().corr(firing["kl"], method="spearman")
     told = [
         f"{len(firing)} of {len(latents)} latents ever fire. Over these, the rank correlation of a latent's share of "
-        f"the paper's reward with what the causal reward's step does to it is {alike:+.2f}."
+        f"the paper's reward with what the causal reward's step does to it is {alike:+.2f}; that of the size of its "
+        f"share with how much the next token changes without it is {missed:+.2f}."
     ]
     shares = [
         f"`{row.word}` {percent(row.put_in / row.genuine)} (n {row.n_genuine} and {row.n_put_in})"
