@@ -27,6 +27,7 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_basic": "token", "lrs": "token", "lrs_history": "history", "mean_difference": "linear"},
         **{"lrs_advantage": "advantage", "lrs_advantage_history": "advantage_history"},
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
+        "lrs_causal_history": "causal_history",
         **dict.fromkeys(("gate_reward", "gate_confidence", "lrs_negated"), "token"),
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
         **dict.fromkeys(("lrs_slope", "slope_negated", "slope_even"), "slope"),

@@ -51,12 +51,11 @@ def test_dose_equals_one_trace_at_a_time_token_by_token(variant, gate):
             assert doses[same - 1] > 0  # another token was written after the push at the one before
 
 
-@pytest.mark.parametrize("variant", ["token", "potential", "free"])
+@pytest.mark.parametrize("variant", ["token", "history", "potential", "free"])
 def test_what_hangs_on_the_state_alone_is_read_at_once_as_token_by_token(variant):
     model, steering = tiny_llama(), tiny_steering(variant, ALWAYS)
     assert hangs_on_state(steering)
     assert not hangs_on_state(tiny_steering(variant, Gate(0.5, 0.3)))
-    assert not hangs_on_state(tiny_steering("history", ALWAYS))
     asked = traces(model)
     batch = side_by_side(asked, 0, torch.device("cpu"))
     at_once = batch.read_at_once(model, steering)[:, batch.width : -1]

@@ -1,23 +1,25 @@
 """Traces that are there already, read as a steered model would have written them.
 
-A push may hang on what the pushes before it did to confidences and rewards. Then traces are read token by token, as
-the engine writes. Where it hangs on nothing but the state, which the layers up to the steered one make of the tokens
-alone, whole traces are read at once.
+A gate may hang on what the pushes before it did to confidences and rewards. Then traces are read token by token, as
+the engine writes. Without one, a push hangs on nothing but states, which the layers up to the steered one make of the
+tokens alone, and whole traces are read at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
+from lrs.engine.reward_steps import Newest, RewardSteps
 from lrs.engine.steer import steer
-from lrs.method.ascent import ascend, write_back
+from lrs.method.ascent import Ascent, ascend, write_back
 from lrs.method.gate import ALWAYS
 from lrs.method.reward import LatentRewardModel
 from lrs.method.steering import Steering
@@ -25,12 +27,8 @@ from lrs.models.backbones import edited_layer
 
 
 def hangs_on_state(steering: Steering | None) -> bool:
-    """Whether every push hangs on the state alone: no gate, and no reward that sees the trace so far."""
-    if not steering:
-        return True
-    reward = steering.reward
-    sees_more = isinstance(reward, LatentRewardModel) and reward.config.variant == "history"
-    return steering.gate == ALWAYS and not sees_more
+    """Whether pushes hang on states alone: no gate."""
+    return not steering or steering.gate == ALWAYS
 
 
 class SteeredReading(NamedTuple):
@@ -52,20 +50,19 @@ def replay_steered(
     steered: Bool[Tensor, "rows length"],
     **given: Tensor,
 ) -> SteeredReading:
-    """Read whole traces at once, pushing the tokens that are `steered`, whatever the gate says.
+    """Read whole traces at once, pushing the tokens that are `steered`, whatever the gate says. To a reward that sees
+    the trace so far, the pushed tokens before are constant: its weights learn what they are worth, not how to set them.
 
     Args:
         tokens: padded on the right; or with what else the model must be given.
-
-    Raises:
-        ValueError: a reward that sees the trace so far: its rewards are not one token's alone.
+        steered: a row's in one piece.
     """
     rewards = []
 
     def push(hidden: Float[Tensor, "rows length d_model"]) -> Float[Tensor, "rows length d_model"]:
         latent = steering.dictionary.encode(hidden[steered].to(steering.reward.dtype))
-        rewards.append(steering.reward(latent[None])[0])
-        direction_at = steering.reward.direction
+        logits, direction_at = _in_their_traces(steering, latent, steered.sum(dim=1).tolist())
+        rewards.append(logits)
         moved = ascend(latent, direction_at(latent), direction_at, steering.ascent)
         change = write_back(latent, moved, steering.dictionary.W_dec, steering.dictionary.input_scale)
         return hidden.index_put((steered,), change.to(hidden.dtype), accumulate=True)
@@ -73,6 +70,41 @@ def replay_steered(
     with edited_layer(model, steering.layer, push):
         logits = model(input_ids=tokens, use_cache=False, **given).logits  # no answer sees what is to its right
     return SteeredReading(logits, rewards[0])
+
+
+def _in_their_traces(
+    steering: Steering, latent: Float[Tensor, "tokens d_sae"], lengths: list[int]
+) -> tuple[Float[Tensor, " tokens"], Callable[[Tensor], Tensor]]:
+    """Reward logits of the tokens of some traces, and what gives the reward's direction at other latents of theirs."""
+    reward = steering.reward
+    if not isinstance(reward, LatentRewardModel) or reward.config.variant != "history":
+        return reward(latent[None])[0], reward.direction
+
+    def as_traces(tokens: Float[Tensor, "tokens d_sae"]) -> Float[Tensor, "traces length d_sae"]:
+        return pad_sequence(tokens.split(lengths), batch_first=True)
+
+    inside = as_traces(torch.ones_like(latent[:, :1]))[..., 0] > 0
+    past = moved_in_turn(reward, as_traces(latent), steering.ascent)
+    logits = reward.newest(as_traces(latent), past)[inside]
+    return logits, lambda tokens: reward.direction_in(as_traces(tokens), past)[inside]
+
+
+@torch.no_grad()
+def moved_in_turn(
+    reward: LatentRewardModel, latents: Float[Tensor, "traces length d_sae"], ascent: Ascent
+) -> Float[Tensor, "traces length d_sae"]:
+    """Where each token's latents are moved, in the light of the moved ones before it, as the engine does it."""
+    steps, moved = RewardSteps(reward, len(latents), latents.shape[1]), []
+    for latent in latents.unbind(dim=1):
+        newest = steps.newest()
+
+        def direction_at(other: Tensor, newest: Newest | None = newest) -> Tensor:
+            return steps.direction(steps.score(other, newest))
+
+        moved.append(ascend(latent, direction_at(latent), direction_at, ascent))
+        steps.score(moved[-1], newest)  # what the history keeps
+        steps.history.advance()
+    return torch.stack(moved, dim=1)
 
 
 class SideBySide(NamedTuple):

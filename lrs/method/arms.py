@@ -25,6 +25,7 @@ REWARDS = {
     "outside": RewardKind("linear", "lot", "outside"),
     "untrained": RewardKind("token", "lot"),
     "causal": RewardKind("token", "push", begins_as="token"),
+    "causal_history": RewardKind("history", "push", begins_as="history"),
     "slope": RewardKind("potential", "push"),
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
@@ -53,6 +54,7 @@ ARMS = {
         Arm("lrs_pairwise", "method", reward="pairwise"),
         Arm("lrs_pairwise_history", "method", reward="pairwise_history"),
         Arm("lrs_causal", "method", reward="causal"),
+        Arm("lrs_causal_history", "method", reward="causal_history"),
         Arm("lrs_causal_gated", "method", reward="causal", gated=True),
         Arm("lrs_slope", "method", reward="slope"),  # steps as long as the reward is steep
         Arm("gate_reward", "control", reward="token", gated="reward"),  # the paper's ablations of its gate

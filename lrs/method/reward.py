@@ -82,10 +82,27 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "traces length width"], causal: bool) -> Float[Tensor, "traces length width"]:
         """Each token attends to those up to it if `causal`, else to itself."""
+        query, key, value = self._queries_keys_values(x)
+        return self._beyond(x, scaled_dot_product_attention(query, key, value, is_causal=True) if causal else value)
+
+    def newest(
+        self, x: Float[Tensor, "traces length width"], past: Float[Tensor, "traces length width"]
+    ) -> Float[Tensor, "traces length width"]:
+        """Each token attends to itself and to those before it in another stream, the `past`."""
+        query, key, value = self._queries_keys_values(x)
+        _, keys, values = self._queries_keys_values(past)
+        query = query * query.shape[-1] ** -0.5
+        unseen = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu()
+        seen, own = (query @ keys.mT).masked_fill(unseen, -torch.inf), (query * key).sum(dim=-1, keepdim=True)
+        weights = torch.cat([seen, own], dim=-1).softmax(dim=-1)
+        return self._beyond(x, weights[..., :-1] @ values + weights[..., -1:] * value)
+
+    def _queries_keys_values(self, x: Tensor) -> Float[Tensor, "three traces heads length head_width"]:
         batch, length, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(query, key, value, is_causal=True) if causal else value
+        return qkv.permute(2, 0, 3, 1, 4)
+
+    def _beyond(self, x: Tensor, attended: Float[Tensor, "traces heads length head_width"]) -> Tensor:
         x = x + self.output(attended.transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_mlp(x))
 
@@ -139,7 +156,7 @@ class LatentRewardModel(nn.Module):
         the weights.
 
         Raises:
-            ValueError: the reward sees the trace so far: its gradient is not one token's alone.
+            ValueError: the reward sees the trace so far: its gradient is not one token's alone (`direction_in`).
         """
         if self.config.variant == "history":
             raise ValueError("a reward that sees the trace so far has no direction of one token; legal: any other")
@@ -170,13 +187,35 @@ class LatentRewardModel(nn.Module):
             return self.head(latents).squeeze(-1) + (latents * self.push(latents)).sum(-1)
         if self.config.variant in ("linear", "free", "along", "shift"):
             return self.head(latents).squeeze(-1)
-        causal = self.config.variant == "history"
-        x = self.embed(self.norm_input(latents))
-        if causal:
-            x = x + sinusoids(torch.arange(x.shape[1], device=x.device), x.shape[2], x.dtype)
+        x = self._embedded(latents)
         for block in self.blocks:
-            x = block(x, causal)
+            x = block(x, self.config.variant == "history")
         return self.head(self.norm_output(x)).squeeze(-1)
+
+    def newest(
+        self, latents: Float[Tensor, "traces length d_sae"], past: Float[Tensor, "traces length d_sae"]
+    ) -> Float[Tensor, "traces length"]:
+        """Reward logits of variant `history`, of each token as the newest, in the light of those before it in `past`."""
+        x, before = self._embedded(latents), self._embedded(past)
+        for block in self.blocks:
+            x, before = block.newest(x, before), block(before, causal=True)
+        return self.head(self.norm_output(x)).squeeze(-1)
+
+    def direction_in(
+        self, latents: Float[Tensor, "traces length d_sae"], past: Float[Tensor, "traces length d_sae"]
+    ) -> Float[Tensor, "traces length d_sae"]:
+        """`direction` of variant `history`: of each token as the newest, those before it in `past` being constant."""
+        with torch.enable_grad():
+            latents = latents if latents.requires_grad else latents.detach().requires_grad_()
+            learns = any(weight.requires_grad for weight in self.parameters())
+            (slope,) = torch.autograd.grad(self.newest(latents, past).sum(), latents, create_graph=learns)
+        return unit(slope)
+
+    def _embedded(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length width"]:
+        x = self.embed(self.norm_input(latents))
+        if self.config.variant == "history":
+            x = x + sinusoids(torch.arange(x.shape[1], device=x.device), x.shape[2], x.dtype)
+        return x
 
 
 def save_reward(model: LatentRewardModel, folder: Path) -> None:

@@ -37,6 +37,7 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("lrs", "gate_reward"): "where the reward is low, and nowhere else",
     ("lrs", "gate_confidence"): "where confidence is low, and nowhere else",
     **{("lrs", f"shuffled{n}"): "a reward that learned from shuffled answers" for n in DRAWS},
+    ("lrs_causal", "lrs_causal_history"): "up a reward that sees the trace so far, trained alike",
     ("lrs_causal", "trained_constant"): "does not read the state, trained alike",
     ("lrs_causal", "untrained"): "reads the state, has learned nothing",
     **{("lrs_causal", f"random{n}"): "does not read the state, has learned nothing" for n in DRAWS},
