@@ -195,7 +195,7 @@ class LatentRewardModel(nn.Module):
     def newest(
         self, latents: Float[Tensor, "traces length d_sae"], past: Float[Tensor, "traces length d_sae"]
     ) -> Float[Tensor, "traces length"]:
-        """Reward logits of variant `history`, of each token as the newest, in the light of those before it in `past`."""
+        """Reward logits of variant `history`: of each token as the newest, seen after those before it in `past`."""
         x, before = self._embedded(latents), self._embedded(past)
         for block in self.blocks:
             x, before = block.newest(x, before), block(before, causal=True)
