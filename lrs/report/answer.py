@@ -45,7 +45,13 @@ _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap in
 
 
 def answer(main: pd.DataFrame, confidence_level: float) -> str:
-    """What the primary contrasts say, in a paragraph whose first sentence is the verdict.
+    """`verdict`, and where LRS in samples and other trained pushes beat base."""
+    told = verdict(main, confidence_level)
+    return told + _beside(main, significance(confidence_level)) if is_primary(main).any() else told
+
+
+def verdict(main: pd.DataFrame, confidence_level: float) -> str:
+    """What the primary contrasts say, in a paragraph that begins with it.
 
     Args:
         main: columns `lrs.report.tables.MAIN_COLUMNS`.
@@ -59,15 +65,14 @@ def answer(main: pd.DataFrame, confidence_level: float) -> str:
     problems = f"{count} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
     better, worse = (_significant(rows, sign, significance(confidence_level)) for sign in (1, -1))
     if len(rows) == 1:
-        verdict = "beats" if better else "falls behind" if worse else "does not beat"
-        return _answer_for_one(rows[0], main, problems, verdict) + _beside(main, significance(confidence_level))
+        return _for_one(rows[0], main, problems, "beats" if better else "falls behind" if worse else "does not beat")
     where = ", ".join(f"`{name}`" for name in better) or f"none of {len(rows)} reasoners"
     fallen = f"; it falls behind on {', '.join(f'`{name}`' for name in worse)}" if worse else ""
     each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
     return (
         f"**LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds on {problems}, with "
         f"{level_text(confidence_level)} intervals: {each}. The smallest p after Holm's correction over these "
-        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}.{_beside(main, significance(confidence_level))}"
+        f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}."
     )
 
 
@@ -126,14 +131,14 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     return table.rename_axis(head).reset_index().to_markdown(index=False)
 
 
-def _answer_for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, verdict: str) -> str:
+def _for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, says: str) -> str:
     base = main[(main[list(PRIMARY)] == pd.Series(PRIMARY | {"arm": "base"})).all(axis=1)]["accuracy"].item()
     sentences = [
-        f"**LRS {verdict} the unsteered model.** On {problems}, `{row['backbone']}` is right in {percent(base)} "
+        f"**LRS {says} the unsteered model.** On {problems}, `{row['backbone']}` is right in {percent(base)} "
         f"unsteered and in {percent(row['accuracy'])} with LRS: {with_interval(row)} points, {row['wins']:.0f} "
         f"problems won and {row['losses']:.0f} lost, exact McNemar p {p_value(row['p_mcnemar'])}."
     ]
-    if verdict == "does not beat" and row["mde"] == row["mde"]:
+    if says == "does not beat" and row["mde"] == row["mde"]:
         sentences.append(f"A true gain of {100 * row['mde']:.1f} points would have been found four times in five.")
     return " ".join(sentences)
 
@@ -240,7 +245,7 @@ def readme_block(
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
-        parts.append(f"{answer(main, level)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
+        parts.append(f"{verdict(main, level)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
         parts += filter(None, [gains_table(main, significance(level))])
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if picture.exists() and _CAPTION not in "".join(parts):
