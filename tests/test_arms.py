@@ -39,10 +39,13 @@ def test_steered_arms_and_what_they_steer_with():
         **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
         **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled") for draw in DRAWN},
         **{f"{name}_turned{draw}": f"random{draw}" for name in ("lrs", "slope", "free") for draw in DRAWN},
+        **{"slope_mean_tuned": "slope_mean", "slope_along_tuned": "slope_mean", "slope_negated_tuned": "slope"},
+        **dict.fromkeys(("random_tuned", "slope_turned_tuned"), "random"),
     }
     assert {name for arm in ARMS.values() for name in arm.reads} == set(REWARDS_THERE_ARE)
     assert {name: ARMS[name].paced for name in STEERED if ARMS[name].paced} == {
-        **{"slope_along": "slope", "slope_even": "slope_level"},
+        **{"slope_along": "slope", "slope_even": "slope_level", "slope_along_tuned": "slope"},
+        "slope_turned_tuned": "slope",
         **{f"lrs_turned{draw}": "token" for draw in DRAWN},
         **{f"{name}_turned{draw}": name for name in ("slope", "free") for draw in DRAWN},
     }

@@ -505,6 +505,8 @@ def test_colours_are_one_an_arm_and_a_behavior():
     assert arm_label("random_direction") == "random direction"
     assert arm_color("random_3") == arm_color("random")
     assert arm_label("random_3") == "random direction, draw 3"
+    assert arm_color("random_tuned") == arm_color("random")
+    assert arm_label("random_tuned") == "random direction, tuned"
 
 
 @pytest.mark.parametrize("name", ["roc", "calibration", "auroc_by_position", "reward_training", "cost_curves", "speed"])

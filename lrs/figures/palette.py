@@ -7,7 +7,7 @@ import re
 
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
 
-_DRAW = re.compile(r"_[2-9]$")  # of a control that is drawn several times
+_AGAIN = re.compile(r"_([2-9]|tuned)$")  # of a control that is drawn several times, or tuned
 
 BLACK, GREY, LIGHT = "#222222", "#777777", "#bbbbbb"
 ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
@@ -158,13 +158,14 @@ CORRECT_LABELS = {True: "correct", False: "wrong"}
 
 
 def arm_color(arm: str) -> str:
-    """The colour of an arm; those that have none are grey, and all draws of a control are alike."""
-    return ARM_COLORS.get(arm, ARM_COLORS.get(_DRAW.sub("", arm), GREY))
+    """The colour of an arm; those that have none are grey; all draws of a control, and what tuning makes of it, are
+    alike."""
+    return ARM_COLORS.get(arm, ARM_COLORS.get(_AGAIN.sub("", arm), GREY))
 
 
 def arm_label(arm: str) -> str:
     """The name of an arm as printed."""
-    first = _DRAW.sub("", arm)
+    first, how = _AGAIN.sub("", arm), arm.rpartition("_")[2]
     if arm not in ARM_LABELS and first in ARM_LABELS:
-        return f"{ARM_LABELS[first]}, draw {arm.rpartition('_')[2]}"
+        return f"{ARM_LABELS[first]}, {how if how == 'tuned' else f'draw {how}'}"
     return ARM_LABELS.get(arm, arm.replace("_", " "))

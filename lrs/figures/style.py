@@ -50,6 +50,7 @@ STYLE: dict[Any, Any] = {  # matplotlib's types list the keys, hundreds
 # down takes nearly half of the time of saving a figure.
 Options._drop_tables_default += ["GDEF", "GPOS", "GSUB"]
 _FOOT_SIZE, _FOOT_LINE = 6.5, 0.11  # points; inches a line
+_ABOVE_FOOT = 0.1  # inches at most, of a label that all axes share
 _SHOWN = 100  # of a browser's pixels an inch, in notebooks
 _GRID = 2.0**-24  # of a figure's width or height: a ten-thousandth of a dot
 
@@ -81,7 +82,8 @@ def styled(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:
                 _mark(figure, SMOKE_MARK)
             _settle(figure)
             if label := figure.get_supxlabel():
-                figure.supxlabel(label, y=strip + 0.01, size="medium")  # the layout leaves it at the very bottom
+                above = min(0.01, _ABOVE_FOOT / figure.get_figheight())  # the layout leaves it at the very bottom
+                figure.supxlabel(label, y=strip + above, size="medium")
         return figure
 
     return drawn

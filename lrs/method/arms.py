@@ -38,7 +38,7 @@ REWARDS = {
     "raw_free": RewardKind("free", "push", "raw"),
 }
 
-ARMS = {
+_ARMS = {
     arm.name: arm
     for arm in (
         Arm("base", "baseline"),
@@ -93,6 +93,9 @@ ARMS = {
         Arm("cast", "control", reward="raw_linear", gated="reward"),  # where the state lies low along it, as in CAST
     )
 }
+# Controls that take the steps of what they match, once more: with steps of their own choice, under the same cap.
+TUNED = tuple(f"{name}_tuned" for name in ("slope_mean", "slope_along", "slope_negated", "random", "slope_turned"))
+ARMS = _ARMS | {name: _ARMS[name.removesuffix("_tuned")]._replace(name=name, matches=None) for name in TUNED}
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
 
 SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its notebooks show them

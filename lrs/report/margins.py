@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lrs.core.frames import least, records
-from lrs.method.arms import DRAWS
+from lrs.method.arms import DRAWS, TUNED
 from lrs.report.comparison import POOLED
 from lrs.report.sentences import p_value, points, with_interval
 
@@ -17,6 +17,7 @@ GAIN, MARGIN, LEVEL = 0.05, 0.03, 0.01  # over base, over every control (fractio
 DIRECTION_CONTROLS = (
     *("trained_constant", "free_constant", "free_mean", "slope_mean", "mean_difference", "caa"),
     *("negated", "slope_negated", "random_outside"),
+    *(name for name in TUNED if name != "slope_along_tuned"),
     *(f"{name}{draw}" for name in ("random", "slope_turned", "free_turned") for draw in DRAWS),
 )
 MARGIN_COLUMNS = [
