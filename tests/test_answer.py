@@ -199,8 +199,8 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         in told
     )
     assert (
-        " Sampled, `lrs_slope` is above the unsteered model by 5 points and above every control of its direction by 3 "
-        "(each Holm p below 0.01) on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`.\n\n" in told
+        " Sampled, above the unsteered model by 5 points and above every control of direction by 3 (each Holm p below "
+        "0.01) are `lrs_slope` on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`.\n\n" in told
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")

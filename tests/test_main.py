@@ -80,6 +80,24 @@ def test_copy_follows_the_sources_and_keeps_its_own_data(repository: Path):
     assert {(copy / name).read_text() for name in ("data/smoke/part", "dvc.lock", ".dvc/cache/x")} == {"made here"}
 
 
+def test_no_line_of_a_log_that_only_grows_is_lost(repository: Path):
+    """What was confirmed in a copy is told there until somebody takes it over."""
+    copy, log = repository / "build" / "copy", "data/confirm/log.jsonl"
+    (repository / log).parent.mkdir(parents=True)
+    (repository / log).write_text("first\nsecond\n")
+    copy.mkdir(parents=True)
+    copy_sources(repository, copy)
+    (copy / log).write_text("first\nsecond\nconfirmed here\n")
+    copy_sources(repository, copy)
+    assert (copy / log).read_text() == "first\nsecond\nconfirmed here\n"
+    (repository / log).write_text("first\nsecond\nconfirmed there\n")
+    copy_sources(repository, copy)
+    assert (copy / log).read_text() == "first\nsecond\nconfirmed there\nconfirmed here\n"
+    (repository / log).write_text("first\nsecond\nconfirmed there\nconfirmed here\n")
+    copy_sources(repository, copy)
+    assert (copy / log).read_text() == (repository / log).read_text()
+
+
 def test_copy_from_a_zip_leaves_out_what_was_made(repository: Path):
     shutil.rmtree(repository / ".git")
     copy = repository / "build" / "copy"

@@ -28,6 +28,7 @@ _IGNORED = (
     *(".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local"),
     "data/reasoners/pocket-30m/model.safetensors",
 )
+_ONLY_GROWS = ("data/confirm/log.jsonl",)  # here, and in the copy
 # Anywhere.
 _LEFTOVERS = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")
 
@@ -60,14 +61,19 @@ def select_profile(root: Path, profile: str) -> None:
 
 
 def copy_sources(root: Path, copy: Path) -> None:
-    """Bring the sources in `copy` up to date with `root`, touching neither its data nor unchanged files."""
+    """Bring the sources in `copy` up to date with `root`, touching neither its data nor unchanged files; and of a log
+    that only grows, no line is lost."""
     sources = list_sources(root)
     for name in sources:
         source, target = root / name, copy / name
         if name != "params.yaml" and target.exists() and filecmp.cmp(source, target, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
+        own = target.read_text("utf-8").splitlines() if name in _ONLY_GROWS and target.exists() else []
         shutil.copy2(source, target)
+        there = source.read_text("utf-8").splitlines() if own else []
+        if more := [line for line in own if line not in there]:
+            target.write_text("".join(f"{line}\n" for line in there + more), "utf-8")
     manifest = copy / _MANIFEST
     if manifest.exists():
         for name in set(manifest.read_text("utf-8").splitlines()) - set(sources):

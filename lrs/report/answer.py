@@ -184,7 +184,7 @@ def confirmed_answer(home: Path) -> str:
         f"problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of {len(last)} reasoners in "
         f"which nothing is planted, and asked once ({devices}; seed {config.seed}; "
         f"{', '.join(map(_page, last.values()))}{before}).{_samples_against_greedy(pooled)}"
-        f"{held_sentence(held, 'lrs_slope', 'sampled')}\n\n"
+        f"{held_sentence(held, list(_READERS), 'sampled')}\n\n"
         f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
     )
 

@@ -4,7 +4,7 @@ A control of direction goes where the state does not say: along one vector, the 
 along one learned vector as far as the state says (`slope_along`, `free_along`) are none: they read the state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -69,21 +69,25 @@ def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(held=table["held"].map({True: "yes", False: "no"}))
 
 
-def held_sentence(tables: Mapping[str, pd.DataFrame], method: str, decoding: str) -> str:
-    """On how many benchmarks of each reasoner a method holds the margins, in a sentence; empty if none was asked.
+def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str], decoding: str) -> str:
+    """On how many benchmarks of each reasoner each method holds the margins, in a sentence; empty if none was asked.
 
     Args:
         tables: of `margin_table`, by reasoner.
     """
     told = []
-    for name, table in tables.items():
-        single = table["benchmark"] != POOLED
-        held = table[single & (table["method"] == method) & (table["decoding"] == decoding)]["held"]
-        if len(held):
-            told.append(f"on {held.sum()} of {len(held)} benchmarks of `{name}`")
+    for method in methods:
+        counts = []
+        for name, table in tables.items():
+            single = table["benchmark"] != POOLED
+            held = table[single & (table["method"] == method) & (table["decoding"] == decoding)]["held"]
+            if len(held):
+                counts.append(f"on {held.sum()} of {len(held)} benchmarks of `{name}`")
+        if counts:
+            told.append(f"`{method}` {' and '.join(counts)}")
     return (
-        f" {decoding.capitalize()}, `{method}` is above the unsteered model by {100 * GAIN:.0f} points and above every "
-        f"control of its direction by {100 * MARGIN:.0f} (each Holm p below {LEVEL:g}) {' and '.join(told)}."
+        f" {decoding.capitalize()}, above the unsteered model by {100 * GAIN:.0f} points and above every control of "
+        f"direction by {100 * MARGIN:.0f} (each Holm p below {LEVEL:g}) are {', '.join(told)}."
         if told
         else ""
     )
