@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lrs.config import Config
 
 _TRACES = 64  # in which latents are taken out, and words put in
-_ADDED = 16  # of these, to which a latent is added
+_ADDED = 8  # of these, to which a latent is added
 _LONGEST = 128  # tokens of each that are read: all logits of all traces are held at once
 _TOKENS = 256  # whose rewards are shared out
 

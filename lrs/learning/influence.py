@@ -51,7 +51,7 @@ def _logits(
 
 
 def ablation_effects(
-    backbone: Backbone, layer: int, dictionary: Dictionary, pairs: Sequence[Pair], most: int = 16
+    backbone: Backbone, layer: int, dictionary: Dictionary, pairs: Sequence[Pair], most: int = 8
 ) -> pd.DataFrame:
     """What the model loses without a latent, at the tokens where it fires, its part of the residual stream taken out.
 
