@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from PIL import Image
 
 from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import auroc, calibration_bins
@@ -541,6 +542,15 @@ def test_a_figure_stays_within_its_canvas_and_its_foot_tells_where_the_numbers_c
     if label:
         assert foot.get_window_extent().y1 <= label.get_window_extent().y0
         assert label.get_window_extent().y1 <= min(box.y0 for box in boxes)
+
+
+def test_no_area_of_a_picture_moves_visibly_for_its_palette():
+    """Thousands of colours, as many hues with soft edges have, and a large area of grey."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    pixels[:, 60:] = (226, 226, 226)
+    found = np.asarray(style.in_palette(Image.fromarray(pixels)).convert("RGB")).astype(int)
+    assert np.abs(found[:, 60:] - 226).max() <= 8
 
 
 def test_the_foot_is_in_the_saved_file(tmp_path):

@@ -1,6 +1,7 @@
 """Figure of 04_select: the grid searched on validation, and the rule by which one setting was chosen."""
 
 from itertools import product
+from textwrap import fill
 from typing import Literal
 
 import pandas as pd
@@ -15,7 +16,7 @@ from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
 _LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-_ABREAST = 5  # arms; more are broken into lines
+_ABREAST, _TITLE = 5, 26  # arms, more are broken into lines; and letters of a title there
 
 
 def _series_name(values: dict[str, float]) -> str:
@@ -74,7 +75,8 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Sheet:
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
         if crowded or not row:
-            axis.set_title(arm_label(arm), fontsize=6.5 if crowded else None)
+            title = fill(arm_label(arm), _TITLE) if crowded else arm_label(arm)
+            axis.set_title(title, fontsize=6.5 if crowded else None)
     figure.supxlabel("dose (nats of KL divergence a token)", size="medium")
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))

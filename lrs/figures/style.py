@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image
+from PIL import Image, ImageChops
 
 from lrs.config import Config
 from lrs.core.aside import meanwhile
@@ -50,6 +50,7 @@ STYLE: dict[Any, Any] = {  # matplotlib's types list the keys, hundreds
 # down takes nearly half of the time of saving a figure.
 Options._drop_tables_default += ["GDEF", "GPOS", "GSUB"]
 _FOOT_SIZE, _FOOT_LINE = 6.5, 0.11  # points; inches a line
+_VISIBLE, _AREA = 8, 0.002  # of 255, by which a colour moves; and a share of the picture
 _ABOVE_FOOT = 0.1  # inches at most, of a label that all axes share
 _SHOWN = 100  # of a browser's pixels an inch, in notebooks
 _GRID = 2.0**-24  # of a figure's width or height: a ten-thousandth of a dot
@@ -160,8 +161,15 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 def _write_png(figure: Figure, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    in_palette(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")).save(path, optimize=True)
+
+
+def in_palette(picture: Image.Image) -> Image.Image:
+    """A picture in 256 colours. Where it has so many that whole areas would move visibly, they are fitted to it, which
+    takes four times as long."""
+    found = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
+    moved = np.asarray(ImageChops.difference(picture, found.convert("RGB"))).max(axis=2) > _VISIBLE
+    return picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1) if moved.mean() > _AREA else found
 
 
 def _write_pdf(figure: Figure, path: Path) -> None:

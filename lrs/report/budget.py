@@ -16,7 +16,6 @@ STAGES = {
     "raw_free_push": "a low-rank push of the residual stream, trained",
     "free_push": "a low-rank push of the latents, trained",
     "lrs_slope": "up a quadratic reward that was trained through its push, in proportion to its gradient",
-    "slope_even": "the same directions, in steps of one length",
     "lrs_causal": "up a reward that was trained through its push, in steps of one length",
     "lrs_advantage": "up a reward that learned from traces, difficulty cancelled",
     "lrs_basic": "up a reward that learned from traces",
