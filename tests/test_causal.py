@@ -75,6 +75,14 @@ def test_greedy_steered_by_the_oracle_is_most_likely_in_the_replay(model, prompt
         assert likeliest[len(prompt) - 1 : -1].tolist() == answer
 
 
+@pytest.mark.parametrize("variant", ["token", "history"])
+def test_a_replay_in_which_nothing_is_pushed_reads_the_model_as_it_is(model, variant):
+    tokens = torch.ones(2, 4, dtype=torch.long)
+    replayed = replay_steered(model, tiny_steering(variant, ALWAYS), tokens, tokens == 0)
+    assert torch.equal(replayed.logits, model(tokens).logits)
+    assert replayed.rewards.shape == (0,)
+
+
 def naive_objective(model, steering, ids, advantage, offset, right, section):
     """From the equations, an attempt at a time, in log-probabilities of the pushed model; to a reward that sees them,
     the moved latents before are constant."""

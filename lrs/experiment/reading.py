@@ -94,17 +94,17 @@ def moved_in_turn(
     reward: LatentRewardModel, latents: Float[Tensor, "traces length d_sae"], ascent: Ascent
 ) -> Float[Tensor, "traces length d_sae"]:
     """Where each token's latents are moved, in the light of the moved ones before it, as the engine does it."""
-    steps, moved = RewardSteps(reward, len(latents), latents.shape[1]), []
-    for latent in latents.unbind(dim=1):
+    steps, moved = RewardSteps(reward, len(latents), latents.shape[1]), latents.clone()
+    for place, latent in enumerate(latents.unbind(dim=1)):
         newest = steps.newest()
 
         def direction_at(other: Tensor, newest: Newest | None = newest) -> Tensor:
             return steps.direction(steps.score(other, newest))
 
-        moved.append(ascend(latent, direction_at(latent), direction_at, ascent))
-        steps.score(moved[-1], newest)  # what the history keeps
+        moved[:, place] = ascend(latent, direction_at(latent), direction_at, ascent)
+        steps.score(moved[:, place], newest)  # what the history keeps
         steps.history.advance()
-    return torch.stack(moved, dim=1)
+    return moved
 
 
 class SideBySide(NamedTuple):

@@ -168,8 +168,9 @@ def in_palette(picture: Image.Image) -> Image.Image:
     """A picture in 256 colours. Where it has so many that whole areas would move visibly, they are fitted to it, which
     takes four times as long."""
     found = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
-    moved = np.asarray(ImageChops.difference(picture, found.convert("RGB"))).max(axis=2) > _VISIBLE
-    return picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1) if moved.mean() > _AREA else found
+    histograms = np.reshape(ImageChops.difference(picture, found.convert("RGB")).histogram(), (3, 256))
+    moved = histograms[:, _VISIBLE + 1 :].sum() / (picture.width * picture.height)
+    return picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1) if moved > _AREA else found
 
 
 def _write_pdf(figure: Figure, path: Path) -> None:

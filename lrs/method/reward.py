@@ -10,6 +10,7 @@ Any other reward can be steered by, if it satisfies `Reward`.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -166,10 +167,7 @@ class LatentRewardModel(nn.Module):
             return self.push(latents)
         if self.config.variant == "free":
             return self.push(latents) + self.shift
-        with torch.enable_grad():
-            latents = latents if latents.requires_grad else latents.detach().requires_grad_()
-            learns = any(weight.requires_grad for weight in self.parameters())
-            (slope,) = torch.autograd.grad(self(latents[None]).sum(), latents, create_graph=learns)
+        slope = self._slope(latents, lambda here: self(here[None]))
         return slope if self.config.variant == "potential" else unit(slope)
 
     def forward(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length"]:
@@ -205,11 +203,15 @@ class LatentRewardModel(nn.Module):
         self, latents: Float[Tensor, "traces length d_sae"], past: Float[Tensor, "traces length d_sae"]
     ) -> Float[Tensor, "traces length d_sae"]:
         """`direction` of variant `history`: of each token as the newest, those before it in `past` being constant."""
-        with torch.enable_grad():
-            latents = latents if latents.requires_grad else latents.detach().requires_grad_()
-            learns = any(weight.requires_grad for weight in self.parameters())
-            (slope,) = torch.autograd.grad(self.newest(latents, past).sum(), latents, create_graph=learns)
-        return unit(slope)
+        return unit(self._slope(latents, lambda here: self.newest(here, past)))
+
+    @torch.enable_grad()
+    def _slope(self, latents: Tensor, logits_at: Callable[[Tensor], Tensor]) -> Tensor:
+        """The gradient of some logits, summed, in the latents that they are of; differentiable in weights that learn."""
+        latents = latents if latents.requires_grad else latents.detach().requires_grad_()
+        learns = any(weight.requires_grad for weight in self.parameters())
+        (slope,) = torch.autograd.grad(logits_at(latents).sum(), latents, create_graph=learns)
+        return slope
 
     def _embedded(self, latents: Float[Tensor, "traces length d_sae"]) -> Float[Tensor, "traces length width"]:
         x = self.embed(self.norm_input(latents))

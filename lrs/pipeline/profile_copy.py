@@ -28,9 +28,9 @@ _IGNORED = (
     *(".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local"),
     "data/reasoners/pocket-30m/model.safetensors",
 )
-_ONLY_GROWS = ("data/confirm/log.jsonl",)  # here, and in the copy
 # Anywhere.
 _LEFTOVERS = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")
+_ONLY_GROWS = ("data/confirm/log.jsonl",)  # here, and in the copy
 
 
 def current_profile(root: Path) -> str:
@@ -69,11 +69,11 @@ def copy_sources(root: Path, copy: Path) -> None:
         if name != "params.yaml" and target.exists() and filecmp.cmp(source, target, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        own = target.read_text("utf-8").splitlines() if name in _ONLY_GROWS and target.exists() else []
-        shutil.copy2(source, target)
-        there = source.read_text("utf-8").splitlines() if own else []
-        if more := [line for line in own if line not in there]:
-            target.write_text("".join(f"{line}\n" for line in there + more), "utf-8")
+        if name in _ONLY_GROWS and target.exists():
+            lines = [line for log in (source, target) for line in log.read_text("utf-8").splitlines()]
+            _write_if_changed(target, "".join(f"{line}\n" for line in dict.fromkeys(lines)))
+        else:
+            shutil.copy2(source, target)
     manifest = copy / _MANIFEST
     if manifest.exists():
         for name in set(manifest.read_text("utf-8").splitlines()) - set(sources):
