@@ -7,9 +7,11 @@ import torch
 from conftest import LATENTS, LinearDictionary, tiny_reward
 from datasets import Dataset
 
+from lrs.experiment import latent_study
 from lrs.experiment.latent_study import study
 from lrs.learning.influence import ablation_effects, logit_attribution
 from lrs.learning.latents import encode_traces
+from lrs.learning.meaning import extremes
 from lrs.models.activations import pairs_of, replay_traces
 from lrs.tasks.behaviors import VERIFICATION
 
@@ -49,7 +51,7 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     assert table["promotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmax(dim=1).tolist())
     assert table["demotes"].tolist() == tokenizer.convert_ids_to_tokens(attribution.argmin(dim=1).tolist())
     pairs = pairs_of(tiny_backbone, traces, problems)
-    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs).set_index("latent")
+    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, range(LATENTS)).set_index("latent")
     assert table.loc[table["kl"].notna(), "latent"].tolist() == effects.index.tolist()
     np.testing.assert_allclose(table.set_index("latent").loc[effects.index, "kl"], effects["kl"], rtol=1e-6)
 
@@ -60,3 +62,16 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     here = [dictionary.encode(activations[n])[place, checks["latent"]] for n, place in zip((0, 2), places, strict=True)]
     assert checks["genuine"] == pytest.approx(float(sum(here) / 2))
     assert checks["genuine_se"] == pytest.approx(float(abs(here[0] - here[1])) / 2, abs=1e-6)
+
+
+def test_of_a_large_dictionary_only_the_extremes_are_taken_out_and_added(tiny_backbone, drawn_problems, monkeypatch):
+    """Each takes two passes of the model, and there may be tens of thousands."""
+    monkeypatch.setattr(latent_study, "_STUDIED", 2)
+    dictionary, problems = LinearDictionary(), drawn_problems["chain_sum"][:3]
+    ids = [tiny_backbone.tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    rows = {"problem_id": [one.id for one in problems], "seed": [0] * 3, "correct": [True, True, False]}
+    traces = Dataset.from_dict(rows | {"token_ids": ids})
+    latents = encode_traces(dictionary, replay_traces(tiny_backbone, LAYER, traces, problems, 8), traces)
+    rewards = tiny_reward("token"), tiny_reward("token", seed=1)
+    table = study(tiny_backbone, dictionary, latents, traces, problems, rewards, LAYER, seed=0).latents
+    assert set(table.loc[table["score"].notna(), "latent"]) == set(extremes(table, 2)["latent"])

@@ -124,20 +124,20 @@ def test_attribution_is_the_slope_of_the_logits_past_the_layers_above(tiny_backb
 
 def test_without_a_latent_the_model_says_what_it_says_without_it(tiny_backbone, pairs):
     dictionary = LinearDictionary()
-    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs).set_index("latent")
+    effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, range(LATENTS)).set_index("latent")
     activations = dict(replay(tiny_backbone.model, LAYER, pairs, 8, 0))
     fires = sum(int((dictionary.encode(activations[row])[:, 2] > 0).sum()) for row in range(len(pairs)))
     assert effects["n"][2] == fires
     assert (effects["kl"] > 0).all()
     with_any = [row for row in range(len(pairs)) if (dictionary.encode(activations[row])[:, 2] > 0).any()]
-    one, few = pairs[with_any[0]], ablation_effects(tiny_backbone, LAYER, dictionary, pairs, most=1)
-    alone = ablation_effects(tiny_backbone, LAYER, dictionary, [one]).set_index("latent").loc[2]
+    one, few = pairs[with_any[0]], ablation_effects(tiny_backbone, LAYER, dictionary, pairs, [2], most=1)
+    alone = ablation_effects(tiny_backbone, LAYER, dictionary, [one], [2]).set_index("latent").loc[2]
     assert few.set_index("latent").loc[2, ["n", "kl"]].tolist() == pytest.approx(alone[["n", "kl"]].tolist())
     dictionary.W_dec[2] = 0
-    nothing = ablation_effects(tiny_backbone, LAYER, dictionary, pairs).set_index("latent")
+    nothing = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, range(LATENTS)).set_index("latent")
     assert nothing["kl"][2] == pytest.approx(0, abs=1e-12)
     dictionary.encode = lambda hidden: torch.zeros(len(hidden), LATENTS, dtype=hidden.dtype)
-    assert ablation_effects(tiny_backbone, LAYER, dictionary, pairs).empty
+    assert ablation_effects(tiny_backbone, LAYER, dictionary, pairs, range(LATENTS)).empty
 
 
 def test_the_extremes_are_the_latents_that_raise_the_reward_most_and_lower_it_most():
@@ -162,7 +162,8 @@ def test_a_word_is_read_where_it_was_written_and_where_it_was_put(tiny_backbone,
 def test_an_added_latent_says_what_it_promotes_the_more_the_stronger(tiny_backbone, pairs):
     dictionary = LinearDictionary()
     weak, strong = (
-        output_scores(tiny_backbone, 2, dictionary, pairs, [strength] * LATENTS) for strength in (0.0, 50.0)
+        output_scores(tiny_backbone, 2, dictionary, pairs, range(LATENTS), [strength] * LATENTS)
+        for strength in (0.0, 50.0)
     )
     assert weak["score"].tolist() == pytest.approx(weak["score_without"].tolist())
     assert (strong["score"] > strong["score_without"]).all()

@@ -24,7 +24,7 @@ from lrs.learning.influence import (
     shapley_values,
 )
 from lrs.learning.latents import LatentTraces
-from lrs.learning.meaning import as_matrix, behavior_of_tokens, latent_facts, opening_tokens
+from lrs.learning.meaning import as_matrix, behavior_of_tokens, extremes, latent_facts, opening_tokens
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.reward import LatentRewardModel, load_reward
 from lrs.models.activations import pairs_of
@@ -35,6 +35,7 @@ from lrs.tasks.problems import Problem
 if TYPE_CHECKING:
     from lrs.config import Config
 
+_STUDIED = 128  # latents that raise the reward most, and as many that lower it most: of small dictionaries, all
 _TRACES = 64  # in which latents are taken out, and words put in
 _ADDED = 8  # of these, to which a latent is added
 _LONGEST = 128  # tokens of each that are read: all logits of all traces are held at once
@@ -47,9 +48,9 @@ class LatentStudy(NamedTuple):
     Attributes:
         latents: a row a latent: the columns of `latent_facts`; shapley (mean share in the paper's reward, logits, where
             it is active); promotes and demotes (tokens, by direct attribution); pushed (how far one step of the
-            causal reward moves it, on average); kl, lost and gained of `ablation_effects`, of those that fire in the
-            traces that are read; score and score_without of `output_scores`; standard errors over tokens of two of the
-            means, shapley_se and pushed_se.
+            causal reward moves it, on average); of those that are studied, kl, lost and gained of `ablation_effects`,
+            if they fire in the traces that are read, and score and score_without of `output_scores`; standard errors
+            over tokens of two of the means, shapley_se and pushed_se.
         words: a row a behavior and the latent most tied to its beginning: word (the token that opens it), latent,
             genuine and put_in (its mean where the model wrote the word, and where it was put in the place of another),
             their standard errors genuine_se and put_in_se, n_genuine and n_put_in.
@@ -93,10 +94,11 @@ def study(
     pushes = causal.direction(tokens.to(causal.dtype)).detach().cpu()
     table["pushed"], table["pushed_se"] = pushes.mean(dim=0).numpy(), pd.DataFrame(pushes.numpy()).sem()
     pairs = [(prompt, ids[:_LONGEST]) for prompt, ids in pairs_of(backbone, traces.select(some), problems)]
-    effects = ablation_effects(backbone, layer, dictionary, pairs)
+    studied = extremes(table, _STUDIED)["latent"].tolist()
+    effects = ablation_effects(backbone, layer, dictionary, pairs, studied)
     effects = effects.assign(**{side: names(effects[side].tolist()) for side in ("lost", "gained")})
-    strengths = as_matrix(latents).max(axis=0).toarray()[0].tolist()
-    scores = output_scores(backbone, layer, dictionary, pairs[:_ADDED], strengths)
+    strengths = as_matrix(latents).max(axis=0).toarray()[0][studied].tolist()
+    scores = output_scores(backbone, layer, dictionary, pairs[:_ADDED], studied, strengths)
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
     rows = []

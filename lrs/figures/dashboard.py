@@ -70,7 +70,9 @@ def card_html(card: Mapping[str, Any]) -> str:
         card: one of `lrs.learning.meaning.cards_of`.
     """
     highest = max((value for shown in card["contexts"] for value in shown["values"]), default=1.0)
-    facts = " &middot; ".join(f"{html.escape(name)} {value:.3g}" for name, value in card["facts"].items())
+    facts = " &middot; ".join(
+        f"{html.escape(name)} {value:.3g}" for name, value in card["facts"].items() if value == value
+    )
     lists = "".join(
         f'<div>{side} <span class="words">{html.escape(", ".join(f"{word} {by:+.2f}" for word, by in card[side]))}'
         "</span></div>"

@@ -51,7 +51,12 @@ def _logits(
 
 
 def ablation_effects(
-    backbone: Backbone, layer: int, dictionary: Dictionary, pairs: Sequence[Pair], most: int = 8
+    backbone: Backbone,
+    layer: int,
+    dictionary: Dictionary,
+    pairs: Sequence[Pair],
+    latents: Sequence[int],
+    most: int = 8,
 ) -> pd.DataFrame:
     """What the model loses without a latent, at the tokens where it fires, its part of the residual stream taken out.
 
@@ -59,8 +64,8 @@ def ablation_effects(
         most: traces that are read without a latent: the first of those in which it fires.
 
     Returns:
-        A row a latent that fires in any of the traces: latent, n (tokens), kl (mean divergence of the next token's
-        distribution, nats), lost and gained (the tokens whose probability falls and rises most, on average).
+        A row a latent of those that fire in any of the traces: latent, n (tokens), kl (mean divergence of the next
+        token's distribution, nats), lost and gained (the tokens whose probability falls and rises most, on average).
     """
     found: list[Tensor] = []
 
@@ -70,7 +75,7 @@ def ablation_effects(
 
     whole = _logits(backbone, layer, pairs, note)
     values, rows = found[0].split([len(logits) for logits in whole]), []
-    for latent in range(len(dictionary.W_dec)):
+    for latent in latents:
         if not (chosen := [place for place, of_trace in enumerate(values) if (of_trace[:, latent] > 0).any()][:most]):
             continue
         value = torch.cat([values[place][:, latent] for place in chosen])
@@ -132,30 +137,28 @@ def output_scores(
     layer: int,
     dictionary: Dictionary,
     pairs: Sequence[Pair],
+    latents: Sequence[int],
     strengths: Sequence[float],
 ) -> pd.DataFrame:
-    """How surely each latent, added at a strength, makes the model say what it promotes (after Arad et al. 2025).
-
-    Args:
-        strengths: of each latent.
+    """How surely a latent, added at a strength, makes the model say what it promotes (after Arad et al. 2025).
 
     Returns:
         A row a latent: token (the one that `logit_attribution` says it promotes most), score (that token's probability
         times 1 - rank / vocabulary, averaged over the processed tokens) and score_without (the same, nothing added).
     """
-    tokens = logit_attribution(backbone, dictionary).argmax(dim=1).tolist()
+    tokens = logit_attribution(backbone, dictionary)[list(latents)].argmax(dim=1).tolist()
     plain = torch.cat(_logits(backbone, layer, pairs, lambda hidden: hidden))
 
     def score(logits: Tensor, token: int) -> float:
         rank = (logits > logits[:, token : token + 1]).sum(dim=1)
         return float((logits.softmax(dim=-1)[:, token] * (1 - rank / logits.shape[1])).mean())
 
-    rows = []
-    for latent, (token, strength) in enumerate(zip(tokens, strengths, strict=True)):
+    rows, without = [], {token: score(plain, token) for token in set(tokens)}
+    for latent, token, strength in zip(latents, tokens, strengths, strict=True):
         push = strength * dictionary.W_dec[latent] / dictionary.input_scale
         logits = torch.cat(_logits(backbone, layer, pairs, _adding(push)))
-        rows.append({"latent": latent, "token": token, "score": score(logits, token)})
-        rows[-1]["score_without"] = score(plain, token)
+        told = {"score": score(logits, token), "score_without": without[token]}
+        rows.append({"latent": latent, "token": token} | told)
     return pd.DataFrame(rows)
 
 

@@ -207,7 +207,7 @@ class LatentRewardModel(nn.Module):
 
     @torch.enable_grad()
     def _slope(self, latents: Tensor, logits_at: Callable[[Tensor], Tensor]) -> Tensor:
-        """The gradient of some logits, summed, in the latents that they are of; differentiable in weights that learn."""
+        """The gradient of some logits, summed, in their latents; differentiable in weights that learn."""
         latents = latents if latents.requires_grad else latents.detach().requires_grad_()
         learns = any(weight.requires_grad for weight in self.parameters())
         (slope,) = torch.autograd.grad(logits_at(latents).sum(), latents, create_graph=learns)
