@@ -70,9 +70,8 @@ def card_html(card: Mapping[str, Any]) -> str:
         card: one of `lrs.learning.meaning.cards_of`.
     """
     highest = max((value for shown in card["contexts"] for value in shown["values"]), default=1.0)
-    facts = " &middot; ".join(
-        f"{html.escape(name)} {value:.3g}" for name, value in card["facts"].items() if value == value
-    )
+    known = {name: value for name, value in card["facts"].items() if value == value}
+    facts = " &middot; ".join(f"{html.escape(name)} {value:.3g}" for name, value in known.items())
     lists = "".join(
         f'<div>{side} <span class="words">{html.escape(", ".join(f"{word} {by:+.2f}" for word, by in card[side]))}'
         "</span></div>"
