@@ -31,7 +31,8 @@ _FIXED = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns on stderr as the kernel starts
 }
-# Set unless the caller did: `make paper` goes online; spinning threads starve a shared machine.
+# Set unless the caller did: `make paper` goes online; spinning threads starve a shared machine, and so do numpy's for the
+# small products of a bootstrap.
 _DEFAULTS = {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
@@ -39,6 +40,7 @@ _DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
     "KMP_BLOCKTIME": "0",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
