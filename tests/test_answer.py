@@ -170,6 +170,7 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
                 ("lrs_causal", "trained_constant", -0.01),
                 ("lrs_slope", "trained_constant", -0.07),
                 ("lrs_slope", "slope_mean", -0.02 - number / 10),
+                ("lrs_slope", "slope_along", -0.01 - number / 50),
             )
         ]
         constant = {"arm": "trained_constant", "reference": "lrs_slope"}
@@ -195,12 +196,14 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
     assert re.search(r"; selections before these: \[`model-0`\]\(\S+/model-0/old/README.md\)\)", told)
     assert (
-        "right in 43.0% where these are in 40.0% (`model-1`, `free_push`), and in 38.0% where these are in 40.0%"
-        in told
+        "Unsteered, greedy answers are right in 40.0% on `model-1` and 40.0% on `model-0`; samples, steered, in 43.0% "
+        "on `model-1` and 38.0% on `model-0` (`free_push`)." in told
     )
     assert (
         " Sampled, above the unsteered model by 5 points and above every control of direction by 3 (each Holm p below "
-        "0.01) are `lrs_slope` on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`.\n\n" in told
+        "0.01) are `lrs_slope` on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`. Of "
+        "what `lrs_slope` gains, +1.0 to +3.0 greedily is more than pushes have that go as far at each token in one "
+        "direction, its average (`slope_along`): these read the state too, by their length alone.\n\n" in told
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")

@@ -142,8 +142,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `name`.png (200 dots an inch) and `name`.pdf to `folder`, without date or version of the program.
 
     Pictures are kept in git, so they have a palette of 256 colours: no colour moves visibly, and they are a third as
-    large. (To pack them as tightly as can be would take eight times as long, for a tenth of their size.) The two are drawn side by side, each once: `savefig` would draw them a second time, for a layout that is
-    settled.
+    large. (Packing them as tightly as can be would take eight times as long, for a tenth of their size.) The two are
+    drawn side by side, each once: `savefig` would draw them a second time, for a layout that is settled.
 
     Raises:
         RuntimeError: the PDF could not be written, and why.

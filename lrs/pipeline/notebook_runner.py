@@ -31,8 +31,8 @@ _FIXED = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns on stderr as the kernel starts
 }
-# Set unless the caller did: `make paper` goes online; spinning threads starve a shared machine, and so do numpy's for the
-# small products of a bootstrap.
+# Set unless the caller did: `make paper` goes online; spinning threads starve a shared machine, and so do numpy's for
+# the small products of a bootstrap.
 _DEFAULTS = {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",

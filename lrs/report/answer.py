@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import load_config
-from lrs.core.frames import most, records
+from lrs.core.frames import each_group, records
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.margins import held_sentence, margin_table
 from lrs.report.sentences import count_span, level_text, p_value, percent, points, with_interval
@@ -165,7 +165,8 @@ def confirmed_answer(home: Path) -> str:
         pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
     )
     pooled = results[results["benchmark"] == POOLED]
-    over = controls[(controls["benchmark"] == POOLED) & controls["arm"].isin(_CONSTANTS)]
+    every = controls[controls["benchmark"] == POOLED]
+    over = every[every["arm"].isin(_CONSTANTS)]
     over, greedy = (table[table["decoding"] == PRIMARY["decoding"]] for table in (over, pooled))
     margins = -over.groupby(["reference", "backbone"])["delta"].max()
     gains = {arm: of["delta"] for arm, of in greedy.groupby("arm") if len(of) == len(last)}  # asked of all reasoners
@@ -184,7 +185,7 @@ def confirmed_answer(home: Path) -> str:
         f"problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of {len(last)} reasoners in "
         f"which nothing is planted, and asked once ({devices}; seed {config.seed}; "
         f"{', '.join(map(_page, last.values()))}{before}).{_samples_against_greedy(pooled)}"
-        f"{held_sentence(held, list(_READERS), 'sampled')}\n\n"
+        f"{held_sentence(held, list(_READERS), 'sampled')}{_beyond_lengths(every)}\n\n"
         f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
     )
 
@@ -205,19 +206,32 @@ def _page(place: Path) -> str:
 
 
 def _samples_against_greedy(pooled: pd.DataFrame) -> str:
-    """The samples of the best arm beside base's greedy answers: a push that only makes the model surer gains in samples
-    too, and comes no further than these."""
-    told = []
-    for backbone, rows in pooled.groupby("backbone", sort=False):
-        base = rows[(rows["arm"] == "base") & (rows["decoding"] == PRIMARY["decoding"])]["accuracy"]
-        sampled = rows[rows["decoding"] == "sampled"]
-        if len(base) and len(sampled):
-            best = most(sampled, "accuracy")
-            where = f"(`{backbone}`, `{best['arm']}`)"
-            told.append(f"{percent(best['accuracy'])} where these are in {percent(base.item())} {where}")
+    """The samples of arms that read the state beside base's greedy answers: a push that only makes the model surer
+    gains in samples too, and comes no further than these."""
+    right = pooled.set_index(["decoding", "arm", "backbone"])["accuracy"].sort_index()
+    places = list(pooled["backbone"].unique())
+    reading = [arm for arm in _READERS if all(("sampled", arm, place) in right.index for place in places)]
+    if not reading or ("greedy", "base") not in right.index.droplevel("backbone"):
+        return ""
+    each = [_percents(right["sampled", arm], places, f" (`{arm}`)") for arm in reading]
     return (
-        " A gain in samples counts less: a push that only makes the model surer has one too. Held against the "
-        f"unsteered model's greedy answers, the best arm's samples are right in {', and in '.join(told)}."
+        " A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
+        f"are right in {_percents(right['greedy', 'base'], places)}; samples, steered, in {', and in '.join(each)}."
+    )
+
+
+def _percents(right: pd.Series, places: list[str], by: str = "") -> str:
+    return " and ".join(f"{percent(right[place])} on `{place}`" for place in places) + by
+
+
+def _beyond_lengths(over: pd.DataFrame) -> str:
+    """What the slope's direction is worth: its gain over pushes that go as far at each token, along its average."""
+    rows = over[(over["reference"] == "lrs_slope") & (over["arm"] == "slope_along")]
+    ways = {"greedy": "greedily", "sampled": "in samples"}
+    told = [f"{_span(-part['delta'])} {ways[how]}" for how, part in each_group(rows, "decoding", sort=False)]
+    return (
+        f" Of what `lrs_slope` gains, {' and '.join(told)} is more than pushes have that go as far at each token in "
+        "one direction, its average (`slope_along`): these read the state too, by their length alone."
         if told
         else ""
     )
