@@ -12,6 +12,7 @@ PAPER_TABLE = Path("data/paper/table1.csv")
 PAPER_SETTINGS = Path("data/paper/settings.csv")
 PAPER_COSTS = Path("data/paper/efficiency.csv")
 _COMPARED = ("hf_generate", "unsteered", "lrs_token", "lrs_history")
+_NAMED = ["source", "backbone", "benchmark", "decoding", "arm", "num_steps", "step_size"]
 _COSTS = ["tokens_per_problem", "seconds_per_problem", "slowdown", "steered_fraction", "triggers"]
 
 
@@ -51,6 +52,24 @@ def capacity_plan(
 def published_settings(path: Path = PAPER_SETTINGS) -> pd.DataFrame:
     """The paper's settings of LRS, one for each backbone and benchmark, by the names that they have here."""
     return pd.read_csv(path)
+
+
+def settings_in_use(candidates: pd.DataFrame) -> pd.DataFrame:
+    """With what steps and thresholds answers were steered: ours, which validation chose for all benchmarks together,
+    and the paper's, one for each benchmark (its numbers, not ours).
+
+    Args:
+        candidates: of all backbones, as `lrs.saved.load_candidates` returns them, with a column backbone.
+
+    Returns:
+        columns source, backbone, benchmark, decoding, arm, num_steps, step_size; reward_quantile and
+        confidence_quantile (ours: of what the unsteered model shows), reward_threshold and confidence_threshold (the
+        paper's).
+    """
+    ours = candidates[candidates["chosen"]].assign(source="this artifact", benchmark="all")
+    paper = published_settings().assign(source="Li et al.", arm="lrs_published", decoding="greedy")
+    gates = [f"{signal}_{kind}" for kind in ("quantile", "threshold") for signal in ("reward", "confidence")]
+    return pd.concat([ours, paper], ignore_index=True).reindex(columns=[*_NAMED, *gates])
 
 
 def read_paper_table(path: Path = PAPER_TABLE, confidence_level: float = 0.95) -> pd.DataFrame:
