@@ -30,6 +30,7 @@ from lrs.method.reward import LatentRewardModel, load_reward
 from lrs.models.activations import pairs_of
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
+from lrs.tasks.labeller import finder_for
 from lrs.tasks.problems import Problem
 
 if TYPE_CHECKING:
@@ -78,7 +79,11 @@ def study(
     """
     rng, names = np.random.default_rng(seed), backbone.tokenizer.convert_ids_to_tokens
     written = [list(ids) for ids in traces["token_ids"]]
-    told = [behavior_of_tokens(ids, backbone.tokenizer) for ids in written]
+    finders = {problem.id: finder_for(problem.benchmark) for problem in problems}
+    told = [
+        behavior_of_tokens(ids, backbone.tokenizer, finders[name])
+        for ids, name in zip(written, traces["problem_id"], strict=True)
+    ]
     table = latent_facts(latents, [of_trace.inside[:-1] for of_trace in told])
     some = rng.choice(len(latents), min(_TRACES, len(latents)), replace=False)
     dense, mask = latents.dense(some, backbone.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from transformers import PreTrainedTokenizerBase
 
 from lrs.learning.latents import LatentTraces
-from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+from lrs.tasks.behaviors import BEHAVIORS, Span, find_behaviors
 from lrs.tasks.prompts import text_of
 
 _BEFORE, _AFTER = 14, 5  # tokens of a context, around where a latent fires
@@ -36,12 +36,18 @@ class Told(NamedTuple):
     opens: list[str | None]
 
 
-def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Told:
-    """What each token of a text has to do with behaviors."""
+def behavior_of_tokens(
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, find: Callable[[str], list[Span]] = find_behaviors
+) -> Told:
+    """What each token of a text has to do with behaviors; where spans overlap, with that of the last one.
+
+    Args:
+        find: what finds behaviors in the text (`lrs.tasks.labeller.finder_for` its benchmark).
+    """
     ends = [len(text_of(ids[: place + 1], tokenizer)) for place in range(len(ids))]
     inside: list[str | None] = [None] * len(ids)
     opens: list[str | None] = [None] * len(ids)
-    for span in find_behaviors(text_of(ids, tokenizer)):
+    for span in find(text_of(ids, tokenizer)):
         within = [place for place, end in enumerate(ends) if span.start < end <= span.end]
         for place in within:
             inside[place] = span.behavior
