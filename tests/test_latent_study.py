@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from lrs.experiment import latent_study
 from lrs.experiment.latent_study import study
-from lrs.learning.influence import ablation_effects, logit_attribution
+from lrs.learning.influence import ablation_effects, injected, logit_attribution
 from lrs.learning.latents import encode_traces
 from lrs.learning.meaning import extremes
 from lrs.models.activations import pairs_of, replay_traces
@@ -57,6 +57,22 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     effects = ablation_effects(tiny_backbone, LAYER, dictionary, pairs, range(LATENTS)).set_index("latent")
     assert table.loc[table["kl"].notna(), "latent"].tolist() == effects.index.tolist()
     np.testing.assert_allclose(table.set_index("latent").loc[effects.index, "kl"], effects["kl"], rtol=1e-6)
+
+    shown, encoded = table[table["word"].notna()], [dictionary.encode(states) for states in activations]
+    firing = extremes(table).query("density > 0")
+    assert 0 < len(shown) < LATENTS
+    assert set(shown["latent"]) == set(firing["latent"])
+    assert table.loc[table["word"].isna(), ["genuine", "put_in", "n_put_in"]].isna().all(axis=None)
+    order = np.random.default_rng(0).choice(3, 3, replace=False)  # as the study draws its traces
+    for row in shown.itertuples():
+        fired = {(n, place): float(at[row.latent]) for n in range(3) for place, at in enumerate(encoded[n])}
+        trace, place = max(fired, key=fired.get)
+        token = ids[trace][place]
+        assert row.word == tokenizer.convert_ids_to_tokens(token)
+        parts = injected(tiny_backbone, LAYER, dictionary, [pairs[n] for n in order], token)
+        written, put_in = (part[:, row.latent] for part in parts)
+        assert (row.genuine, row.put_in) == pytest.approx((float(written.mean()), float(put_in.mean())))
+        assert (row.n_genuine, row.n_put_in) == (len(written), len(put_in))
 
     checks = found.words.set_index("behavior").loc[VERIFICATION]
     assert isinstance(found.words, pd.DataFrame)
