@@ -1,9 +1,10 @@
-"""Case studies: the planted repair is found by its word at the fork, and no problem is told twice."""
+"""The arms that are studied were chosen on validation problems, and case studies by rule; none is told twice."""
 
 import pandas as pd
 import pytest
 
-from lrs.experiment.cases import case_studies, planted_repair
+from lrs.experiment.cases import case_studies, planted_repair, studied_arms
+from lrs.saved import CANDIDATE_COLUMNS
 
 MOON = "<think> plan + moon . b 3 + 4 = 7 . </think> answer 7"
 SUN = MOON.replace("moon", "sun").replace("answer 7", "answer 9")
@@ -75,3 +76,19 @@ def test_a_mode_before_a_later_step_is_one_too():
     table = paths({"p1": ("repaired", base, base.replace("moon", "sun"))}, {"p1": 0.1})
     assert planted_repair(table) == "p1"
     assert planted_repair(table.assign(change="broken")) is None
+
+
+def test_the_arm_that_wins_on_validation_is_studied_beside_the_papers():
+    rows = [
+        ("lrs", "greedy", 0.3, True),
+        ("lrs_slope", "greedy", 0.1, True),
+        ("free_push", "greedy", 0.2, True),
+        ("lrs_slope", "greedy", 0.6, False),  # another setting, beyond the cap
+        ("lrs_causal", "sampled", 0.7, True),
+        ("causal_gate_stability", "greedy", 0.8, True),  # no ledger tells of its gate
+    ]
+    tried = pd.DataFrame(rows, columns=["arm", "decoding", "delta", "chosen"])
+    assert studied_arms(tried) == ["free_push", "lrs"]
+    assert studied_arms(tried[tried["arm"] != "lrs"]) == ["free_push"]
+    assert studied_arms(tried[tried["arm"] == "lrs"]) == ["lrs"]
+    assert studied_arms(pd.DataFrame(columns=CANDIDATE_COLUMNS)) == []

@@ -1,10 +1,26 @@
-"""Which repaired and broken answers are looked at one by one: those of `cases_of`, and a planted repair."""
+"""Which arms are looked at closely, and which of the answers that they repaired and broke: by rule."""
 
 import pandas as pd
 
 from lrs.core.frames import each_group, each_row
 from lrs.learning.reward_metrics import cases_of
+from lrs.method.arms import ARMS
 from lrs.tutor.planted import FORK, MOON, SUN
+
+_PAPER = "lrs"
+_REPLAYED = (False, True, "reward", "confidence")  # gates whose pushes a ledger tells
+
+
+def studied_arms(candidates: pd.DataFrame) -> list[str]:
+    """The arm that gained most on validation problems, greedily, of those that can be written anew; then the paper's.
+
+    Args:
+        candidates: of `lrs.saved.load_candidates`.
+    """
+    chosen = candidates[(candidates["decoding"] == "greedy") & candidates["chosen"].astype(bool)]
+    ordered = chosen.sort_values("delta", ascending=False, kind="stable")["arm"]
+    rivals = [arm for arm in ordered if arm != _PAPER and ARMS[arm].gated in _REPLAYED]
+    return [*rivals[:1], *ordered[ordered == _PAPER]]
 
 
 def case_studies(paths: pd.DataFrame) -> list[tuple[str, str, str]]:
