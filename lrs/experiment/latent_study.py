@@ -114,13 +114,13 @@ def study(
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
     put = cache(lambda token: injected(backbone, layer, dictionary, pairs, token, seed))
     shown = [(latent, _strongest(dense, pairs, latent)) for latent in extremes(table)["latent"]]
-    strongest = [_word_test(latent, names(token), put(token)) for latent, token in shown if token is not None]
+    strongest = [_word_test(latent, token, put(token), backbone) for latent, token in shown if token is not None]
     table = table.merge(pd.DataFrame(strongest, columns=_WORD_TEST), on="latent", how="left")
     openings = [of_trace.opens[:-1] for of_trace in told]
     opening, rows = latent_facts(latents, openings), []
     for behavior, token in opening_tokens(written, openings).items():
         latent = int(most(opening, f"in_{behavior}")["latent"])
-        rows.append({"behavior": behavior} | _word_test(latent, names(token), put(token)))
+        rows.append({"behavior": behavior} | _word_test(latent, token, put(token), backbone))
     return LatentStudy(table, pd.DataFrame(rows))
 
 
@@ -131,13 +131,13 @@ def _strongest(dense: Float[Tensor, "traces places d_sae"], pairs: Sequence[Pair
     return pairs[int(trace)][1][int(place)] if values[trace, place] > 0 else None
 
 
-def _word_test(latent: int, word: str, found: tuple[Tensor, Tensor]) -> dict[str, object]:
+def _word_test(latent: int, token: int, found: tuple[Tensor, Tensor], backbone: Backbone) -> dict[str, object]:
     """What a latent does on a word, a row of `_WORD_TEST`.
 
     Args:
         found: of `injected`.
     """
-    row: dict[str, object] = {"word": word, "latent": latent}
+    row: dict[str, object] = {"word": backbone.tokenizer.convert_ids_to_tokens(token), "latent": latent}
     for name, states in zip(("genuine", "put_in"), found, strict=True):
         fired = pd.Series(states[:, latent].float().cpu().numpy())
         row |= {name: float(fired.mean()), f"{name}_se": fired.sem(), f"n_{name}": len(fired)}

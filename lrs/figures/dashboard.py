@@ -11,7 +11,7 @@ _MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
 _SAID = {
     "lost": "without it the next token is less often",
     "gained": "without it the next token is more often",
-    "word": "fires most strongly on (genuine, and put_in: where it was written, and put in the place of another)",
+    "word": "fires most (genuine: where the model wrote it; put_in: where it took the place of another) on",
 }
 _WIDE, _HIGH = 200, 40  # of a histogram, in CSS pixels
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em auto;max-width:72em;padding:0 1em}

@@ -77,8 +77,9 @@ def _pairs(outcomes: pd.DataFrame) -> Iterator[_Pair]:
         base = tables.pop("base")
         for arm, part in tables.items():
             both = base[["correct", "text"]].merge(part[["correct", "text"]], on=_KEYS, validate="1:1")
-            for key, right, text, then, other in both.itertuples():
-                yield _Pair(backbone, decoding, arm, *key, CHANGES[bool(right), bool(then)], text, other)
+            for (benchmark, problem, seed), right, text, then, other in both.itertuples():
+                change = CHANGES[bool(right), bool(then)]
+                yield _Pair(backbone, decoding, arm, benchmark, problem, seed, change, text, other)
 
 
 def first_differences(outcomes: pd.DataFrame, labeller: Labeller | None = None) -> pd.DataFrame:

@@ -60,7 +60,7 @@ def worded_arms(rows: pd.DataFrame, gain: str) -> list[str]:
     Args:
         rows, gain: as in `best_steered`.
     """
-    named = dict.fromkeys([PRIMARY["arm"], best_steered(rows, gain)])
+    named = dict.fromkeys([PRIMARY["arm"], best_steered(rows, gain) or PRIMARY["arm"]])
     return [arm for arm in named if arm in set(rows["arm"])]
 
 
