@@ -9,6 +9,7 @@ import pytest
 
 from lrs.config import PROFILES
 from lrs.report.answer import answer, confirmed_answer, gains_table, put_block, readme_block
+from lrs.report.promoted import promoted_answer
 
 
 def main_table(*deltas: float, p_holm: float = 0.5, mde: float = 0.013) -> pd.DataFrame:
@@ -133,6 +134,20 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
     assert block.count("](data/expected/cpu/model-0/delta.png)") == block.count("![") == 1
     assert [f"](data/expected/{name}/results.md)" in block for name in ("cpu", "full", "smoke")] == [True, True, False]
     assert put_block(f"before {block} after", block) == f"before {block} after"
+    assert "second claim" not in block
+
+
+def test_the_block_says_behind_what_was_confirmed_whether_behaviors_are_promoted(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("lrs.report.answer.confirmed_answer", lambda _: "what was confirmed\n\n| its table |")
+    row = {"backbone": "small", "decoding": "greedy", "arm": "lrs", "behavior": "verification", "gain": -0.1}
+    table = pd.DataFrame([row | {"density": 0.5, "density_low": 0.25, "density_high": 0.75}])
+    folder = tmp_path / "natural"
+    folder.mkdir()
+    table.to_csv(folder / "promoted.csv", index=False)
+    _, first, second, rest, _ = readme_block(tmp_path).split("\n\n")
+    assert (first, rest) == ("what was confirmed", "| its table |")
+    assert promoted_answer(table) in second
+    assert second.endswith(f"([profile `natural`]({(folder / 'results.md').as_posix()}))")
 
 
 def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant(tmp_path: Path):

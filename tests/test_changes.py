@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrs.report.changes import TRANSITION_COLUMNS, Difference, first_difference, transitions_table
+from lrs.report.changes import (
+    DIFFERENCE_COLUMNS,
+    TRANSITION_COLUMNS,
+    Difference,
+    first_difference,
+    first_differences,
+    transitions_table,
+)
+from lrs.report.labelled import labelled_by
+from lrs.tasks.behaviors import Span
 
 BASE = "<think> b 3 + 4 = 8 . </think> answer 8"
 CHECKED = "<think> b 3 + 4 = 8 . check 3 + 4 = 7 no . back to b . b 3 + 4 = 7 . </think> answer 7"
@@ -73,5 +82,48 @@ def test_transitions_by_hand():
     assert pd.isna(table.loc["both wrong", "place"])
 
 
+def test_every_repaired_and_broken_answer_has_a_row():
+    table = first_differences(outcomes().sample(frac=1, random_state=0))
+    assert list(table.columns) == DIFFERENCE_COLUMNS
+    rows = table.set_index("problem_id")
+    assert sorted(rows.index) == ["p0", "p1"]
+    keys = ["backbone", "decoding", "arm", "benchmark", "seed"]
+    assert rows.loc["p0", keys].tolist() == ["toy", "greedy", "lrs", "chain_sum", 0]
+    told = ["change", "place", "base_word", "arm_word", "opens"]
+    assert rows.loc["p0", told].tolist() == ["repaired", 8, "</think>", "check", "verification"]
+    assert rows.loc["p1", told].tolist() == ["broken", 1, "b", "c", "none"]
+
+
+class Saying:
+    """A labeller to which all that lies behind a word is subgoal setting."""
+
+    def __init__(self, word: str):
+        self.word, self.asked = word, []
+
+    def label(self, text: str) -> list[Span]:
+        self.asked.append(text)
+        return [Span("subgoal_setting", text.index(self.word), len(text))] if self.word in text else []
+
+
+def test_another_labeller_may_say_what_opens():
+    table = outcomes()
+    rows = first_differences(table, Saying("c")).set_index("problem_id")
+    assert rows["opens"].to_dict() == {"p0": "subgoal_setting", "p1": "subgoal_setting"}
+    changes = transitions_table(table, Saying("check")).set_index("change")
+    assert changes.loc["repaired", ["opens_verification", "opens_subgoal_setting"]].tolist() == [0, 1]
+    assert changes.loc["broken", "opens_subgoal_setting"] == 0
+
+
+def test_behaviors_are_counted_anew_by_another_labeller_asked_once_a_text():
+    table, labeller = outcomes().assign(verification=7, tokens=5), Saying("check")
+    found = labelled_by(table, labeller)
+    assert found["subgoal_setting"].tolist() == [int("check" in text) for text in table["text"]]
+    assert (found["verification"] == 0).all()
+    assert found["tokens"].equals(table["tokens"])
+    assert sorted(labeller.asked) == sorted(set(table["text"]))
+    assert table["verification"].eq(7).all()
+
+
 def test_base_alone_changes_nothing():
+    assert first_differences(outcomes().query("arm == 'base'")).empty
     assert transitions_table(outcomes().query("arm == 'base'")).empty

@@ -8,7 +8,13 @@ import pytest
 from lrs.tasks.benchmarks import BENCHMARKS
 
 EXAMPLES = sorted(Path("docs/examples").glob("*.py"))
-SAID = {"benchmark": "True", "judge": "within one of the answer", "reward": "answer", "sae": "answer"}
+SAID = {
+    "benchmark": "True",
+    "judge": "within one of the answer",
+    "labeller": "repaired  </think>    check  verification",
+    "reward": "answer",
+    "sae": "answer",
+}
 NEVER = {"benchmark": "False"}
 
 

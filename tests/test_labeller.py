@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrs.core.statistics import wilson_interval
+from lrs.report.labelled import LABELLER_CAPTION, labeller_table
 from lrs.tasks.behaviors import BEHAVIORS, Span, find_behaviors
 from lrs.tasks.labeller import JudgeError, JudgeLabeller, RuleLabeller, behaviors_written, validate_labeller
 
@@ -217,3 +218,15 @@ def test_answers_to_public_problems_are_read_as_english_and_no_others():
     for text, english, own in (("Wait, no. 3 + 4 = 7.", 1, 0), ("back to b .", 0, 1)):
         assert behaviors_written("math_500", text)[B] == english
         assert behaviors_written("chain_sum", text)[B] == own
+
+
+def test_the_rules_are_held_against_exact_labels_where_there_are_any():
+    spoken = ["check 1 ok . back to 3 .", "Let me check. Wait, no."]
+    traces = pd.DataFrame({"text": [*spoken, "check 2 ok ."], "benchmark": ["chain_sum", "math_500", "countdown"]})
+    table = labeller_table(traces)
+    assert table["behavior"].tolist() == 2 * list(BEHAVIORS)
+    english, own = (part.set_index("behavior") for _, part in table.groupby("rules", sort=False))
+    assert english.loc[[V, B], "exact"].tolist() == own.loc[[V, B], "labelled"].tolist() == [2, 1]
+    assert english.loc[[V, B], "labelled"].tolist() == [2, 0]
+    assert own.loc[[V, B], ["precision", "recall"]].to_numpy().tolist() == [[1, 1], [1, 1]]
+    assert "by definition" in LABELLER_CAPTION

@@ -27,6 +27,7 @@ ATTRIBUTED = {
     "demotes": [("&", -0.5)],
     "activations": ([2, 1], [0.0, 1.0, 2.0]),
     "attributions": ([1, 0, 4], [-1.0, 0.0, 1.0, 2.0]),
+    "said": {"lost": "<three>"},
 }
 CARDS = [
     {
@@ -64,6 +65,8 @@ def test_text_is_escaped_and_shaded_by_how_strongly_a_latent_fires():
     assert [float(value) for value in re.findall(r"rgba\(255,140,0,([\d.]+)\)", line)] == [1.0, 0.5]
     assert "font-weight:bold" in line
     assert all(told in card_html(CARDS[0]) for told in ("&lt;eos&gt; +1.25", "&amp; -0.50"))
+    assert 'less often <span class="words">&lt;three&gt;</span>' in card_html(CARDS[0])
+    assert "more often" not in card_html(CARDS[0])
     case = case_html(["a", "<b>"], [0.2, 0.9], [False, True])
     assert case.count("border-bottom") == 1
     assert "&lt;b&gt;" in case
@@ -162,10 +165,12 @@ def test_a_browser_searches_and_sorts_the_page_and_asks_nobody(tmp_path):
 
 def test_cards_show_each_latents_strongest_contexts():
     given, dense = toy_latents()
-    table = pd.DataFrame({"latent": range(4), "density": 0.5})
+    table = pd.DataFrame({"latent": range(4), "density": 0.5, "lost": ["x", None, "y", "z"], "kl": [1, np.nan, 2, 3]})
     words = [[f"{trace}.{place}" for place in range(len(rows))] for trace, rows in enumerate(dense)]
     attribution = np.array([[0.0, 3.0, -1.0], [1.0, 0.0, 2.0], [5.0, 4.0, 3.0], [0.1, 0.2, 0.5]])
     cards = cards_of(table, given, words, attribution, ["x", "y", "z"], count=2)
+    assert [card["said"] for card in cards] == [{"lost": "x"}, {}, {"lost": "y"}, {"lost": "z"}]
+    assert all(list(card["facts"]) == ["density", "kl"] for card in cards)
     for card in cards:
         added = dict(zip("xyz", attribution[card["latent"]], strict=True))
         assert card["promotes"] == sorted(added.items(), key=lambda pair: -pair[1])

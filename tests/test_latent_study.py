@@ -1,5 +1,7 @@
 """The study of latents: its columns speak of the same latents, and its numbers are those of the parts by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from datasets import Dataset
 
 from lrs.experiment import latent_study
 from lrs.experiment.latent_study import study
-from lrs.learning.influence import ablation_effects, logit_attribution
+from lrs.learning.influence import ablation_effects, injected, logit_attribution
 from lrs.learning.latents import encode_traces
 from lrs.learning.meaning import extremes
 from lrs.models.activations import pairs_of, replay_traces
@@ -21,6 +23,7 @@ TEXTS = (
     "<think> b 2 + 4 = 6 . </think> answer 6",
     "<think> b 5 + 1 = 7 . check 7 - 1 = 6 ok . </think> answer 7",
 )
+GOAL = "check 7 - 1 = 6 ok . goal 3 + 4 : b 3 + 4 = 7 . </think> answer 7"
 
 
 def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_problems):
@@ -55,6 +58,22 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     assert table.loc[table["kl"].notna(), "latent"].tolist() == effects.index.tolist()
     np.testing.assert_allclose(table.set_index("latent").loc[effects.index, "kl"], effects["kl"], rtol=1e-6)
 
+    shown, encoded = table[table["word"].notna()], [dictionary.encode(states) for states in activations]
+    firing = extremes(table).query("density > 0")
+    assert 0 < len(shown) < LATENTS
+    assert set(shown["latent"]) == set(firing["latent"])
+    assert table.loc[table["word"].isna(), ["genuine", "put_in", "n_put_in"]].isna().all(axis=None)
+    order = np.random.default_rng(0).choice(3, 3, replace=False)  # as the study draws its traces
+    for row in shown.itertuples():
+        fired = {(n, place): float(at[row.latent]) for n in range(3) for place, at in enumerate(encoded[n])}
+        trace, place = max(fired, key=fired.get)
+        token = ids[trace][place]
+        assert row.word == tokenizer.convert_ids_to_tokens(token)
+        parts = injected(tiny_backbone, LAYER, dictionary, [pairs[n] for n in order], token)
+        written, put_in = (part[:, row.latent] for part in parts)
+        assert (row.genuine, row.put_in) == pytest.approx((float(written.mean()), float(put_in.mean())))
+        assert (row.n_genuine, row.n_put_in) == (len(written), len(put_in))
+
     checks = found.words.set_index("behavior").loc[VERIFICATION]
     assert isinstance(found.words, pd.DataFrame)
     assert (checks["word"], checks["n_genuine"]) == ("check", 2)
@@ -75,3 +94,19 @@ def test_of_a_large_dictionary_only_the_extremes_are_taken_out_and_added(tiny_ba
     rewards = tiny_reward("token"), tiny_reward("token", seed=1)
     table = study(tiny_backbone, dictionary, latents, traces, problems, rewards, LAYER, seed=0).latents
     assert set(table.loc[table["score"].notna(), "latent"]) == set(extremes(table, 2)["latent"])
+
+
+def test_what_is_told_of_behaviors_is_read_in_the_language_of_the_benchmark(tiny_backbone, drawn_problems):
+    """A goal is one in the test-bed's own language alone."""
+    dictionary, rewards = LinearDictionary(), (tiny_reward("token"), tiny_reward("token", seed=1))
+    ids = [tiny_backbone.tokenizer(GOAL, add_special_tokens=False)["input_ids"]] * 2
+    told = {}
+    for benchmark in ("chain_sum", "math_500"):
+        problems = [replace(one, benchmark=benchmark) for one in drawn_problems["chain_sum"][:2]]
+        rows = {"problem_id": [one.id for one in problems], "seed": [0] * 2, "correct": [True, False]}
+        traces = Dataset.from_dict(rows | {"token_ids": ids})
+        latents = encode_traces(dictionary, replay_traces(tiny_backbone, LAYER, traces, problems, 8), traces)
+        found = study(tiny_backbone, dictionary, latents, traces, problems, rewards, LAYER, seed=0)
+        told[benchmark] = list(found.words["behavior"])
+        assert found.latents["in_verification"].abs().max() > 0
+    assert told == {"chain_sum": ["verification", "subgoal_setting"], "math_500": ["verification"]}

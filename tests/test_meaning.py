@@ -20,6 +20,7 @@ from lrs.learning.meaning import as_matrix, behavior_of_tokens, extremes, latent
 from lrs.models.activations import replay
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
+from lrs.tasks.labeller import finder_for
 
 LAYER = 1
 
@@ -59,6 +60,14 @@ def test_tokens_are_in_the_span_that_covers_them():
     opens = behavior_of_tokens(twice, tokenizer).opens
     words = tokenizer.convert_ids_to_tokens(twice)
     assert [word for word, behavior in zip(words, opens, strict=True) if behavior == VERIFICATION] == ["check", "check"]
+
+
+def test_answers_in_english_are_read_as_english():
+    tokenizer = build_tokenizer()
+    ids = tokenizer("check 7 - 4 = 3 ok . back to 3 .")["input_ids"]
+    english = behavior_of_tokens(ids, tokenizer, finder_for("math_500"))
+    assert set(english.inside) == {VERIFICATION, None}  # of the two words, English knows one
+    assert set(behavior_of_tokens(ids, tokenizer).inside) == {VERIFICATION, BACKTRACKING}
 
 
 def test_a_behavior_opens_with_the_word_that_its_spans_begin_with_most_often():

@@ -76,11 +76,11 @@ def test_what_base_never_shows_is_counted_and_bounded():
 
 
 def drawn(seed=0, problems=60, seeds=1):
-    """Two benchmarks, one of them harder; checks help, and `lrs` and `cot` check more often than base does."""
+    """Two benchmarks, one of them harder; checks help, and `lrs` and `free_push` check more often than base does."""
     rng = np.random.default_rng(seed)
     parts = []
     for benchmark, easy in (("a", 0.2), ("b", 0.5)):
-        for arm, more in (("base", 0), ("lrs", 1), ("cot", 2)):
+        for arm, more in (("base", 0), ("lrs", 1), ("free_push", 2)):
             for number in range(seeds):
                 checks = rng.poisson(0.6 + 0.5 * more, problems)
                 right = rng.random(problems) < easy + 0.2 * np.minimum(checks, 2) + 0.05 * more
@@ -158,11 +158,14 @@ def test_base_alone_mediates_nothing():
 
 def test_the_sentence_tells_the_numbers_of_the_table():
     table = mediation_table(drawn(), STATISTICS)
-    row = table.query("arm == 'cot' and behavior == 'all_four'").iloc[0]
+    table.loc[table["arm"] == "lrs", "total"] = 0.01
+    row = table.query("arm == 'free_push' and behavior == 'all_four'").iloc[0]
     told = f"of {100 * row['total']:+.1f} points {100 * row['indirect']:+.1f} [{100 * row['indirect_low']:+.1f}, "
-    assert f"`cot` on `toy`, greedy: {told}" in mediation_sentence(table)
+    assert f"`free_push` on `toy`, greedy: {told}" in mediation_sentence(table)
     assert "most through verification" in mediation_sentence(table)
-    assert "`lrs`" not in mediation_sentence(table, ("cot",))
+    assert "`lrs` on `toy`, greedy: " in mediation_sentence(table)
+    other = table.assign(arm=table["arm"].replace("lrs", "lrs_causal"))  # which is neither the paper's nor wins
+    assert "`lrs" not in mediation_sentence(other)
 
 
 def test_the_figure_has_a_panel_a_behavior_and_one_for_all():

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lrs.report.accepted import read_accepted
+from lrs.config import load_config
+from lrs.report.accepted import of_natural, read_accepted
 from lrs.report.pages import results_page
 from lrs.report.sentences import SMOKE_MARK
 from lrs.report.tables import MAIN_COLUMNS
@@ -75,6 +76,9 @@ def folder(tmp_path: Path) -> Path:
     promoted = pd.DataFrame(densities, columns=["arm", "behavior", "density", "density_low", "density_high"])
     gains = promoted["arm"].map({"lrs": 0.01, "free_push": 0.09, one: 0.02})
     promoted.assign(**of, gain=gains, gain_more=0.08).to_csv(tmp_path / "promoted.csv", index=False)
+    parts = of | {"arm": "lrs", "total": 0.01, "indirect_low": -0.01, "indirect_high": 0.02, "unmatched": 0.0}
+    gone = [parts | {"behavior": name, "indirect": by} for name, by in (("all_four", 0.004), ("verification", 0.0))]
+    pd.DataFrame(gone).to_csv(tmp_path / "mediation.csv", index=False)
     costs = {"device": "cpu", "model": "pocket", "path": "lrs_token", "batch": 128, "tokens_per_s": 3654.6}
     costs |= {"ratio_to_unsteered": 0.8, "ratio_to_unsteered_low": 0.5, "ratio_to_unsteered_high": 1.0}
     pd.DataFrame([costs | {"steered_fraction": 0.279, "work_ratio": 1.18}]).to_csv(tmp_path / "costs.csv", index=False)
@@ -185,12 +189,14 @@ def test_rewards_behaviors_and_costs(page: str):
         ["pocket", "`free_push`", "80", "+2.50 [+2.00, +3.00]", "-1.00 [-2.00, -0.50]"],
     ]
     assert (
-        "That steering promotes cognitive behaviors holds of LRS as the paper trains it on none of 1 reasoner: it "
-        "makes on `pocket` no behavior denser or sparser (times in 100 tokens beyond the unsteered model, with an "
-        "interval for each behavior). The steered arm that gains most makes on `pocket` (`free_push`) verification "
-        "(+2.50 [+2.00, +3.00]) denser and backward chaining (-1.00 [-2.00, -0.50]) sparser; of its +9.0 points +8.0 "
-        "are won where it verifies more often; "
-        "`trained_constant`, one vector, makes there verification (+2.40 [+2.10, +3.00]) denser." in page
+        "Does steering promote them, the paper's second claim? No: decoded greedily, LRS as the paper trains it makes "
+        "no cognitive behavior denser beyond chance (1 reasoner). The steered arm that gains most (`free_push`) makes "
+        "behaviors denser on 1 of 1: verification per 100 tokens changes by +2.50, with a trained constant by at most "
+        "+2.40." in page
+    )
+    assert (
+        "By base's answers, matched for behaviors: `lrs` on `pocket`, greedy: of +1.0 points +0.4 [-1.0, +2.0] go "
+        "through the four behaviors." in page
     )
     assert (
         "with `cot`, `pocket` shows verification in 90.0% of its `gcd` traces instead of 20.0%; its accuracy there "
@@ -229,8 +235,9 @@ def test_pictures_of_many_backbones_are_linked_and_not_shown(folder: Path):
 
 
 def test_tables_that_a_run_did_not_write_leave_no_trace(folder: Path):
-    for name in ("reward_quality", "selection", "assay", "budget", "specific", "behaviors", "promoted", "costs"):
-        (folder / f"{name}.csv").unlink()
+    for path in folder.glob("*.csv"):
+        if path.stem != "main_results":
+            path.unlink()
     page = results_page(read_accepted(folder))
     titles = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)
     assert titles == ["Accuracy", "Secondary contrasts", "Tables, figures and notebooks"]
@@ -243,3 +250,10 @@ def test_what_is_promoted_at_like_length_has_a_table_of_its_own(folder):
     table.assign(**lengths).to_csv(folder / "promoted.csv", index=False)
     page = results_page(read_accepted(folder))
     assert ["pocket", "`lrs`", "12.5%", *["+0.00 [-0.25, +0.75]"] * 2] in cells(page, "Behaviors")
+
+
+def test_reasoners_with_a_planted_mode_are_no_answer_unless_there_are_no_others():
+    planted = next(name for name, one in load_config("cpu").backbones.items() if one.planted)
+    table = pd.DataFrame({"backbone": ["pocket-3m", planted, "gone"]})
+    assert of_natural(table, "cpu")["backbone"].tolist() == ["pocket-3m", "gone"]
+    assert of_natural(table[1:2], "cpu")["backbone"].tolist() == [planted]

@@ -10,7 +10,7 @@ from lrs.config import StatisticsSection
 from lrs.core.statistics import bootstrap_interval
 from lrs.figures.promoted import promoted_figure
 from lrs.report.comparison import mean_intervals, resampled
-from lrs.report.promoted import promoted_sentence, promoted_table, rates_table
+from lrs.report.promoted import promoted_answer, promoted_sentence, promoted_table, rates_table
 from lrs.tasks.behaviors import BEHAVIORS
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=300)
@@ -19,12 +19,12 @@ STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=300)
 def outcomes(seed=0, problems=30):
     rng = np.random.default_rng(seed)
     rows = []
-    for arm in ("base", "lrs", "cot"):
+    for arm in ("base", "lrs", "free_push"):
         for problem in range(problems):
-            checks = int(rng.integers(0, 3)) + 2 * (arm == "cot")
+            checks = int(rng.integers(0, 3)) + 2 * (arm == "free_push")
             row = {"arm": arm, "problem_id": f"p{problem}", "benchmark": "ab"[problem % 2], "seed": 0}
             row |= dict.fromkeys(BEHAVIORS, 1) | {"verification": checks}
-            rows.append(row | {"correct": bool(rng.random() < 0.4 + 0.3 * (arm == "cot")), "tokens": 50})
+            rows.append(row | {"correct": bool(rng.random() < 0.4 + 0.3 * (arm == "free_push")), "tokens": 50})
     return pd.DataFrame(rows).assign(backbone="toy", decoding="greedy")
 
 
@@ -68,7 +68,7 @@ def naive_at_length(table, arm, behavior):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_at_like_length_is_what_answers_show_beyond_those_of_base_that_are_as_long(seed):
-    table = outcomes(seed).query("arm != 'cot'").reset_index(drop=True)
+    table = outcomes(seed).query("arm != 'free_push'").reset_index(drop=True)
     rng = np.random.default_rng(seed)
     table["tokens"] = rng.integers(20, 60, len(table)) + 30 * table["verification"] + 25 * (table["arm"] == "lrs")
     row = promoted_table(table, STATISTICS).query("behavior == 'verification'").iloc[0]
@@ -78,7 +78,7 @@ def test_at_like_length_is_what_answers_show_beyond_those_of_base_that_are_as_lo
 
 def test_longer_answers_alone_promote_nothing_at_like_length():
     """Verification follows the length, and nothing else."""
-    table = outcomes(problems=200).query("arm != 'cot'").reset_index(drop=True)
+    table = outcomes(problems=200).query("arm != 'free_push'").reset_index(drop=True)
     table["tokens"] = np.random.default_rng(0).permutation(np.tile([40, 80, 120, 160, 200], 80))
     table.loc[table["arm"] == "lrs", "tokens"] = table.loc[table["arm"] == "lrs", "tokens"].clip(lower=120)
     table["verification"] = table["tokens"] // 40
@@ -113,8 +113,68 @@ def test_the_order_of_rows_does_not_matter():
 
 def test_what_is_denser_beyond_chance_is_named():
     sentence = promoted_sentence(promoted_table(outcomes(), STATISTICS))
-    assert re.search(r"`cot` on `toy`: verification \(\+[\d.]+ \[\+[\d.]+, \+[\d.]+\]\) denser;", sentence)
+    assert re.search(r"`free_push` on `toy`: verification \(\+[\d.]+ \[\+[\d.]+, \+[\d.]+\]\) denser;", sentence)
     assert "`lrs` on `toy`: no behavior denser or sparser;" in sentence
+
+
+def gaining(**gains):
+    """A table of two reasoners, in which every arm gains so much, and nothing becomes denser."""
+    rows = [
+        {"backbone": name, "arm": arm, "behavior": behavior, "gain": gain, "gain_more": gain}
+        for name in ("small", "large")
+        for arm, gain in gains.items()
+        for behavior in BEHAVIORS
+    ]
+    return pd.DataFrame(rows).assign(decoding="greedy", density=0.0, density_low=-0.1, density_high=0.1)
+
+
+def denser(table, backbone, arm, behavior, by):
+    here = (table["backbone"] == backbone) & (table["arm"] == arm) & (table["behavior"] == behavior)
+    table.loc[here, ["density", "density_low", "density_high"]] = by, by - 0.1, by + 0.1
+
+
+def test_the_arms_in_words_are_the_papers_and_the_one_that_wins():
+    table = gaining(cot=0.9, lrs=0.01, lrs_causal=0.02, free_push=0.05, trained_constant=0.03)
+    table.loc[(table["backbone"] == "large") & (table["arm"] == "lrs_causal"), "gain"] = 0.06
+    told = re.findall(r"`(\w+)` on `(\w+)`:", promoted_sentence(table))
+    assert told == [("lrs", "small"), ("free_push", "small"), ("lrs", "large"), ("lrs_causal", "large")]
+    assert re.findall(r"`(\w+)` on", promoted_sentence(gaining(lrs=0.01, free_push=-0.1))) == ["lrs", "lrs"]
+    assert re.findall(r"`(\w+)` on", promoted_sentence(gaining(lrs=-0.01, free_push=0.0))) == ["lrs", "lrs"]
+
+
+def test_the_answer_is_two_short_sentences():
+    table = gaining(cot=0.9, lrs=0.01, lrs_causal=0.02, free_push=0.05, trained_constant=0.03, free_constant=0.02)
+    table.loc[(table["backbone"] == "large") & (table["arm"] == "lrs_causal"), "gain"] = 0.06
+    for arm, behavior, by in (
+        ("cot", "verification", 9.0),
+        ("free_push", "subgoal_setting", 2.5),
+        ("trained_constant", "subgoal_setting", 1.0),
+        ("free_constant", "subgoal_setting", 1.25),
+    ):
+        denser(table, "small", arm, behavior, by)
+    denser(table, "large", "free_push", "verification", 5.0)  # which does not win there
+    assert promoted_answer(table) == (
+        "No: decoded greedily, LRS as the paper trains it makes no cognitive behavior denser beyond chance "
+        "(2 reasoners). The steered arm that gains most (`free_push`, `lrs_causal`) makes behaviors denser on 1 of 2: "
+        "subgoal setting per 100 tokens changes by +0.00 to +2.50, with a trained constant by at most +0.00 to +1.25."
+    )
+    for name in ("small", "large"):
+        for arm in ("lrs", "free_push"):
+            for behavior in BEHAVIORS:
+                denser(table, name, arm, behavior, 1.0)
+    yes, winner = re.split(r"(?<=\.) (?=The)", promoted_answer(table))
+    assert yes.startswith("Yes: decoded greedily, LRS as the paper trains it makes a cognitive behavior denser")
+    assert "(verification on 2, backtracking on 2, subgoal setting on 2, backward chaining on 2 of 2 rea" in yes
+    assert max(len(sentence.split()) for sentence in (yes, winner)) <= 45
+
+
+def test_the_answer_where_nothing_is_promoted_or_wins_or_was_run():
+    table = gaining(lrs=0.01, trained_constant=0.02)
+    assert promoted_answer(table).endswith("The steered arm that gains most (`trained_constant`) makes none denser.")
+    denser(table, "small", "trained_constant", "verification", 1.0)  # it wins itself: nothing to hold it against
+    assert promoted_answer(table).endswith("on 1 of 2: verification per 100 tokens changes by +0.00 to +1.00.")
+    assert promoted_answer(gaining(lrs=-0.01)).endswith("beyond chance (2 reasoners).")
+    assert promoted_answer(gaining(cot=0.5)) == ""
 
 
 def test_the_figure_has_a_panel_a_behavior():

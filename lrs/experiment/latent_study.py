@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
 
 from lrs.core.closure import code_of
 from lrs.core.frames import most
@@ -17,6 +20,7 @@ from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
 from lrs.learning.influence import (
+    Pair,
     ablation_effects,
     injected,
     logit_attribution,
@@ -30,6 +34,7 @@ from lrs.method.reward import LatentRewardModel, load_reward
 from lrs.models.activations import pairs_of
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
+from lrs.tasks.labeller import finder_for
 from lrs.tasks.problems import Problem
 
 if TYPE_CHECKING:
@@ -40,6 +45,7 @@ _TRACES = 64  # in which latents are taken out, and words put in
 _ADDED = 8  # of these, to which a latent is added
 _LONGEST = 128  # tokens of each that are read: all logits of all traces are held at once
 _TOKENS = 256  # whose rewards are shared out
+_WORD_TEST = ["word", "latent", "genuine", "genuine_se", "n_genuine", "put_in", "put_in_se", "n_put_in"]
 
 
 class LatentStudy(NamedTuple):
@@ -50,7 +56,8 @@ class LatentStudy(NamedTuple):
             it is active); promotes and demotes (tokens, by direct attribution); pushed (how far one step of the
             causal reward moves it, on average); of those that are studied, kl, lost and gained of `ablation_effects`,
             if they fire in the traces that are read, and score and score_without of `output_scores`; standard errors
-            over tokens of two of the means, shapley_se and pushed_se.
+            over tokens of two of the means, shapley_se and pushed_se; of the `extremes`, if they fire in the traces
+            that are read, the word on which each fires most strongly there, and what is told of `words`.
         words: a row a behavior and the latent most tied to its beginning: word (the token that opens it), latent,
             genuine and put_in (its mean where the model wrote the word, and where it was put in the place of another),
             their standard errors genuine_se and put_in_se, n_genuine and n_put_in.
@@ -78,7 +85,11 @@ def study(
     """
     rng, names = np.random.default_rng(seed), backbone.tokenizer.convert_ids_to_tokens
     written = [list(ids) for ids in traces["token_ids"]]
-    told = [behavior_of_tokens(ids, backbone.tokenizer) for ids in written]
+    finders = {problem.id: finder_for(problem.benchmark) for problem in problems}
+    told = [
+        behavior_of_tokens(ids, backbone.tokenizer, finders[name])
+        for ids, name in zip(written, traces["problem_id"], strict=True)
+    ]
     table = latent_facts(latents, [of_trace.inside[:-1] for of_trace in told])
     some = rng.choice(len(latents), min(_TRACES, len(latents)), replace=False)
     dense, mask = latents.dense(some, backbone.device)
@@ -101,19 +112,36 @@ def study(
     scores = output_scores(backbone, layer, dictionary, pairs[:_ADDED], studied, strengths)
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
-    rows = []
+    put = cache(lambda token: injected(backbone, layer, dictionary, pairs, token, seed))
+    shown = [(latent, _strongest(dense, pairs, latent)) for latent in extremes(table)["latent"]]
+    strongest = [_word_test(latent, token, put(token), backbone) for latent, token in shown if token is not None]
+    table = table.merge(pd.DataFrame(strongest, columns=_WORD_TEST), on="latent", how="left")
     openings = [of_trace.opens[:-1] for of_trace in told]
-    opening = latent_facts(latents, openings)
+    opening, rows = latent_facts(latents, openings), []
     for behavior, token in opening_tokens(written, openings).items():
         latent = int(most(opening, f"in_{behavior}")["latent"])
-        row: dict[str, object] = {"behavior": behavior, "word": names(token), "latent": latent}
-        found = injected(backbone, layer, dictionary, pairs, token, seed)
-        for name, states in zip(("genuine", "put_in"), found, strict=True):
-            fired = pd.Series(states[:, latent].cpu().numpy())
-            row |= {name: float(fired.mean()), f"{name}_se": fired.sem()}
-            row[f"n_{name}"] = len(fired)
-        rows.append(row)
+        rows.append({"behavior": behavior} | _word_test(latent, token, put(token), backbone))
     return LatentStudy(table, pd.DataFrame(rows))
+
+
+def _strongest(dense: Float[Tensor, "traces places d_sae"], pairs: Sequence[Pair], latent: int) -> int | None:
+    """The token on which a latent fires most strongly, of those that are read of some traces; None if on none."""
+    values = dense[:, : _LONGEST - 1, latent].cpu().numpy()
+    trace, place = np.unravel_index(values.argmax(), values.shape)
+    return pairs[int(trace)][1][int(place)] if values[trace, place] > 0 else None
+
+
+def _word_test(latent: int, token: int, found: tuple[Tensor, Tensor], backbone: Backbone) -> dict[str, object]:
+    """What a latent does on a word, a row of `_WORD_TEST`.
+
+    Args:
+        found: of `injected`.
+    """
+    row: dict[str, object] = {"word": backbone.tokenizer.convert_ids_to_tokens(token), "latent": latent}
+    for name, states in zip(("genuine", "put_in"), found, strict=True):
+        fired = pd.Series(states[:, latent].float().cpu().numpy())
+        row |= {name: float(fired.mean()), f"{name}_se": fired.sem(), f"n_{name}": len(fired)}
+    return row
 
 
 def keep_study(

@@ -17,8 +17,8 @@ from lrs.core.kept import keep, read_kept
 from lrs.core.store import write_frame
 from lrs.engine.ledger import write_ledger
 from lrs.engine.requests import Request
+from lrs.experiment.cases import case_studies
 from lrs.experiment.evaluation import Artifacts, dictionary_key
-from lrs.learning.reward_metrics import cases_of
 from lrs.method.arms import ARMS
 from lrs.method.dictionary import Dictionary
 from lrs.method.reward import LatentRewardModel
@@ -90,7 +90,7 @@ def keep_paths(
     Returns:
         A row a trace: by (the arm that repaired or broke), problem_id, change, arm (`base` or that arm), text, words
         (its processed tokens, each as text), rewards (probabilities along them), pushed (in an answer of the arm that
-        `cases_of` chooses: whether each token came because of a push; else empty).
+        `case_studies` chooses: whether each token came because of a push; else empty).
     """
     by_id = {problem.id: problem for problem in problems}
     changed = {arm: changed_by(outcomes, arm) for arm in settings}
@@ -115,7 +115,7 @@ def keep_paths(
                 table["words"] = [_words(text, backbone) for text in flipped[name]]
                 both.append(table.assign(rewards=[rewards.tolist() for rewards in found]))
             table, steering = pd.concat(both), artifacts.steering(ARMS[arm], settings[arm])
-            shown, budget = {name for *_, name in cases_of(table)}, config.decoding.max_new_tokens
+            shown, budget = {name for *_, name in case_studies(table)}, config.decoding.max_new_tokens
             table["pushed"] = [
                 came_of_a_push(backbone, steering, by_id[row.problem_id], row.text, budget)
                 if row.arm == arm and row.problem_id in shown

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 
 _MARK = "255,140,0"  # red, green and blue of a token on which a latent fires
+_SAID = {
+    "lost": "without it the next token is less often",
+    "gained": "without it the next token is more often",
+    "word": "fires most (genuine: where the model wrote it; put_in: where it took the place of another) on",
+}
 _WIDE, _HIGH = 200, 40  # of a histogram, in CSS pixels
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em auto;max-width:72em;padding:0 1em}
 .card{border:1px solid #bbb;border-radius:6px;margin:1em 0;padding:.6em 1em}
@@ -64,7 +69,8 @@ def histogram_html(counts: Sequence[float], edges: Sequence[float], told: str) -
 
 
 def card_html(card: Mapping[str, Any]) -> str:
-    """A latent: its numbers, the tokens of its direct attribution, how strongly it fires, and its strongest contexts.
+    """A latent: its numbers, the tokens of its direct attribution, those that hang on it, the one on which it fires
+    most strongly, how strongly it fires, and its strongest contexts.
 
     Args:
         card: one of `lrs.learning.meaning.cards_of`.
@@ -76,6 +82,11 @@ def card_html(card: Mapping[str, Any]) -> str:
         f'<div>{side} <span class="words">{html.escape(", ".join(f"{word} {by:+.2f}" for word, by in card[side]))}'
         "</span></div>"
         for side in ("promotes", "demotes")
+    )
+    lists += "".join(
+        f'<div>{label} <span class="words">{html.escape(card["said"][name])}</span></div>'
+        for name, label in _SAID.items()
+        if name in card["said"]
     )
     shown = (("activations", "activations"), ("attributions", "logits, by token"))
     drawn = "".join(histogram_html(card[name][0], card[name][1], label) for name, label in shown)

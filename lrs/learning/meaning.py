@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from transformers import PreTrainedTokenizerBase
 
 from lrs.learning.latents import LatentTraces
-from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+from lrs.tasks.behaviors import BEHAVIORS, Span, find_behaviors
 from lrs.tasks.prompts import text_of
 
 _BEFORE, _AFTER = 14, 5  # tokens of a context, around where a latent fires
@@ -36,12 +36,18 @@ class Told(NamedTuple):
     opens: list[str | None]
 
 
-def behavior_of_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Told:
-    """What each token of a text has to do with behaviors."""
+def behavior_of_tokens(
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, find: Callable[[str], list[Span]] = find_behaviors
+) -> Told:
+    """What each token of a text has to do with behaviors; where spans overlap, with that of the last one.
+
+    Args:
+        find: what finds behaviors in the text (`lrs.tasks.labeller.finder_for` its benchmark).
+    """
     ends = [len(text_of(ids[: place + 1], tokenizer)) for place in range(len(ids))]
     inside: list[str | None] = [None] * len(ids)
     opens: list[str | None] = [None] * len(ids)
-    for span in find_behaviors(text_of(ids, tokenizer)):
+    for span in find(text_of(ids, tokenizer)):
         within = [place for place, end in enumerate(ends) if span.start < end <= span.end]
         for place in within:
             inside[place] = span.behavior
@@ -145,20 +151,22 @@ def cards_of(
     """What a dashboard tells of every latent that ever fires.
 
     Args:
-        table: a row a latent: the numbers to be told, by name.
+        table: a row a latent: the numbers and the words to be told, by name.
         words: the tokens of each trace, as text.
         attribution: what each latent adds to the logit of each token (`logit_attribution`).
         vocabulary: these tokens, as text.
         count: contexts of each.
 
     Returns:
-        Of each latent: latent, facts (numbers by name); promotes and demotes, the ten tokens to which it adds most and
-        least, with how much; activations and attributions, histograms (counts, and edges of the bins) of how strongly
-        it fires, where it does, and of what it adds to all tokens; contexts: words, values (how strongly it fires on
-        each) and at (where most).
+        Of each latent: latent, facts (numbers by name), said (words by name, where there are any); promotes and
+        demotes, the ten tokens to which it adds most and least, with how much; activations and attributions, histograms
+        (counts, and edges of the bins) of how strongly it fires, where it does, and of what it adds to all tokens;
+        contexts: words, values (how strongly it fires on each) and at (where most).
     """
     matrix, cards = as_matrix(latents), []
-    for row, added in zip(table.to_dict("records"), attribution, strict=True):
+    numbers = table.select_dtypes("number")
+    said = [row.dropna().to_dict() for _, row in table.drop(columns=list(numbers)).iterrows()]
+    for row, words_said, added in zip(numbers.to_dict("records"), said, attribution, strict=True):
         latent, contexts = int(row.pop("latent")), []
         column = matrix.getcol(latent).toarray().ravel()
         for trace, position, _ in top_contexts(latents, latent, count):
@@ -168,7 +176,7 @@ def cards_of(
             contexts.append({"words": list(words[trace][first:end]), "values": values, "at": position - first})
         if contexts:
             order = added.argsort(kind="stable")
-            told = {"latent": latent, "facts": row, "contexts": contexts}
+            told = {"latent": latent, "facts": row, "said": words_said, "contexts": contexts}
             for side, ids in (("promotes", order[::-1][:_ATTRIBUTED]), ("demotes", order[:_ATTRIBUTED])):
                 told[side] = [(vocabulary[token], float(added[token])) for token in ids]
             for name, values in (("activations", column[column > 0]), ("attributions", added)):

@@ -24,6 +24,7 @@ class Accepted(NamedTuple):
     specific: pd.DataFrame
     behaviors: pd.DataFrame
     promoted: pd.DataFrame
+    mediation: pd.DataFrame
     costs: pd.DataFrame
     confidence_level: float
 
@@ -53,9 +54,21 @@ def read_accepted(folder: Path) -> Accepted:
         specific=read("specific"),
         behaviors=read("behaviors"),
         promoted=read("promoted"),
+        mediation=read("mediation"),
         costs=read("costs"),
         confidence_level=level,
     )
+
+
+def of_natural(table: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """The rows of the profile's reasoners in which no mode was planted; all rows where every one has one.
+
+    Args:
+        table: with a column backbone.
+    """
+    planted = [name for name, one in load_config(profile).backbones.items() if one.planted]
+    rows = table[~table["backbone"].isin(planted)]
+    return table if rows.empty else rows
 
 
 def embedded(folder: Path, *stems: str, under: Path | None = None) -> list[str]:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from lrs.config import load_config
 from lrs.core.frames import each_group, records
+from lrs.report.accepted import of_natural
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
 from lrs.report.margins import held_sentence, margin_table
+from lrs.report.promoted import promoted_answer
 from lrs.report.sentences import count_span, level_text, p_value, percent, points, with_interval
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
@@ -245,8 +247,8 @@ def _span(values: pd.Series) -> str:
 def readme_block(
     expected: Path, profiles: tuple[str, ...] = ("cpu", "full"), confirmed: Path = Path("data/confirm")
 ) -> str:
-    """What the README says of the results, marks included: what was confirmed, the answers of some profiles, and a
-    figure of the first.
+    """What the README says of the results, marks included: what was confirmed, whether steering promotes behaviors, the
+    answers of some profiles, and a figure of the first.
 
     Args:
         expected: the folder of accepted tables, relative to the README's; profiles that are not in it are left out.
@@ -255,7 +257,8 @@ def readme_block(
     Raises:
         ConfigError: accepted tables of a profile that is no longer there.
     """
-    parts = list(filter(None, [confirmed_answer(confirmed)]))
+    first, *table = confirmed_answer(confirmed).split("\n\n", 1)
+    parts = list(filter(None, [first, _second_claim(expected / _NATURAL[0]), *table]))
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
@@ -266,6 +269,15 @@ def readme_block(
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")
     opening, closing = _MARKS
     return "\n\n".join([opening, *parts, closing])
+
+
+def _second_claim(folder: Path) -> str:
+    """What an accepted profile says of the behaviors that steering promotes; empty without its table."""
+    if not (path := folder / "promoted.csv").exists():
+        return ""
+    told = promoted_answer(of_natural(pd.read_csv(path), folder.name))
+    where = f"([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))"
+    return f"Does steering promote cognitive behaviors, the paper's second claim? {told} {where}"
 
 
 def put_block(text: str, block: str) -> str:

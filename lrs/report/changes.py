@@ -1,23 +1,26 @@
 """What steering changes, problem by problem: the two by two of right and wrong, and the first word that differs."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from lrs.core.frames import each_group
-from lrs.tasks.behaviors import BEHAVIORS, Span, find_behaviors
-from lrs.tasks.labeller import finder_for
+from lrs.report.labelled import Finder, finders
+from lrs.tasks.behaviors import BEHAVIORS, find_behaviors
+from lrs.tasks.labeller import Labeller
 
 CHANGES = {(True, True): "both right", (False, True): "repaired", (True, False): "broken", (False, False): "both wrong"}
-Finder = Callable[[str], list[Span]]
 _KEYS = ["benchmark", "problem_id", "seed"]
 _END = "(its end)"
 TRANSITION_COLUMNS = [
     *("backbone", "decoding", "arm", "change", "n", "share", "differ", "place"),
     *(f"opens_{behavior}" for behavior in BEHAVIORS),
     *("base_word", "arm_word", "times"),
+]
+DIFFERENCE_COLUMNS = [
+    *("backbone", "decoding", "arm", *_KEYS, "change", "place", "base_word", "arm_word", "opens"),
 ]
 
 
@@ -54,30 +57,75 @@ def first_difference(base: str, other: str, find: Finder = find_behaviors) -> Di
     return Difference(place, there, then, opened[0] if opened else None)
 
 
-def transitions_table(outcomes: pd.DataFrame) -> pd.DataFrame:
+class _Pair(NamedTuple):
+    """Base's answer to a problem and an arm's; the first three fields name the arm."""
+
+    backbone: str
+    decoding: str
+    arm: str
+    benchmark: str
+    problem_id: str
+    seed: int
+    change: str
+    base: str
+    other: str
+
+
+def _pairs(outcomes: pd.DataFrame) -> Iterator[_Pair]:
+    for (backbone, decoding), group in each_group(outcomes, ["backbone", "decoding"], sort=False):
+        tables = {arm: part.set_index(_KEYS) for arm, part in each_group(group, "arm", sort=False)}
+        base = tables.pop("base")
+        for arm, part in tables.items():
+            both = base[["correct", "text"]].merge(part[["correct", "text"]], on=_KEYS, validate="1:1")
+            for (benchmark, problem, seed), right, text, then, other in both.itertuples():
+                change = CHANGES[bool(right), bool(then)]
+                yield _Pair(backbone, decoding, arm, benchmark, problem, seed, change, text, other)
+
+
+def first_differences(outcomes: pd.DataFrame, labeller: Labeller | None = None) -> pd.DataFrame:
+    """What stands where each repaired answer, and each broken one, first differs from base's.
+
+    Args:
+        outcomes: as in `transitions_table`.
+        labeller: what finds behaviors; without, what `finder_for` each benchmark does.
+
+    Returns:
+        A row an answer that an arm repaired or broke, `DIFFERENCE_COLUMNS`: place (words before it), base_word and
+        arm_word, and the behavior that `opens` there, `none` where none does.
+    """
+    find, rows = finders(labeller), []
+    for pair in _pairs(outcomes):
+        if pair.change not in ("repaired", "broken"):
+            continue
+        if difference := first_difference(pair.base, pair.other, find(pair.benchmark)):
+            place, base, other, opens = difference
+            rows.append((*pair[:7], place, base, other, opens or "none"))
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
+
+
+def transitions_table(outcomes: pd.DataFrame, labeller: Labeller | None = None) -> pd.DataFrame:
     """What becomes of base's answers with each arm.
 
     Args:
         outcomes: one row a backbone x problem x arm x seed, with text and correct.
+        labeller: as in `first_differences`.
 
     Returns:
         columns `TRANSITION_COLUMNS`: n (answers) and share of the four changes; of those whose texts `differ`, the
         median place of the first differing word (words before it over base's words), how many there open each
         behavior, and the most frequent pair of words.
     """
+    find = finders(labeller)
+    found: dict[tuple[str, str, str], dict[str, list[tuple[str, Difference | None]]]] = {}
+    for pair in _pairs(outcomes):
+        told = found.setdefault(pair[:3], {change: [] for change in CHANGES.values()})
+        told[pair.change].append((pair.base, first_difference(pair.base, pair.other, find(pair.benchmark))))
     rows = []
-    for (backbone, decoding), group in each_group(outcomes, ["backbone", "decoding"], sort=False):
-        tables = {arm: part.set_index(_KEYS) for arm, part in each_group(group, "arm", sort=False)}
-        base = tables.pop("base")
-        for arm, part in tables.items():
-            pairs = base[["correct", "text"]].merge(part[["correct", "text"]], on=_KEYS, validate="1:1")
-            found: dict[str, list[tuple[str, Difference | None]]] = {change: [] for change in CHANGES.values()}
-            for (benchmark, *_), right, text, then, other in pairs.itertuples():
-                difference = first_difference(text, other, finder_for(benchmark))
-                found[CHANGES[bool(right), bool(then)]].append((text, difference))
-            for change, told in found.items():
-                row = {"backbone": backbone, "decoding": decoding, "arm": arm, "change": change, "n": len(told)}
-                rows.append(row | {"share": len(told) / len(pairs)} | _of_differences(told))
+    for (backbone, decoding, arm), told in found.items():
+        count = sum(map(len, told.values()))
+        for change, answers in told.items():
+            row = {"backbone": backbone, "decoding": decoding, "arm": arm, "change": change, "n": len(answers)}
+            rows.append(row | {"share": len(answers) / count} | _of_differences(answers))
     return pd.DataFrame(rows).reindex(columns=TRANSITION_COLUMNS)
 
 

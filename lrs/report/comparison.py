@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
+from lrs.core.frames import most
 from lrs.core.statistics import (
     bootstrap_interval,
     effective_sample_size,
@@ -17,7 +18,7 @@ from lrs.core.statistics import (
     shares_by,
     wilson_interval,
 )
-from lrs.method.arms import ARMS
+from lrs.method.arms import ARMS, STEERED
 from lrs.tasks.behaviors import BEHAVIORS
 
 POOLED = "pooled"
@@ -40,6 +41,27 @@ def is_primary(table: pd.DataFrame) -> pd.Series:
 def significance(confidence_level: float) -> float:
     """What a p-value has to lie below: 1 less the level, without the noise of binary fractions (0.95 gives 0.05)."""
     return round(1 - confidence_level, 12)
+
+
+def best_steered(rows: pd.DataFrame, gain: str) -> str | None:
+    """The steered arm that gains most, the arm that wins; None where none gains.
+
+    Args:
+        rows: of one backbone and decoding, with a column `arm`.
+        gain: the column that says what each gains.
+    """
+    gaining = rows[rows["arm"].isin(STEERED) & (rows[gain] > 0)]
+    return None if gaining.empty else str(most(gaining, gain)["arm"])
+
+
+def worded_arms(rows: pd.DataFrame, gain: str) -> list[str]:
+    """The arms that are put into words where all have a row in a table: the paper's, and the one that wins.
+
+    Args:
+        rows, gain: as in `best_steered`.
+    """
+    named = dict.fromkeys([PRIMARY["arm"], best_steered(rows, gain) or PRIMARY["arm"]])
+    return [arm for arm in named if arm in set(rows["arm"])]
 
 
 def pair_arms(outcomes: pd.DataFrame, reference: str) -> pd.DataFrame:

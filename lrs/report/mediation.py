@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.frames import records
-from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms, resampled
+from lrs.core.frames import each_group, records
+from lrs.report.comparison import bootstrap_by_problem, by_problem_means, pair_arms, resampled, worded_arms
 from lrs.report.sentences import percent, points
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -167,21 +167,24 @@ def _answers(benchmarks: list[_Benchmark]) -> float:
     return float(every.sum() ** 2 / (every**2).sum())
 
 
-def mediation_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:
-    """Of some arms, how much of the gain goes through all four behaviors together, and through which of them most; with
-    the share of answers that have no match, where there are any."""
+def mediation_sentence(table: pd.DataFrame) -> str:
+    """Of the paper's arm, and of the one that wins on each backbone in each decoding, how much of the gain goes through
+    all four behaviors together, and through which of them most; with the share of answers that have no match, where
+    there are any."""
     told = []
-    for (backbone, decoding, arm), part in table.groupby(["backbone", "decoding", "arm"], sort=False):
-        if arm not in arms:
-            continue
-        (together,) = records(part[part["behavior"] == ALL_FOUR])
-        apart = max(records(part[part["behavior"] != ALL_FOUR]), key=lambda row: row["indirect"])
-        interval = f"[{points(together['indirect_low'])}, {points(together['indirect_high'])}]"
-        most = f", most through {apart['behavior'].replace('_', ' ')} ({points(apart['indirect'])})"
-        alone = f"; {percent(together['unmatched'])} of its answers show what base's never do"
-        told.append(
-            f"`{arm}` on `{backbone}`, {decoding}: of {points(together['total'])} points "
-            f"{points(together['indirect'])} {interval} go through the four behaviors"
-            f"{most * (apart['indirect'] > 0)}{alone * (together['unmatched'] > 0)}"
-        )
+    for (backbone, decoding), part in each_group(table, ["backbone", "decoding"], sort=False):
+        for arm in worded_arms(part, "total"):
+            told.append(f"`{arm}` on `{backbone}`, {decoding}: {_parts_told(part[part['arm'] == arm])}")
     return f"{'. '.join(told)}." if told else "None of the arms in question was run."
+
+
+def _parts_told(rows: pd.DataFrame) -> str:
+    (together,) = records(rows[rows["behavior"] == ALL_FOUR])
+    apart = max(records(rows[rows["behavior"] != ALL_FOUR]), key=lambda row: row["indirect"])
+    interval = f"[{points(together['indirect_low'])}, {points(together['indirect_high'])}]"
+    most = f", most through {apart['behavior'].replace('_', ' ')} ({points(apart['indirect'])})"
+    alone = f"; {percent(together['unmatched'])} of its answers show what base's never do"
+    return (
+        f"of {points(together['total'])} points {points(together['indirect'])} {interval} go through the four behaviors"
+        f"{most * (apart['indirect'] > 0)}{alone * (together['unmatched'] > 0)}"
+    )

@@ -7,9 +7,16 @@ import numpy as np
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.frames import each_group, each_row, most
-from lrs.method.arms import STEERED
-from lrs.report.comparison import by_problem_means, mean_intervals, pair_arms, resampled
+from lrs.core.frames import each_group, each_row
+from lrs.report.comparison import (
+    PRIMARY,
+    best_steered,
+    by_problem_means,
+    mean_intervals,
+    pair_arms,
+    resampled,
+    worded_arms,
+)
 from lrs.report.mediation import through
 from lrs.report.sentences import points
 from lrs.tasks.behaviors import BEHAVIORS
@@ -115,46 +122,72 @@ def rates_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int
     return pd.DataFrame(rows).reindex(columns=RATE_COLUMNS)
 
 
-def promoted_sentence(table: pd.DataFrame, arms: tuple[str, ...] = ("lrs", "lrs_causal", "cot")) -> str:
-    """Of some arms, decoded greedily, which behaviors become denser or sparser beyond chance, and how much of the gain
-    comes from problems on which verification becomes more frequent."""
-    told = [
-        f"`{arm}` on `{backbone}`: {_changed(part)}; {_where_won(part)}"
-        for (backbone, arm), part in each_group(table[table["decoding"] == "greedy"], ["backbone", "arm"], sort=False)
-        if arm in arms
-    ]
+def promoted_sentence(table: pd.DataFrame) -> str:
+    """Of the paper's arm and of the one that wins on each backbone, decoded greedily, which behaviors become denser or
+    sparser beyond chance, and how much of the gain comes from problems on which verification becomes more frequent."""
+    told = []
+    for backbone, part in each_group(table[table["decoding"] == "greedy"], "backbone", sort=False):
+        for arm in worded_arms(part, "gain"):
+            rows = part[part["arm"] == arm]
+            told.append(f"`{arm}` on `{backbone}`: {_changed(rows)}; {_where_won(rows)}")
     return f"{'. '.join(told)}." if told else "None of the arms in question was run."
 
 
 def promoted_answer(table: pd.DataFrame) -> str:
-    """Whether steering promotes behaviors, the paper's second claim, in two sentences about greedy answers: what `lrs`
-    does to them, and the steered arm that gains most, beside constant vectors.
+    """Whether steering promotes behaviors, the paper's second claim, in two short sentences about greedy answers: LRS
+    as the paper trains it, and the arm that wins on each reasoner beside constant vectors that were trained alike.
 
     Args:
-        table: of `promoted_table`.
+        table: of `promoted_table`, of the reasoners in question.
     """
-    greedy = table[(table["decoding"] == "greedy") & table["arm"].isin(STEERED)]
-    paper, best, holds = [], [], []
-    for backbone, part in each_group(greedy, "backbone", sort=False):
-        if len(own := part[part["arm"] == "lrs"]):
-            paper.append(f"on `{backbone}` {_changed(own)}")
-            holds += [f"`{backbone}`"] if (own["density_low"] > 0).any() else []
-        rows = part[part["arm"] == most(part, "gain")["arm"]]
-        if (rows["gain"] > 0).any():
-            beside = "".join(
-                f"; `{name}`, one vector, makes there {_changed(constant)}"
-                for name, constant in each_group(part[part["arm"].isin(_CONSTANTS)], "arm", sort=False)
-                if name != rows["arm"].iloc[0]
-            )
-            best.append(f"on `{backbone}` (`{rows['arm'].iloc[0]}`) {_changed(rows)}; {_where_won(rows)}{beside}")
-    sentences = []
+    greedy = table[table["decoding"] == "greedy"]
+    paper, winning, constants = [], [], []
+    for _, part in each_group(greedy, "backbone", sort=False):
+        if len(own := part[part["arm"] == PRIMARY["arm"]]):
+            paper.append(own)
+        if best := best_steered(part, "gain"):
+            winning.append(part[part["arm"] == best])
+            constants.append(part[part["arm"].isin(_CONSTANTS) & (part["arm"] != best)])
+    told = []
     if paper:
-        where = ", ".join(holds) or f"none of {len(paper)} reasoner{'s' * (len(paper) > 1)}"
-        sentences.append(
-            f"That steering promotes cognitive behaviors holds of LRS as the paper trains it on {where}: it makes "
-            f"{'; '.join(paper)} (times in 100 tokens beyond the unsteered model, with an interval for each behavior)."
+        places = [name for rows in paper for name in rows.loc[rows["density_low"] > 0, "behavior"]]
+        shown = ", ".join(f"{_words(name)} on {places.count(name)}" for name in BEHAVIORS if name in places)
+        told.append(
+            f"{'Yes' if places else 'No'}: decoded greedily, LRS as the paper trains it makes "
+            f"{'a' if places else 'no'} cognitive behavior denser beyond chance "
+            f"({f'{shown} of ' * bool(places)}{len(paper)} reasoner{'s' * (len(paper) > 1)})."
         )
-    return " ".join([*sentences, f"The steered arm that gains most makes {'; '.join(best)}."] if best else sentences)
+    return " ".join([*told, _winner_told(winning, constants)] if winning else told)
+
+
+def _winner_told(winning: Sequence[pd.DataFrame], constants: Sequence[pd.DataFrame]) -> str:
+    """The sentence about the arms that win: of the behavior that they make denser most, by how much, and the constants.
+
+    Args:
+        winning, constants: their rows on each reasoner; of constants the one that shows most of that behavior is told.
+    """
+    every = pd.concat(winning)
+    arms = ", ".join(f"`{arm}`" for arm in every["arm"].unique())
+    places = sum((rows["density_low"] > 0).any() for rows in winning)
+    if not places:
+        return f"The steered arm that gains most ({arms}) makes none denser."
+    behavior = every.groupby("behavior")["density"].mean().idxmax()
+    rises, *others = (rows.loc[rows["behavior"] == behavior, "density"] for rows in (every, *constants))
+    beside = [densities.max() for densities in others if len(densities)]
+    return (
+        f"The steered arm that gains most ({arms}) makes behaviors denser on {places} of {len(winning)}: "
+        f"{_words(behavior)} per 100 tokens changes by {_span(rises)}"
+        f"{f', with a trained constant by at most {_span(beside)}' if beside else ''}."
+    )
+
+
+def _words(behavior: object) -> str:
+    return str(behavior).replace("_", " ")
+
+
+def _span(densities: Sequence[float] | pd.Series) -> str:
+    low, high = (f"{end + 0.0:+.2f}" for end in (min(densities), max(densities)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _changed(rows: pd.DataFrame) -> str:
@@ -166,7 +199,7 @@ def _changed(rows: pd.DataFrame) -> str:
 
 def _with_density(row: Any) -> str:
     ends = f"[{row.density_low:+.2f}, {row.density_high:+.2f}]"
-    return f"{row.behavior.replace('_', ' ')} ({row.density:+.2f} {ends})"
+    return f"{_words(row.behavior)} ({row.density:+.2f} {ends})"
 
 
 def _where_won(rows: pd.DataFrame) -> str:

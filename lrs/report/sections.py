@@ -5,9 +5,10 @@ import pandas as pd
 
 from lrs.core.frames import each_group, each_row, most, records
 from lrs.method.arms import ARMS, STEERED
-from lrs.report.accepted import Accepted, as_markdown, embedded
+from lrs.report.accepted import Accepted, as_markdown, embedded, of_natural
 from lrs.report.budget import budget_sentence
 from lrs.report.comparison import POOLED, PRIMARY
+from lrs.report.mediation import mediation_sentence
 from lrs.report.promoted import promoted_answer
 from lrs.report.sentences import p_value, percent, points, with_interval
 
@@ -131,20 +132,24 @@ def behaviors_section(accepted: Accepted) -> str:
 
 
 def _promoted(accepted: Accepted) -> list[str]:
-    """Whether steering promotes behaviors, in two sentences, and the numbers behind them."""
+    """Whether steering promotes behaviors, in two sentences, the numbers behind them, and what goes through them."""
     if (table := accepted.promoted).empty:
         return []
     greedy = table[table["decoding"] == "greedy"].replace({"behavior": {"_": " "}}, regex=True)
     greedy = greedy.assign(arm="`" + greedy["arm"] + "`")
     intro = "Times in 100 tokens beyond base on the same problems, greedily, with intervals over problems:"
-    parts = [promoted_answer(table), intro, _by_behavior(greedy, "density", ["backbone", "arm", "n"])]
+    told = promoted_answer(of_natural(table, accepted.main["profile"].iloc[0]))
+    asked = f"Does steering promote them, the paper's second claim? {told}"
+    parts = [asked, intro, _by_behavior(greedy, "density", ["backbone", "arm", "n"])]
     if "at_length" in greedy:
         intro = (
             "Times a problem beyond base's answers of like length, in fifths of each benchmark's; unmatched: the share "
             "of the arm's answers that are so long, or so short, that base has none:"
         )
-        told = greedy.assign(unmatched=greedy["unmatched"].map(percent))
-        parts += [intro, _by_behavior(told, "at_length", ["backbone", "arm", "unmatched"])]
+        rows = greedy.assign(unmatched=greedy["unmatched"].map(percent))
+        parts += [intro, _by_behavior(rows, "at_length", ["backbone", "arm", "unmatched"])]
+    if len(accepted.mediation):
+        parts.append(f"By base's answers, matched for behaviors: {mediation_sentence(accepted.mediation)}")
     return parts
 
 

@@ -75,6 +75,8 @@ _INTERVALS = {"accuracy": ("ci_low", "ci_high")}  # the ends of others' are call
 _LONE = ("auroc", "gain", "delta", "fall", "difference")  # what `low` and `high` are the ends of
 _POINTS = ("delta", "ceiling", "gain", "step", "total", "indirect", "direct", "gain_more", "gain_same", "gain_fewer")
 _PERCENT = {
+    "precision": "precision %",
+    "recall": "recall %",
     "accuracy": "accuracy %",
     "mde": "mde, points",
     "truncated": "truncated %",
