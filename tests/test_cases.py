@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lrs.experiment.cases import case_studies, planted_repair, studied_arms
+from lrs.experiment.cases import case_studies, extremes, planted_repair, studied_arms
 from lrs.saved import CANDIDATE_COLUMNS
 
 MOON = "<think> plan + moon . b 3 + 4 = 7 . </think> answer 7"
@@ -92,3 +92,9 @@ def test_the_arm_that_wins_on_validation_is_studied_beside_the_papers():
     assert studied_arms(tried[tried["arm"] != "lrs"]) == ["free_push"]
     assert studied_arms(tried[tried["arm"] == "lrs"]) == ["lrs"]
     assert studied_arms(pd.DataFrame(columns=CANDIDATE_COLUMNS)) == []
+
+
+def test_the_extremes_are_the_latents_that_raise_the_reward_most_and_lower_it_most():
+    table = pd.DataFrame({"latent": range(7), "shapley": [0.1, -0.3, 0.0, 0.5, -0.1, 0.2, 0.05]})
+    assert extremes(table, 2)["latent"].tolist() == [3, 5, 4, 1]
+    assert extremes(table)["latent"].tolist() == [3, 5, 0, 6, 2, 4, 1]

@@ -10,10 +10,10 @@ from conftest import LATENTS, LinearDictionary, tiny_reward
 from datasets import Dataset
 
 from lrs.experiment import latent_study
+from lrs.experiment.cases import extremes
 from lrs.experiment.latent_study import study
 from lrs.learning.influence import ablation_effects, injected, logit_attribution
 from lrs.learning.latents import encode_traces
-from lrs.learning.meaning import extremes
 from lrs.models.activations import pairs_of, replay_traces
 from lrs.tasks.behaviors import VERIFICATION
 

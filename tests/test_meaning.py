@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import LATENTS, LinearDictionary, sparse_traces, tiny_reward
@@ -16,7 +15,7 @@ from lrs.learning.influence import (
     output_scores,
     shapley_values,
 )
-from lrs.learning.meaning import as_matrix, behavior_of_tokens, extremes, latent_facts, opening_tokens, top_contexts
+from lrs.learning.meaning import as_matrix, behavior_of_tokens, latent_facts, opening_tokens, top_contexts
 from lrs.models.activations import replay
 from lrs.reasoners.tokenizer import build_tokenizer
 from lrs.tasks.behaviors import BACKTRACKING, SUBGOAL_SETTING, VERIFICATION
@@ -147,12 +146,6 @@ def test_without_a_latent_the_model_says_what_it_says_without_it(tiny_backbone, 
     assert nothing["kl"][2] == pytest.approx(0, abs=1e-12)
     dictionary.encode = lambda hidden: torch.zeros(len(hidden), LATENTS, dtype=hidden.dtype)
     assert ablation_effects(tiny_backbone, LAYER, dictionary, pairs, range(LATENTS)).empty
-
-
-def test_the_extremes_are_the_latents_that_raise_the_reward_most_and_lower_it_most():
-    table = pd.DataFrame({"latent": range(7), "shapley": [0.1, -0.3, 0.0, 0.5, -0.1, 0.2, 0.05]})
-    assert extremes(table, 2)["latent"].tolist() == [3, 5, 4, 1]
-    assert extremes(table)["latent"].tolist() == [3, 5, 0, 6, 2, 4, 1]
 
 
 def test_a_word_is_read_where_it_was_written_and_where_it_was_put(tiny_backbone, pairs):

@@ -1,4 +1,4 @@
-"""Which arms are looked at closely, and which of the answers that they repaired and broke: by rule."""
+"""What is looked at closely, by rule: which latents, which arms, and which answers that these repaired and broke."""
 
 import pandas as pd
 
@@ -9,6 +9,13 @@ from lrs.tutor.planted import FORK, MOON, SUN
 
 _PAPER = "lrs"
 _REPLAYED = (False, True, "reward", "confidence")  # gates whose pushes a ledger tells
+
+
+def extremes(latents: pd.DataFrame, count: int = 5) -> pd.DataFrame:
+    """The latents that raise the paper's reward most, and below them as many that lower it most: rows of
+    `lrs.experiment.latent_study`."""
+    ordered = latents.sort_values("shapley", ascending=False, kind="stable")
+    return ordered if len(ordered) <= 2 * count else pd.concat([ordered[:count], ordered[-count:]])
 
 
 def studied_arms(candidates: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from lrs.core.frames import most
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame
+from lrs.experiment.cases import extremes
 from lrs.learning.influence import (
     Pair,
     ablation_effects,
@@ -28,7 +29,7 @@ from lrs.learning.influence import (
     shapley_values,
 )
 from lrs.learning.latents import LatentTraces
-from lrs.learning.meaning import as_matrix, behavior_of_tokens, extremes, latent_facts, opening_tokens
+from lrs.learning.meaning import as_matrix, behavior_of_tokens, latent_facts, opening_tokens
 from lrs.method.dictionary import Dictionary, load_dictionary
 from lrs.method.reward import LatentRewardModel, load_reward
 from lrs.models.activations import pairs_of

@@ -133,13 +133,6 @@ def top_contexts(latents: LatentTraces, latent: int, count: int = 15) -> list[Co
     return list(best.values())
 
 
-def extremes(latents: pd.DataFrame, count: int = 5) -> pd.DataFrame:
-    """The latents that raise the paper's reward most, and below them as many that lower it most: rows of
-    `lrs.experiment.latent_study`."""
-    ordered = latents.sort_values("shapley", ascending=False, kind="stable")
-    return ordered if len(ordered) <= 2 * count else pd.concat([ordered[:count], ordered[-count:]])
-
-
 def cards_of(
     table: pd.DataFrame,
     latents: LatentTraces,
