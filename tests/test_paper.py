@@ -33,6 +33,24 @@ def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch()
     assert ("this artifact", "b", "naive") not in table.index
 
 
+def test_settings_in_use_are_the_chosen_ones_and_those_of_the_paper_for_each_benchmark():
+    gates = {"reward_quantile": [0.3, 0.3, None], "confidence_quantile": [0.1, 0.1, None]}
+    tried = {
+        "backbone": "a",
+        "decoding": "greedy",
+        "arm": ["lrs", "lrs", "random"],
+        "num_steps": 1,
+        "step_size": [1, 2, 2],
+    }
+    table = paper.settings_in_use(pd.DataFrame(tried | gates | {"chosen": [False, True, True]}))
+    ours, theirs = (table[table["source"] == source] for source in ("this artifact", "Li et al."))
+    assert ours[["benchmark", "arm", "step_size"]].to_numpy().tolist() == [["all", "lrs", 2], ["all", "random", 2]]
+    assert ours["reward_quantile"].dropna().tolist() == [0.3]
+    assert ours["reward_threshold"].isna().all() and theirs["reward_quantile"].isna().all()
+    own = theirs[(theirs["backbone"] == "orz-7b") & (theirs["benchmark"] == "aime_2024")].iloc[0]
+    assert (own["num_steps"], own["step_size"], own["reward_threshold"]) == (2, 0.295, 0.9)
+
+
 def test_capacity_plan_by_hand():
     plan = paper.capacity_plan(pd.DataFrame({"n": [30, 70]}), 36.0, arms=5, seeds=2, devices=(1, 8))
     assert plan["generations"].tolist() == [1000, 1000]

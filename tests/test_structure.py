@@ -1,7 +1,10 @@
 """The house: packages with one import direction, and one meaning for each name."""
 
 import ast
+import json
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -66,6 +69,16 @@ def test_reading_results_does_not_import_torch(name: str):
         for alias in node.names
     }
     assert not {head for head in heads if head.split(".")[0] in ("torch", "sae_lens", "reasoning_gym")}
+
+
+def test_the_notebook_of_all_figures_does_not_load_torch():
+    cells = json.loads((ROOT / "notebooks" / "09_paper.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    imports = [node for node in ast.parse(code).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = "\n".join(map(ast.unparse, imports))
+    loaded = "import sys; sys.exit(sorted({'torch', 'transformers', 'sae_lens'} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", f"{lines}\n{loaded}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_public_name_has_one_meaning():
