@@ -22,7 +22,6 @@ export GOMP_SPINCOUNT := 0
 export KMP_BLOCKTIME := 0
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
-export HF_DATASETS_OFFLINE ?= 1
 export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 

@@ -34,7 +34,6 @@ _FIXED = {
 # Set unless the caller did: `make paper` goes online; spinning threads starve a shared machine.
 _DEFAULTS = {
     "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
