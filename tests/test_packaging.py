@@ -26,7 +26,7 @@ def canonical(name: str) -> str:
 
 
 PINS = {canonical(line.split("==")[0]): line.split("==")[1] for line in LINES}
-UNLOCKED = {"cluster", "harness"}  # extras of one module each, which says what to install
+UNLOCKED = {"cluster", "harness", "smollm"}  # what needs one of these extras says so
 EXTRAS = PROJECT["optional-dependencies"]
 NAMED = {"": PROJECT["dependencies"]} | {name: EXTRAS[name] for name in sorted(EXTRAS.keys() - UNLOCKED)}
 DIRECT = [canonical(name) for names in NAMED.values() for name in names]
@@ -94,6 +94,11 @@ def test_lock_has_only_exact_public_pins():
     assert [line for line in LINES if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
 
 
+def test_extras_outside_the_lock_are_pinned_where_they_are_tested():
+    makefile = (ROOT / "Makefile").read_text()
+    assert [name for extra in UNLOCKED for name in EXTRAS[extra] if f" {name}==" not in makefile] == []
+
+
 def test_lock_is_sorted_without_repeats():
     assert sorted(set(LINES), key=str.lower) == LINES
 
@@ -125,6 +130,24 @@ def test_the_package_imports_nothing_that_it_does_not_name():
     """What arrives by chance, as a dependency of a dependency, may leave again."""
     named = {canonical(name) for names in (NAMED[""], *(EXTRAS[extra] for extra in UNLOCKED)) for name in names}
     assert imported("lrs", "notebooks") - {"lrs"} <= named
+
+
+STRANGERS = re.compile(r"pip install (-\S+ )*['\"]?lrs\b")  # PyPI has another package of that name
+
+
+@pytest.mark.parametrize(
+    ("said", "foreign"),
+    [("pip install 'lrs[cluster]'", True), ("pip install -U lrs", True), ("pip install '.[cluster]'", False)],
+)
+def test_a_package_of_pypi_that_is_not_ours_is_known(said: str, foreign: bool):
+    assert bool(STRANGERS.search(said)) is foreign
+
+
+def test_nobody_is_told_to_install_a_strangers_package():
+    files = [*ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.*"), *(ROOT / "lrs").rglob("*.py")]
+    files += (ROOT / "notebooks").glob("*.ipynb")
+    told = [path.name for path in files if path.is_file() and STRANGERS.search(path.read_text("utf-8"))]
+    assert told == []
 
 
 def test_conda_environment_takes_its_pins_from_the_lock():
