@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -216,3 +217,30 @@ def test_the_command_is_the_package_s_own():
     assert command == ("lrs", "lrs.__main__:main")
     module, name = command[1].split(":")
     assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.slow
+def test_what_is_installed_runs_outside_the_repository(tmp_path: Path):
+    """Of a copy of the sources, since a build leaves its own folders beside them."""
+    sources, installed, elsewhere = (tmp_path / name for name in ("sources", "installed", "elsewhere"))
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "lrs", sources / "lrs", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+    elsewhere.mkdir()
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "install", *offline, "--target", str(installed), str(sources)]
+    subprocess.run(pip, cwd=elsewhere, check=True)
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+
+    def told(*command: str) -> str:
+        return subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    public = "import lrs; from lrs import fit, steer; print(lrs.__file__)"
+    assert told(sys.executable, "-c", public) == f"{installed}/lrs/__init__.py\n"
+    assert "estimate" in told(sys.executable, "-m", "lrs", "--help")
+    assert "estimate" in told(f"{installed}/bin/lrs", "--help")
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lrs").rglob("*") if "__pycache__" not in path.parts}
+    assert {str(path.relative_to(installed)) for path in (installed / "lrs").rglob("*")} >= modules
