@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,15 +90,16 @@ def measured_rate(backbone: str, folder: Path = BENCH) -> Rate | None:
 def scaled_rate(home: Path, folder: Path = BENCH) -> Rate | None:
     """What was measured of the shape that is nearest in parameters to the model's in `home`, which writes slower by as
     much as it is larger; None where no shape beside it that was measured is half to twice as large."""
-    own, ratios = _shape_of(home), {}
-    for name in _measured(folder) if own else ():
-        if other := _shape_of(home.parent / name):
-            ratios[name] = parameters_of(other) / parameters_of(own)
-    near = {name: max(ratio, 1 / ratio) for name, ratio in ratios.items()}
-    name = min(near, key=near.__getitem__, default=None)
-    if name is None or near[name] > _NEAR:
+    if not (own := _shape_of(home)):
         return None
-    row = _measured(folder)[name]
+    measured = _measured(folder)
+    others = {name: shape for name in measured if (shape := _shape_of(home.parent / name))}
+    ratios = {name: parameters_of(shape) / parameters_of(own) for name, shape in others.items()}
+    near = [name for name, ratio in ratios.items() if 1 / _NEAR <= ratio <= _NEAR]
+    if not near:
+        return None
+    name = min(near, key=lambda name: abs(log(ratios[name])))
+    row = measured[name]
     return Rate(row["tokens_per_s"] * ratios[name], f"not measured: scaled by parameters from {name} on {_where(row)}")
 
 
