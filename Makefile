@@ -22,7 +22,6 @@ export GOMP_SPINCOUNT := 0
 export KMP_BLOCKTIME := 0
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
-export HF_DATASETS_OFFLINE ?= 1
 export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
@@ -114,7 +113,7 @@ test-long: setup  ## slow tests at full length: twenty kills, 50,000 problems a 
 	@LRS_LONG=1 $(PYTEST) -m slow
 
 test-extras: .venv/.extras  ## tests of what needs Ray, lm-eval or the package of SmolLM2, which the lock leaves out
-	@$(PYTEST) tests/test_cluster.py tests/test_harness.py tests/test_teaching.py
+	@$(PYTEST) tests/test_cluster.py tests/test_harness.py tests/test_teaching.py tests/test_examples.py
 
 .venv/.extras: .venv/.smollm
 	@python -m pip install --quiet --disable-pip-version-check -c requirements.lock ray==2.60.0 lm-eval==0.4.13

@@ -124,10 +124,10 @@ def estimate(
     ] = 0,
 ) -> None:
     """What a profile costs at most, before it is run: generations, tokens, hours, memory and disk, by backbone."""
-    from lrs.report.estimate import estimate_lines
+    from lrs.pipeline.doctor import accelerator
+    from lrs.report.estimate import estimate_of
 
-    for config in measuring.configs_of(profile):
-        print("\n".join(estimate_lines(config, tokens_per_second or None)))
+    print("\n".join(estimate_of(measuring.configs_of(profile), tokens_per_second or None, accelerator())))
 
 
 @app.command()

@@ -62,10 +62,10 @@ def test_table_of_paths(workload):
     assert list(table.index[table["work_ratio"] > 1]) == ["lrs_token", "lrs_history"]
 
 
-def test_slow_paths_may_write_fewer_tokens_and_the_naive_ones_run_not_at_all(workload):
+def test_naive_paths_may_run_not_at_all_and_the_others_write_and_run_alike(workload):
     steerings = steerings_for(workload, SHAPE)
-    table = compare_paths(workload, steerings, rounds=3, naive_prompts=0, slow_tokens=2).set_index("path")
-    assert table["tokens_per_problem"]["hf_generate"] <= 2 < table["tokens_per_problem"]["unsteered"]
+    table = compare_paths(workload, steerings, rounds=3, naive_prompts=0, naive_tokens=2).set_index("path")
+    assert table["tokens_per_problem"]["hf_generate"] == table["tokens_per_problem"]["unsteered"] > 2
     assert table["rounds"].to_dict() == {"hf_generate": 3, "unsteered": 3, "lrs_token": 3, "lrs_history": 3}
     assert table["ratio_to_hf_generate"].notna().all()
     assert (table["peak_memory_mb"].isna() | (table["peak_memory_mb"] > 0)).all()
@@ -75,7 +75,7 @@ def test_the_papers_shapes_are_measured_in_half_precision(monkeypatch, tmp_path)
     sizes = {"hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     small = {"small": Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=1, **sizes)}
     monkeypatch.setattr(tables, "larger_shapes", lambda device: small)
-    measured = list(compare_shapes(SHAPE, "cpu", torch.bfloat16, 8, (4, 1), rounds=2, slow_tokens=3))
+    measured = list(compare_shapes(SHAPE, "cpu", torch.bfloat16, 8, (4, 1), rounds=2, naive_tokens=3))
     ours = ["unsteered", "lrs_token", "lrs_history"]
     assert [list(table["path"]) for table in measured] == [
         ["hf_generate", *ours],
@@ -83,7 +83,7 @@ def test_the_papers_shapes_are_measured_in_half_precision(monkeypatch, tmp_path)
     ]
     for table in measured:
         assert [2, 2, 2, 2, 1, 1][: len(table)] == list(table["rounds"])
-        assert all(table["tokens_per_problem"] == [8 if path in ours else 3 for path in table["path"]])
+        assert all(table["tokens_per_problem"] == [3 if path.startswith("naive") else 8 for path in table["path"]])
     with pytest.raises(ValueError, match="need an accelerator"):
         write_shapes(load_config("paper"), tmp_path)
 

@@ -25,7 +25,7 @@ from lrs.saved import describe_run, load_outcomes
 from lrs.tasks.problems import load_problems, save_problems
 
 ROOT = Path(__file__).parents[1]
-needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="needs ray: pip install lrs[cluster]")
+needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="needs ray: pip install '.[cluster]'")
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_faults_are_lines_that_name_what_is_wrong(ray, home, config):
 def test_without_ray_one_line_says_how_to_get_it(config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     cell = Cell(config, "base", "greedy", None, tmp_path)
-    with pytest.raises(ValueError, match=r"^Ray is not installed: pip install lrs\[cluster\]$"):
+    with pytest.raises(ValueError, match=r"^Ray is not installed; from a clone: pip install '\.\[cluster\]'$"):
         evaluate_cells([cell], {config.backbone_name: []})
 
 

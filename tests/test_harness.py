@@ -12,7 +12,7 @@ from lrs import load_fitted
 from lrs.core.store import StoreError
 from lrs.method.gate import ALWAYS
 
-pytestmark = pytest.mark.skipif(not find_spec("lm_eval"), reason="needs lm_eval: pip install lrs[harness]")
+pytestmark = pytest.mark.skipif(not find_spec("lm_eval"), reason="needs lm_eval: pip install '.[harness]'")
 QUESTIONS = ["w3 w4 w5", "w9 w10 w11 w12 w13", "w20"]
 BUDGET = 12
 

@@ -322,9 +322,13 @@ def test_a_run_is_accepted_from_where_it_ran(repository: Path, monkeypatch: pyte
 
 def test_an_estimate_is_of_every_backbone_at_the_rate_that_is_named(repository: Path, monkeypatch, capsys):
     add_backbone(repository, "smoke")
+    monkeypatch.setattr("lrs.pipeline.doctor.accelerator", lambda: ("a GPU", 1.0))
     monkeypatch.setattr(
-        "lrs.report.estimate.estimate_lines", lambda config, rate: [f"{config.profile} {config.backbone_name} {rate}"]
+        "lrs.report.estimate.estimate_lines",
+        lambda config, rate, device: [f"{config.profile} {config.backbone_name} {rate} {device[0]}"],
     )
     assert run(monkeypatch, "estimate", "--profile", "smoke", "--tokens-per-second", "10") == 0
     assert run(monkeypatch, "estimate") == 0
-    assert capsys.readouterr().out.splitlines() == ["smoke pocket-3m 10.0", "smoke second 10.0", "cpu pocket-3m None"]
+    assert capsys.readouterr().out.splitlines() == [
+        *("smoke pocket-3m 10.0 a GPU", "smoke second 10.0 a GPU", "cpu pocket-3m None a GPU")
+    ]

@@ -1,6 +1,9 @@
 """Notebooks run to the same bytes each time, show progress at once, and fail in one line."""
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,6 +100,25 @@ def test_kernel_runs_in_the_root_and_imports_from_it(tmp_path: Path):
     text = execute(tmp_path, cell, profile="smoke").read_text()
     assert "the root 1" in text
     assert "local_module.py" in text
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize(("asked", "offline"), [({"HF_HUB_OFFLINE": "0"}, False), ({}, True)])
+def test_one_variable_decides_whether_models_and_data_sets_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], offline: bool
+):
+    """What `make` exports and what the runner adds: a second variable would be heeded by `datasets` alone."""
+    switches = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    for switch in switches:
+        monkeypatch.delenv(switch, raising=False)
+    command = ["make", "--no-print-directory", "--eval=told: ; @env", "told"]
+    told = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=True).stdout
+    for switch, value in (line.split("=", 1) for line in told.splitlines() if line.startswith(switches)):
+        monkeypatch.setenv(switch, value)
+    cell = "import huggingface_hub\nfrom datasets import config\n"
+    cell += "print('offline:', config.HF_DATASETS_OFFLINE, huggingface_hub.is_offline_mode())"
+    text = execute(tmp_path, cell, profile="paper").read_text()
+    assert f"offline: {offline} {offline}\\n" in text
 
 
 def test_progress_appears_while_the_cell_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ def canonical(name: str) -> str:
 
 
 PINS = {canonical(line.split("==")[0]): line.split("==")[1] for line in LINES}
-UNLOCKED = {"cluster", "harness"}  # extras of one module each, which says what to install
+UNLOCKED = {"cluster", "harness", "smollm"}  # what needs one of these extras says so
 EXTRAS = PROJECT["optional-dependencies"]
 NAMED = {"": PROJECT["dependencies"]} | {name: EXTRAS[name] for name in sorted(EXTRAS.keys() - UNLOCKED)}
 DIRECT = [canonical(name) for names in NAMED.values() for name in names]
@@ -94,6 +95,11 @@ def test_lock_has_only_exact_public_pins():
     assert [line for line in LINES if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
 
 
+def test_extras_outside_the_lock_are_pinned_where_they_are_tested():
+    makefile = (ROOT / "Makefile").read_text()
+    assert [name for extra in UNLOCKED for name in EXTRAS[extra] if f" {name}==" not in makefile] == []
+
+
 def test_lock_is_sorted_without_repeats():
     assert sorted(set(LINES), key=str.lower) == LINES
 
@@ -125,6 +131,24 @@ def test_the_package_imports_nothing_that_it_does_not_name():
     """What arrives by chance, as a dependency of a dependency, may leave again."""
     named = {canonical(name) for names in (NAMED[""], *(EXTRAS[extra] for extra in UNLOCKED)) for name in names}
     assert imported("lrs", "notebooks") - {"lrs"} <= named
+
+
+STRANGERS = re.compile(r"pip install (-\S+ )*['\"]?lrs\b")  # PyPI has another package of that name
+
+
+@pytest.mark.parametrize(
+    ("said", "foreign"),
+    [("pip install 'lrs[cluster]'", True), ("pip install -U lrs", True), ("pip install '.[cluster]'", False)],
+)
+def test_a_package_of_pypi_that_is_not_ours_is_known(said: str, foreign: bool):
+    assert bool(STRANGERS.search(said)) is foreign
+
+
+def test_nobody_is_told_to_install_a_strangers_package():
+    files = [*ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.*"), *(ROOT / "lrs").rglob("*.py")]
+    files += (ROOT / "notebooks").glob("*.ipynb")
+    told = [path.name for path in files if path.is_file() and STRANGERS.search(path.read_text("utf-8"))]
+    assert told == []
 
 
 def test_conda_environment_takes_its_pins_from_the_lock():
@@ -193,3 +217,30 @@ def test_the_command_is_the_package_s_own():
     assert command == ("lrs", "lrs.__main__:main")
     module, name = command[1].split(":")
     assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.slow
+def test_what_is_installed_runs_outside_the_repository(tmp_path: Path):
+    """Of a copy of the sources, since a build leaves its own folders beside them."""
+    sources, installed, elsewhere = (tmp_path / name for name in ("sources", "installed", "elsewhere"))
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "lrs", sources / "lrs", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+    elsewhere.mkdir()
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "install", *offline, "--target", str(installed), str(sources)]
+    subprocess.run(pip, cwd=elsewhere, check=True)
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+
+    def told(*command: str) -> str:
+        return subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    public = "import lrs; from lrs import fit, steer; print(lrs.__file__)"
+    assert told(sys.executable, "-c", public) == f"{installed}/lrs/__init__.py\n"
+    assert "estimate" in told(sys.executable, "-m", "lrs", "--help")
+    assert "estimate" in told(f"{installed}/bin/lrs", "--help")
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lrs").rglob("*") if "__pycache__" not in path.parts}
+    assert {str(path.relative_to(installed)) for path in (installed / "lrs").rglob("*")} >= modules

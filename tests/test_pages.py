@@ -81,7 +81,9 @@ def folder(tmp_path: Path) -> Path:
     pd.DataFrame(gone).to_csv(tmp_path / "mediation.csv", index=False)
     costs = {"device": "cpu", "model": "pocket", "path": "lrs_token", "batch": 128, "tokens_per_s": 3654.6}
     costs |= {"ratio_to_unsteered": 0.8, "ratio_to_unsteered_low": 0.5, "ratio_to_unsteered_high": 1.0}
-    pd.DataFrame([costs | {"steered_fraction": 0.279, "work_ratio": 1.18}]).to_csv(tmp_path / "costs.csv", index=False)
+    costs |= {"steered_fraction": 0.279, "work_ratio": 1.18, "workload": "pocket, batch 128", "rounds": 3}
+    cold = costs | {"path": "hf_generate", "rounds": 1}
+    pd.DataFrame([cold, costs]).to_csv(tmp_path / "costs.csv", index=False)
     for name in ("pocket/delta.png", "pocket/selection.png", "costs.png", "pocket/new.png", "notebooks/1.ipynb"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -203,8 +205,10 @@ def test_rewards_behaviors_and_costs(page: str):
         "changes by +7.0 points." in page
     )
     # a ratio of speeds turns into one of times: its ends change places
+    # what ran once, and cold, has none
     assert cells(page, "What steering costs") == [
-        ["cpu", "pocket", "`lrs_token`", "128", "3,655", "1.25 [1.00, 2.00]", "27.9%", "1.18"]
+        ["cpu", "pocket", "`hf_generate`", "128", "3,655", "", "27.9%", "1.18"],
+        ["cpu", "pocket", "`lrs_token`", "128", "3,655", "1.25 [1.00, 2.00]", "27.9%", "1.18"],
     ]
 
 

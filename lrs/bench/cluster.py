@@ -244,7 +244,7 @@ def _started(address: str) -> Iterator[ModuleType]:
     try:
         import ray
     except ImportError:
-        raise ValueError("Ray is not installed: pip install lrs[cluster]") from None
+        raise ValueError("Ray is not installed; from a clone: pip install '.[cluster]'") from None
     own = not ray.is_initialized()
     if own:
         try:

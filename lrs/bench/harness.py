@@ -15,7 +15,7 @@ try:
     from lm_eval.api.registry import register_model
     from lm_eval.models.huggingface import HFLM
 except ImportError as error:
-    raise ImportError(f"{error}: pip install lrs[harness]") from None
+    raise ImportError(f"{error}; from a clone: pip install '.[harness]'") from None
 
 
 @register_model("lrs")

@@ -81,24 +81,24 @@ def paths_of(
     steerings: dict[str, Steering],
     naive_prompts: int,
     without: bool = False,
-    slow_tokens: int | None = None,
+    naive_tokens: int | None = None,
 ) -> dict[str, tuple[Workload, Run]]:
     """Every path, with the workload that it runs: the naive ones, which are slow, run `naive_prompts` of it, if any.
 
     Args:
         without: whether our loop also runs without what its policy does for speed.
-        slow_tokens: new tokens of the paths that are not our loop; None: as many as the others write.
+        naive_tokens: new tokens of the naive paths; None: as many as the others write.
     """
     ours = {"unsteered": None, "lrs_token": steerings["token"], "lrs_history": steerings["history"]}
     variants = {name: (workload, steering) for name, steering in ours.items()}
     if without and workload.policy.selects_rows:
         all_rows = replace(workload, policy=replace(workload.policy, selects_rows=False))
         variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in ours.items() if steering}
-    brief = replace(workload, max_new_tokens=slow_tokens or workload.max_new_tokens)
+    brief = replace(workload, max_new_tokens=naive_tokens or workload.max_new_tokens)
     few = replace(brief.spread(naive_prompts), batch=1, policy=alone(workload.policy))
     naive = {"naive": "token", "naive_history": "history"} if naive_prompts else {}
     return {
-        "hf_generate": (brief, lambda: _run_hf(brief)),
+        "hf_generate": (workload, lambda: _run_hf(workload)),
         **{name: (some, partial(run_engine, some, steering)) for name, (some, steering) in variants.items()},
         **{name: (few, partial(_run_naive, few, steerings[variant])) for name, variant in naive.items()},
     }

@@ -39,14 +39,14 @@ def compare_paths(
     rounds: int,
     naive_prompts: int,
     without: bool = False,
-    slow_tokens: int | None = None,
+    naive_tokens: int | None = None,
 ) -> pd.DataFrame:
     """Every path on a workload, `rounds` times in turn, after a warm-up in one process, which shows its memory.
 
     Args:
         naive_prompts, without: see `paths_of`.
-        slow_tokens: new tokens of the paths that are not our loop, which are slow; the naive ones then run once,
-            without a warm-up. None: as the others.
+        naive_tokens: new tokens of the naive paths, which then run once, without a warm-up, so that their speed stands
+            beside the others' for its order of magnitude alone. None: as the others.
 
     Returns:
         A row a path: device, model, path, batch, tokens_per_s (median), ratio_to_unsteered and ratio_to_hf_generate
@@ -56,12 +56,12 @@ def compare_paths(
         steered_fraction, triggers (steered tokens a problem), work_ratio (see there; of our steered paths), rounds.
     """
     device = workload.model.device
-    paths = paths_of(workload, steerings, naive_prompts, without, slow_tokens)
+    paths = paths_of(workload, steerings, naive_prompts, without, naive_tokens)
     one = replace(workload.spread(workload.batch), policy=alone(workload.policy))
-    once = () if slow_tokens is None else _NAIVE
+    once = () if naive_tokens is None else _NAIVE
     memory = {
         name: measure(run, device).peak_memory_mb
-        for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without, slow_tokens).items()
+        for name, (_, run) in paths_of(one, steerings, min(naive_prompts, 1), without, naive_tokens).items()
         if name not in once
     }
     runs: dict[str, list[Measured]] = {name: [] for name in paths}
@@ -205,7 +205,7 @@ def compare_shapes(
     new_tokens: int,
     batches: tuple[int, ...],
     rounds: int = 3,
-    slow_tokens: int | None = None,
+    naive_tokens: int | None = None,
     workers: int = 1,
 ) -> Iterator[pd.DataFrame]:
     """`compare_paths` on models of the sizes that the device can be asked to run, with random weights; the naive paths,
@@ -217,13 +217,13 @@ def compare_shapes(
             workload = replace(largest, prompts=largest.prompts[:batch], batch=batch, policy=policy)
             naive = min(batch, 3) if batch == min(batches) else 0
             steerings = steerings_for(workload, shape)
-            yield compare_paths(workload, steerings, rounds, naive, slow_tokens=slow_tokens)
+            yield compare_paths(workload, steerings, rounds, naive, naive_tokens=naive_tokens)
         del largest, workload, steerings  # the next one needs the room
 
 
 def write_shapes(config: Config, folder: Path = BENCH) -> None:
     """`lrs bench --shapes`: the paper's two models, 512 new tokens a problem in bfloat16, on an accelerator, 64 of them
-    where it is not our loop that writes; with dictionaries and rewards of the profile's sizes.
+    by the naive paths; with dictionaries and rewards of the profile's sizes.
 
     Raises:
         ValueError: there is no accelerator.
@@ -233,6 +233,6 @@ def write_shapes(config: Config, folder: Path = BENCH) -> None:
         raise ValueError("the paper's shapes need an accelerator, and there is none: `make bench` runs on a CPU")
     shape = _shape_of(config)
     compared: list[pd.DataFrame] = []
-    for table in compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, slow_tokens=64):
+    for table in compare_shapes(shape, device, torch.bfloat16, 512, (32, 1), rounds=3, naive_tokens=64):
         compared.append(table)
         write_measured(pd.concat(compared), "shapes", folder)  # what is measured is not lost

@@ -115,11 +115,20 @@ def check_torch() -> list[Finding]:
     import torch
 
     findings = [Finding("PASS", "cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {_cpu()}")]
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        text = f"{torch.cuda.get_device_name()}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free"
+    if found := accelerator():
+        name, total = found
+        text = f"{name}, {torch.cuda.mem_get_info()[0] / 1e9:.0f} of {total / 1e9:.0f} GB free"
         return [*findings, Finding("PASS", "gpu", text)]
     return [*findings, Finding("PASS", "gpu", "none, and none is needed")]
+
+
+def accelerator() -> tuple[str, float] | None:
+    """Name and bytes of memory of the GPU, if there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_name(), float(torch.cuda.mem_get_info()[1])
 
 
 def _cpu() -> str:

@@ -35,7 +35,6 @@ _FIXED = {
 # the small products of a bootstrap.
 _DEFAULTS = {
     "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",

@@ -1,19 +1,28 @@
 """What a profile will cost before it is run: generations, tokens and hours of each stage, memory, download and disk."""
 
 import json
+from collections.abc import Sequence
+from math import log
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from lrs.config import Config
+from lrs.core.frames import records
 from lrs.method.arms import ARMS, rewards_for
+from lrs.report.footprint import BYTES, Shape, memory_lines, memory_of, parameters_of
+from lrs.report.paper import beside_the_paper, capacity_plan, read_paper_table
 from lrs.saved import BENCH, SHAPE_OF, read_costs
 from lrs.tasks.benchmarks import BENCHMARKS
 
-_BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 _LATENT = 8  # bytes that an active latent of a token takes on disk: its number and its value
 _TOKEN = 16  # bytes that a token takes on disk: its id, confidence and text
 _GIGA = 1e9
 _SHAPES = ("config.json", "shape.json")  # a model's, or what is known of it before it is downloaded
+_NEAR = 2.0  # times as many parameters, or as few, for a rate to be told of a model that was not measured
+_PAPERS = "orz-7b"  # the backbone whose costs the paper tells
+_MANY = 8  # GPUs of a plan
 
 
 class Load(NamedTuple):
@@ -24,20 +33,15 @@ class Load(NamedTuple):
     tokens: int
 
 
-class Memory(NamedTuple):
-    """Bytes: the weights, keys and values of all rows of a batch at full length, and the activations of all traces,
-    which the autoencoder learns from."""
-
-    weights: int
-    cache: int
-    activations: int
-
-
 class Rate(NamedTuple):
     """Tokens a second that steered decoding was measured to write, and on what."""
 
     tokens_per_second: float
     measured: str
+
+    def hours(self, tokens: float) -> float:
+        """That so many tokens take."""
+        return tokens / self.tokens_per_second / 3600
 
 
 def _answers(config: Config, split: str) -> int:
@@ -70,22 +74,6 @@ def stages_of(config: Config) -> list[Load]:
     return [Load(name, count, count * config.decoding.max_new_tokens) for name, count in counts.items()]
 
 
-def memory_of(config: Config, shape: dict[str, int]) -> Memory:
-    """What a run holds at once, at most.
-
-    Args:
-        shape: a model's `config.json`.
-    """
-    size, width, layers = _BYTES[config.dtype], shape["hidden_size"], shape["num_hidden_layers"]
-    heads = shape["num_attention_heads"]
-    kept = shape.get("num_key_value_heads", heads) * shape.get("head_dim", width // heads)
-    block = 2 * width * (width + kept) + 3 * width * shape["intermediate_size"]
-    words = shape["vocab_size"] * width * (1 if shape.get("tie_word_embeddings") else 2)
-    rows = config.decoding.batch_size * config.decoding.max_new_tokens
-    traced = next(stage.tokens for stage in stages_of(config) if stage.name == "traces")
-    return Memory((layers * block + words) * size, 2 * layers * kept * rows * size, traced * width * size)
-
-
 def disk_of(config: Config) -> int:
     """Bytes that what is kept takes, at most: every token of every generation, and latents of the traces' tokens."""
     stages = {stage.name: stage for stage in stages_of(config)}
@@ -95,43 +83,110 @@ def disk_of(config: Config) -> int:
 
 def measured_rate(backbone: str, folder: Path = BENCH) -> Rate | None:
     """What `lrs bench --shapes` measured of a model of the backbone's shape, with the most rows side by side."""
-    costs = read_costs(folder)
-    rows = costs[(costs["model"] == SHAPE_OF + backbone) & (costs["path"] == "lrs_token")]
-    if rows.empty:
+    row = _measured(folder).get(backbone)
+    return Rate(row["tokens_per_s"], f"{_where(row)}, random weights of this shape") if row else None
+
+
+def scaled_rate(home: Path, folder: Path = BENCH) -> Rate | None:
+    """What was measured of the shape that is nearest in parameters to the model's in `home`, which writes slower by as
+    much as it is larger; None where no shape beside it that was measured is half to twice as large."""
+    if not (own := _shape_of(home)):
         return None
-    row = rows.sort_values("batch").iloc[-1]
-    return Rate(
-        row["tokens_per_s"], f"one {row['device']}, {row['batch']} rows of 512 tokens, random weights of this shape"
-    )
+    measured = _measured(folder)
+    others = {name: shape for name in measured if (shape := _shape_of(home.parent / name))}
+    ratios = {name: parameters_of(shape) / parameters_of(own) for name, shape in others.items()}
+    near = [name for name, ratio in ratios.items() if 1 / _NEAR <= ratio <= _NEAR]
+    if not near:
+        return None
+    name = min(near, key=lambda name: abs(log(ratios[name])))
+    row = measured[name]
+    return Rate(row["tokens_per_s"] * ratios[name], f"not measured: scaled by parameters from {name} on {_where(row)}")
 
 
-def estimate_lines(config: Config, tokens_per_second: float | None) -> list[str]:
+def _measured(folder: Path) -> dict[str, dict[str, Any]]:
+    """Steered rows of shapes, by the backbone, each with the most rows side by side."""
+    costs = read_costs(folder).sort_values("batch")
+    steered = costs[(costs["path"] == "lrs_token") & costs["model"].str.startswith(SHAPE_OF)]
+    return {row["model"].removeprefix(SHAPE_OF): row for row in records(steered)}
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"one {row['device']}, {row['batch']} rows of 512 tokens"
+
+
+def _shape_of(home: Path) -> Shape | None:
+    """The shape of the model in a folder, if it is known."""
+    found = [path for name in _SHAPES if (path := home / name).exists()]
+    return json.loads(found[0].read_text("utf-8")) if found else None
+
+
+def estimate_lines(
+    config: Config, tokens_per_second: float | None, device: tuple[str, float] | None = None
+) -> list[str]:
     """Lines for people, of one backbone of a profile.
 
     Args:
         tokens_per_second: of the whole machine, as `make bench` measures it; None: what was measured of a model of this
-            shape, and no hours where that was not.
+            shape, or of one of like size, and no hours where neither was.
+        device: name and bytes of the accelerator that there is, if there is one.
     """
+    home, stages = Path(config.backbone.path), stages_of(config)
     rate = Rate(tokens_per_second, "as asked") if tokens_per_second else measured_rate(config.backbone_name)
-    stages = stages_of(config)
+    rate = rate or scaled_rate(home)
     total = Load("all", sum(stage.generations for stage in stages), sum(stage.tokens for stage in stages))
     lines = [f"{config.profile}, {config.backbone_name}: at most"]
     for name, generations, tokens in [*stages, total]:
-        hours = f", {tokens / rate.tokens_per_second / 3600:>6,.1f} hours" if rate else ""
+        hours = f", {rate.hours(tokens):>6,.1f} hours" if rate else ""
         lines.append(f"  {name:9}{generations:>10,} generations, {tokens / 1e6:>8,.1f}M tokens{hours}")
     if rate:
         lines.append(f"  hours of decoding at {rate.tokens_per_second:,.0f} tokens a second ({rate.measured})")
+        shared = next(stage.tokens for stage in stages if stage.name == "steering")
+        many = rate.hours(total.tokens - shared + shared / _MANY)
+        lines.append(f"  on {_MANY} of these {many:,.1f} hours: steering alone is shared out, by `lrs cluster`")
     lines.append(f"  disk {disk_of(config) / _GIGA:.1f} GB")
-    folder = Path(config.backbone.path)
-    shapes = [path for name in _SHAPES if (path := folder / name).exists()]
-    if shapes:
-        memory = memory_of(config, json.loads(shapes[0].read_text("utf-8")))
-        sizes = {"weights": memory.weights, "a batch": memory.cache, "activations of all traces": memory.activations}
-        told = (f"{name} {size / _GIGA:.2f} GB" for name, size in sizes.items())
-        lines.append(f"  memory: {', '.join(told)}")
-        if (folder / "hub.yaml").exists():
-            weights = memory.weights // _BYTES[config.dtype]
-            lines.append(f"  download {weights * _BYTES['bfloat16'] / _GIGA:.1f} GB, if it is kept in bfloat16")
+    if shape := _shape_of(home):
+        traced = next(stage.tokens for stage in stages if stage.name == "traces")
+        lines += memory_lines(memory_of(config, shape, traced), device)
+        if (home / "hub.yaml").exists():
+            download = parameters_of(shape) * BYTES["bfloat16"]
+            lines.append(f"  download {download / _GIGA:.1f} GB, if it is kept in bfloat16")
     else:
-        lines.append(f"  memory: not told, since {folder} has no {' and no '.join(_SHAPES)}")
+        lines.append(f"  memory: not told, since {home} has no {' and no '.join(_SHAPES)}")
+    return lines
+
+
+def paper_plan(folder: Path = BENCH) -> list[str]:
+    """How long the paper's own evaluation takes on one GPU and on eight, in a sentence each: at the paper's speed, one
+    problem at a time; and, where it was measured, at that of rows side by side, for as many tokens as the paper writes.
+    """
+    theirs = beside_the_paper(read_costs(folder)).query("source == 'Li et al.' and path == 'lrs_token'")
+    cells = read_paper_table().drop_duplicates(["backbone", "benchmark"])
+
+    def plan(seconds: float) -> pd.DataFrame:
+        return capacity_plan(cells, seconds, arms=6, seeds=3, devices=(1, _MANY))
+
+    there = plan(theirs["seconds_per_problem"].item())
+    told = [
+        f"{len(cells)} cells with {cells['n'].sum():,} problems, 6 arms and 3 seeds are {there['generations'][0]:,} "
+        f"generations: {there['device_hours'][0]:,.0f} GPU-hours, or {there['hours'][0] / 24:.0f} days on one GPU and "
+        f"{there['hours'][1] / 24:.0f} on eight. Every factor that batching gains divides these numbers."
+    ]
+    if rate := measured_rate(_PAPERS, folder):
+        here = plan(theirs["tokens_per_problem"].item() / rate.tokens_per_second)
+        told.append(
+            f"{here['device_hours'][0]:,.0f} GPU-hours, which is {here['hours'][1]:.1f} hours on eight GPUs, at "
+            f"{rate.tokens_per_second:,.0f} tokens a second ({rate.measured})."
+        )
+    return told
+
+
+def estimate_of(
+    configs: Sequence[Config], tokens_per_second: float | None = None, device: tuple[str, float] | None = None
+) -> list[str]:
+    """Lines of every backbone of a profile; and, if the paper tells the costs of one of them, of its evaluation."""
+    lines = [line for config in configs for line in estimate_lines(config, tokens_per_second, device)]
+    if any(config.backbone_name == _PAPERS for config in configs):
+        at = ("at the paper's own speed, one problem at a time", "with rows side by side")
+        told = (f"  {how}: {sentence}" for how, sentence in zip(at, paper_plan(), strict=False))
+        lines += ["the paper's evaluation:", *told]
     return lines
