@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lrs.config import SaeSection
 from lrs.core.store import StoreError
+from lrs.learning import sae
 from lrs.learning.sae import explained_variance, input_scale_for, train_sae
 from lrs.method.dictionary import load_dictionary, save_dictionary
 
@@ -103,6 +104,12 @@ def test_explained_variance_of_simple_reconstructions(activations):
     assert explained_variance(Fixed(lambda x: x.mean(dim=0)), activations) == pytest.approx(0, abs=1e-5)
     halfway = Fixed(lambda x: (x + x.mean(dim=0)) / 2)
     assert explained_variance(halfway, activations) == pytest.approx(0.75, abs=1e-4)
+
+
+def test_explained_variance_in_parts_is_that_of_all_together(trained, activations, monkeypatch):
+    whole = explained_variance(trained[0], activations)
+    monkeypatch.setattr(sae, "AT_ONCE", 7)
+    assert explained_variance(trained[0], activations) == pytest.approx(whole, abs=1e-6)
 
 
 def test_round_trip(saved, trained, activations):

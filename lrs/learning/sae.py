@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lrs.config import Config, SaeSection
 
 _HISTORY_STEPS = 50  # steps averaged for one point of the training curve
+AT_ONCE = 32_768  # tokens whose latents are held, while faithfulness is measured
 
 
 def input_scale_for(activations: Tensor) -> float:
@@ -107,8 +108,11 @@ def train_sae(
 @torch.no_grad()
 def explained_variance(dictionary: SaeDictionary, activations: Tensor) -> float:
     """Share of the variance of activations (count, d_in) that their reconstruction keeps; at most 1."""
-    residual = activations - dictionary.reconstruct(activations)
-    return float(1 - residual.pow(2).sum() / (activations - activations.mean(dim=0)).pow(2).sum())
+    mean, lost, spread = activations.mean(dim=0), 0.0, 0.0
+    for part in activations.split(AT_ONCE):
+        lost += (part - dictionary.reconstruct(part)).pow(2).sum(dtype=torch.float64).item()
+        spread += (part - mean).pow(2).sum(dtype=torch.float64).item()
+    return 1 - lost / spread
 
 
 class FittedSae(NamedTuple):

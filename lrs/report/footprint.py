@@ -24,7 +24,7 @@ class Memory(NamedTuple):
             trace; 0 if none is.
         logits: of all rows, and what sampling makes of them.
         activations: of all traces, from which the autoencoder learns.
-        latents: of these, as its faithfulness is measured.
+        latents: of as many of these as are looked at together, while its faithfulness is measured.
     """
 
     weights: int
@@ -56,6 +56,8 @@ def memory_of(config: Config, shape: Shape, traced: int) -> Memory:
     Args:
         traced: tokens of all traces.
     """
+    from lrs.learning.sae import AT_ONCE  # torch, which reading results does without
+
     size, width, rows = BYTES[config.dtype], shape["hidden_size"], config.decoding.batch_size
     tokens, latents = rows * config.decoding.max_new_tokens, config.sae.d_sae
     return Memory(
@@ -65,7 +67,7 @@ def memory_of(config: Config, shape: Shape, traced: int) -> Memory:
         reward=_reward_bytes(config, tokens),
         logits=rows * shape["vocab_size"] * (size + _DRAWN),
         activations=traced * width * size,
-        latents=traced * latents * _SINGLE,
+        latents=min(traced, AT_ONCE) * latents * _SINGLE,
     )
 
 
