@@ -144,6 +144,16 @@ def test_damaged_file_is_one_clear_line(saved, name, how):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_scale_that_is_no_number_is_refused(saved, value):
+    path = saved / "dictionary.json"
+    scale = json.dumps(json.loads(path.read_text())["input_scale"])
+    path.write_text(path.read_text().replace(scale, value))
+    with pytest.raises(StoreError, match="input_scale has a value that is not a finite number") as error:
+        load_dictionary(saved)
+    assert "\n" not in str(error.value)
+
+
 def test_too_few_activations_are_told(activations):
     with pytest.raises(ValueError, match=r"sae\.batch_size is 128, but there are only 100 activations"):
         train_sae(activations[:100], CONFIG, seed=0, backbone="", layer=0)
