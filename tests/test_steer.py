@@ -257,7 +257,7 @@ def test_a_prompt_in_chunks_leaves_its_first_token_no_other_before_it(model, sig
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_prompts_of_other_lengths_in_chunks_are_answered_as_each_alone(model, prompts, variant, signal, size):
     """The first chunks of some rows are padding alone."""
-    gate, batch = Gate(0.4, 0.3, signal), left_padded(prompts)
+    gate, batch = Gate(0.3, 0.2, signal), left_padded(prompts)
     asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
     with steered(model, variant, gate):
         cut = model.generate(**batch, prefill_chunk_size=size, **asked)
