@@ -255,12 +255,22 @@ def test_a_prompt_in_chunks_leaves_its_first_token_no_other_before_it(model, sig
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("signal", ["confidence", "stability"])
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_prompts_of_other_lengths_in_chunks_are_answered_as_each_alone(model, prompts, variant, signal, size):
+def test_prompts_of_other_lengths_in_chunks_are_answered_as_each_alone(
+    model, prompts, variant, signal, size, monkeypatch
+):
     """The first chunks of some rows are padding alone."""
-    gate, batch = Gate(0.3, 0.2, signal), left_padded(prompts)
+    gate, batch, read, push = Gate(0.3, 0.2, signal), left_padded(prompts), [], Steerer.push
+
+    def watched(self, hidden):
+        read.append(self.rows.newest_confidence.clone())
+        return push(self, hidden)
+
+    monkeypatch.setattr(Steerer, "push", watched)
     asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
     with steered(model, variant, gate):
         cut = model.generate(**batch, prefill_chunk_size=size, **asked)
+        model.generate(**batch, **asked)
+    assert torch.allclose(torch.stack(read[: BUDGET - 1]), torch.stack(read[BUDGET - 1 :]), atol=1e-9, rtol=0)
     for prompt, row in zip(prompts, cut[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
         naive = naive_generate(model, prompt, [], BUDGET, tiny_steering(variant, gate))
         assert row == naive.token_ids
