@@ -91,7 +91,7 @@ def train_sae(
     history, window = [], []
     with Progress("sae: training", steps, "steps") as progress:
         for step in range(1, steps + 1):
-            output = trainer.step(next(trainer.data_provider) * scale)
+            output = trainer.step(next(trainer.data_provider).to(sae.dtype) * scale)
             trainer.n_training_steps += 1
             window.append(output.losses["mse_loss"].detach() / activations.shape[1])
             if step % _HISTORY_STEPS == 0 or step == steps:
