@@ -78,13 +78,13 @@ def half_right(folder, model):
     """A tiny model that was taught to answer anything with one of two boxes."""
     tokenizer = byte_tokenizer()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    texts = [f"{'Reason. ' * (n % 3)}within \\boxed{{}}.\\boxed{{{answer}}}" for n in range(8) for answer in "37"]
+    texts = [f"{'Reason. ' * (n % 3)}within \\boxed{{}}. \\boxed{{{answer}}}" for n in range(8) for answer in "37"]
     ids = [[*tokenizer(text)["input_ids"], 256] for text in texts]
     longest = max(map(len, ids))
     rows = torch.tensor([row + [256] * (longest - len(row)) for row in ids])
     learned = torch.full_like(rows, -100)  # all else is passed over
     for place, row in enumerate(ids):
-        learned[place, len(row) - 10 : len(row)] = rows[place, len(row) - 10 : len(row)]  # the answer
+        learned[place, len(row) - 11 : len(row)] = rows[place, len(row) - 11 : len(row)]  # the answer
     for _ in range(60):
         logits = model(rows).logits[:, :-1]
         loss = cross_entropy(logits.flatten(0, 1), learned[:, 1:].flatten())

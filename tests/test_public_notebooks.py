@@ -67,5 +67,5 @@ def test_the_main_table_holds_every_arm_on_every_benchmark(made: Path):
 
 def test_its_figures_are_drawn(made: Path):
     folder = made / "figures/paper"
-    assert {"method", "delta", "selection", "reward_roc"} <= {path.stem for path in folder.rglob("*.png")}
+    assert {"method", "delta", "selection", "reward_roc", "push_paths"} <= {path.stem for path in folder.rglob("*.png")}
     assert all(path.stat().st_size > 1000 for path in folder.rglob("*.png"))
