@@ -97,12 +97,28 @@ def test_dictionary_keeps_the_scale_of_what_it_was_trained_on(trained, activatio
 def test_explained_variance_of_simple_reconstructions(activations):
     class Fixed:
         def __init__(self, reconstruct):
-            self.reconstruct = reconstruct
+            self.reconstruct, self.sae = reconstruct, torch.nn.Module()
 
     assert explained_variance(Fixed(lambda x: x), activations) == 1.0
     assert explained_variance(Fixed(lambda x: x.mean(dim=0)), activations) == pytest.approx(0, abs=1e-5)
     halfway = Fixed(lambda x: (x + x.mean(dim=0)) / 2)
     assert explained_variance(halfway, activations) == pytest.approx(0.75, abs=1e-4)
+
+
+def test_where_memory_is_short_activations_are_rebuilt_in_pieces(trained, activations, monkeypatch, capsys):
+    dictionary, sizes = trained[0], []
+    whole, encode = explained_variance(dictionary, activations), dictionary.encode
+
+    def short(some):
+        sizes.append(len(some))
+        if len(some) > 600:
+            raise torch.OutOfMemoryError
+        return encode(some)
+
+    monkeypatch.setattr(dictionary, "encode", short)
+    assert explained_variance(dictionary, activations) == pytest.approx(whole, abs=1e-6)
+    assert sizes == [2048, 1024, *[512] * 4]
+    assert "reconstruction: out of memory with 1024 rows side by side; going on with 512\n" in capsys.readouterr().err
 
 
 def test_round_trip(saved, trained, activations):

@@ -22,6 +22,7 @@ from lrs.method.finite import check_finite
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
 from lrs.models.devices import describe_device
+from lrs.models.memory import in_memory
 from lrs.tasks.splits import held_out
 
 if TYPE_CHECKING:
@@ -106,9 +107,14 @@ def train_sae(
 
 @torch.no_grad()
 def explained_variance(dictionary: SaeDictionary, activations: Tensor) -> float:
-    """Share of the variance of activations (count, d_in) that their reconstruction keeps; at most 1."""
-    residual = activations - dictionary.reconstruct(activations)
-    return float(1 - residual.pow(2).sum() / (activations - activations.mean(dim=0)).pow(2).sum())
+    """Share of the variance of activations (count, d_in) that their reconstruction keeps; at most 1. They are rebuilt
+    all at once, or, where memory is too small for that, in pieces."""
+
+    def missed(rows: int) -> Tensor:
+        return torch.stack([(some - dictionary.reconstruct(some)).pow(2).sum() for some in activations.split(rows)])
+
+    residual = in_memory(dictionary.sae, "reconstruction", len(activations), missed).sum()
+    return float(1 - residual / (activations - activations.mean(dim=0)).pow(2).sum())
 
 
 class FittedSae(NamedTuple):
