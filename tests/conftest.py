@@ -1,6 +1,7 @@
 """Tiny random models, so that every test runs in a moment and without a network."""
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,16 @@ torch.set_num_threads(1)  # sums this small are slower on more, and far slower b
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+ROOT = Path(__file__).parents[1]
 VOCABULARY, WIDTH, LATENTS = 40, 16, 12
 DEVICE = "cpu"  # of tiny models; a test that is marked `gpu` replaces it
+
+
+def clone(target: Path) -> Path:
+    """A fresh clone of HEAD, in which nothing was made."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(target)], check=True)
+    (target / "dvc.lock").unlink(missing_ok=True)  # the default profile's
+    return target
 
 
 class LinearDictionary:

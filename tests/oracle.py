@@ -53,19 +53,22 @@ def naive_ascent(reward_model, past, latent, num_steps, step_size):
 
 @dataclass
 class NaiveTrace:
-    """What the oracle did: token ids, and for each processed token its latent, reward and whether it was steered."""
+    """What the oracle did: token ids; for each processed token its latent, reward and whether it was steered; and by
+    position the residual stream after steering."""
 
     token_ids: list = field(default_factory=list)
     latents: list = field(default_factory=list)
     rewards: list = field(default_factory=list)
     steered: list = field(default_factory=list)
+    written: dict = field(default_factory=dict)
 
 
-def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None, lots=None):
-    """Greedy steered generation of one prompt; `lots`: what a gate by lot reads of each token."""
+def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None, lots=None, turn_before=None):
+    """Greedy steered generation of one prompt; `lots`: what a gate by lot reads of each token; `turn_before`: the trace
+    with which the prompt begins, whose tokens stay as they were steered."""
     layers = model.model.layers
-    trace = NaiveTrace()
-    written = {}  # position -> the residual stream after steering, put back at every recomputation
+    trace = NaiveTrace(written=dict(turn_before.written) if turn_before else {})
+    written = trace.written  # put back at every recomputation
     distributions = []
 
     def hook(module, inputs, output):

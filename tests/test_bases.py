@@ -14,7 +14,7 @@ from lrs.core.kept import keep
 from lrs.core.store import StoreError, write_rows
 from lrs.learning import bases
 from lrs.learning.bases import fit_basis, outside_basis, pca_basis, projection_basis, random_sae_basis, raw_basis
-from lrs.learning.latents import load_latents
+from lrs.learning.latents import encode_traces, load_latents
 from lrs.learning.sae import input_scale_for
 from lrs.method.ascent import write_back
 from lrs.method.dictionary import Dictionary, load_dictionary, save_dictionary
@@ -45,6 +45,21 @@ def test_every_basis_is_a_dictionary_that_can_be_kept(maker, tmp_path):
     assert loaded.W_dec.norm(dim=1).tolist() == pytest.approx([1.0] * len(loaded.W_dec), abs=1e-5)
     with pytest.raises(StoreError, match="was made for layer 3 of backbone b, not for layer 4 of b"):
         load_dictionary(tmp_path, "b", 4)
+
+
+@pytest.mark.parametrize("maker", [raw_basis, pca_basis, projection_basis, random_sae_basis])
+def test_of_activations_in_half_precision_a_basis_of_full_precision_is_made(maker):
+    """It is the one of the same numbers, up to their rounding; its latents can be kept."""
+    half = [trace.bfloat16() for trace in traces()]
+    dictionary, expected = (maker(some, SECTION, 0, "b", 3) for some in (half, [trace.float() for trace in half]))
+    assert dictionary.W_dec.dtype == torch.float32
+    assert dictionary.input_scale == pytest.approx(expected.input_scale, rel=0.01)
+    rows = Dataset.from_dict({"problem_id": list("abcde"), "seed": [0] * 5, "correct": [True] * 5})
+    kept = encode_traces(dictionary, half, rows)
+    dense, _ = kept.dense(range(len(half)))
+    wanted, _ = encode_traces(expected, half, rows).dense(range(len(half)))
+    assert wanted.any()
+    assert torch.allclose(dense, wanted, atol=0.02 * wanted.abs().max().item())
 
 
 def test_a_projection_with_nan_is_refused(tmp_path):

@@ -14,12 +14,16 @@ import psutil
 import pytest
 
 from lrs.__main__ import main
-from lrs.bench.cluster import Cell, evaluate_cells, evaluate_profile
+from lrs.bench.cluster import Cell, evaluate_cells
 from lrs.bench.confirm import confirm
 from lrs.bench.power import problems_at
+from lrs.bench.stages import shard
 from lrs.config import Config
-from lrs.experiment.evaluation import evaluate
-from lrs.experiment.whole import run_whole
+from lrs.experiment.evaluation import Artifacts, evaluate
+from lrs.experiment.traces import collect_traces, keep_problems
+from lrs.experiment.whole import run_whole, try_all
+from lrs.learning.reward_training import fit_reward
+from lrs.method.arms import REWARDS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.saved import describe_run, load_outcomes
 from lrs.tasks.problems import load_problems, save_problems
@@ -83,13 +87,13 @@ def last_line(text: str) -> str:
 @needs_ray
 @pytest.mark.parametrize("actors", [1, 2])
 def test_outcomes_are_those_of_plain_evaluate_whatever_the_actors(ray, home, whole, config, actors, capfd):
-    evaluate_profile([config], actors=actors)
+    shard("steering", [config], actors=actors)
     made = outcomes(home, config)
     assert made == outcomes(whole, config)
     total = len(load_outcomes(config.data / "outcomes", config.steering))
     assert re.match(rf"\[cluster\] {total}/{total} generations \(100%\) \| [\d.]+/s", last_line(capfd.readouterr().err))
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
-    evaluate_profile([config], actors=actors)
+    shard("steering", [config], actors=actors)
     after = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
     assert {path for path in after if after[path] != before.get(path)} == {home / config.data / "outcomes/about.json"}
     assert "| 0.0/s |" in last_line(capfd.readouterr().err)
@@ -117,11 +121,69 @@ def test_a_killed_actor_is_replaced_and_its_cell_goes_on(ray, home, whole, confi
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    evaluate_profile([config], actors=2)
+    shard("steering", [config], actors=2)
     killer.join(timeout=60)
     assert len(killed["successors"]) == 2  # the other one, and a new one
     assert outcomes(home, config) == outcomes(whole, config)
     assert killed["kept"].items() <= {path: path.stat().st_mtime_ns for path in killed["kept"]}.items()
+
+
+def written(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file of a folder: when it was written, and what it holds."""
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): content for path, (_, content) in written(folder).items()}
+
+
+@needs_ray
+@pytest.mark.parametrize("actors", [1, 2])
+def test_traces_are_those_of_stage_1_which_then_finds_them(ray, config, actors, tmp_path, monkeypatch):
+    config = changed(config, problems_per_part=7)
+    backbone = load_backbone(config.backbone.path)
+
+    def stage() -> None:
+        asked = [p for p in keep_problems(config, config.data / "problems") if p.split == "reward"]
+        collect_traces(backbone, asked, config, config.data / "traces", config.traces.samples)
+
+    for place, make in (("alone", stage), ("together", lambda: shard("traces", [config], actors=actors))):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        make()
+    alone, together = (tmp_path / place for place in ("alone", "together"))
+    assert contents(together) == contents(alone)
+    assert len(list(together.rglob("traces/part-*.arrow"))) > 2
+    before = written(together)
+    stage()
+    assert written(together) == before
+
+
+@needs_ray
+@pytest.mark.parametrize("actors", [1, 2])
+def test_a_grid_is_tried_as_in_stage_4_which_then_finds_it(ray, home, config, actors, tmp_path, monkeypatch):
+    """Greedily and sampled; with the rewards that stage 3 makes for its notebook, beside those of the arms."""
+    config = changed(config, problems_per_part=2)
+    fit_reward(REWARDS["history"], config, config.data / "reward/history")
+    shutil.rmtree(config.data / "validation")
+    (config.data / "selection.json").unlink()
+    shutil.copytree(config.data, tmp_path / "alone" / config.data)
+    backbone = load_backbone(config.backbone.path)
+    problems = load_problems(config.data / "problems", split="validation")
+
+    def stage():
+        artifacts = Artifacts(backbone, config, rewards_for(config.steering.arms))
+        return try_all(backbone, problems, config, artifacts, config.data / "validation")[1]
+
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "alone")
+        table = stage()
+    shard("select", [config], actors=actors)
+    assert contents(home / config.data) == contents(tmp_path / "alone" / config.data)
+    assert set(table["decoding"]) == set(config.steering.decodings)
+    before = written(home)
+    assert stage().equals(table)
+    assert written(home) == before
 
 
 @needs_ray
@@ -148,7 +210,7 @@ def test_many_actors_make_the_parts_of_one_cell(ray, home, whole, config):
 @needs_ray
 def test_an_actor_may_share_a_batch_among_processes(ray, home, config):
     shared = changed(config, problems_per_part=4, workers=2)
-    evaluate_profile([shared], ["base"])
+    shard("steering", [shared], ["base"])
     made = outcomes(home, config)
     shutil.rmtree(home / config.data / "outcomes")
     problems = [problem for problem in problems_at(0.5, 0.5, shared) if problem.split == "test"]
@@ -174,17 +236,27 @@ def test_a_selection_is_confirmed_by_actors_as_without(ray, home, config):
 @needs_ray
 def test_faults_are_lines_that_name_what_is_wrong(ray, home, config):
     with pytest.raises(ValueError, match="profile power has no arm 'lrs_basic'; legal: base, cot, lrs, lrs_causal"):
-        evaluate_profile([config], ["lrs_basic"])
+        shard("steering", [config], ["lrs_basic"])
     with pytest.raises(ValueError, match=r"3 actors are more than there is room for: 2, of {'num_cpus': 1} each"):
-        evaluate_profile([config], actors=3)
+        shard("steering", [config], actors=3)
     (part,) = (config.data / "reward/token").glob("*.safetensors")
     part.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"^cell planted-half, base, greedy: \S+ is not as it was written") as told:
-        evaluate_profile([config], ["base"])
+        shard("steering", [config], ["base"])
     assert "\n" not in str(told.value)
     (config.data / "selection.json").unlink()
     with pytest.raises(ValueError, match=r"^no selection at \S+; run stage `select` first$"):
-        evaluate_profile([config])
+        shard("steering", [config])
+
+
+def test_what_a_stage_has_not_is_refused(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^stage 'sae' is not shared out; legal: traces, select, steering$"):
+        shard("sae", [config])
+    with pytest.raises(ValueError, match=r"^stage select is made for all arms at once; legal: no arms, or stage steer"):
+        shard("select", [config], ["lrs"])
+    with pytest.raises(ValueError, match=r"^nothing is kept in \S+reward/token; run the stage that makes it"):
+        shard("select", [config])
 
 
 def test_without_ray_one_line_says_how_to_get_it(config, tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_dictionary_keeps_the_scale_of_what_it_was_trained_on(trained, activatio
 def test_explained_variance_of_simple_reconstructions(activations):
     class Fixed:
         def __init__(self, reconstruct):
-            self.reconstruct = reconstruct
+            self.reconstruct, self.sae = reconstruct, torch.nn.Module()
 
     assert explained_variance(Fixed(lambda x: x), activations) == 1.0
     assert explained_variance(Fixed(lambda x: x.mean(dim=0)), activations) == pytest.approx(0, abs=1e-5)
@@ -108,7 +108,7 @@ def test_explained_variance_of_simple_reconstructions(activations):
 
 def test_explained_variance_in_parts_is_that_of_all_together(trained, activations, monkeypatch):
     whole = explained_variance(trained[0], activations)
-    monkeypatch.setattr(sae, "AT_ONCE", 7)
+    monkeypatch.setattr(sae, "_AT_ONCE", 7)
     assert explained_variance(trained[0], activations) == pytest.approx(whole, abs=1e-6)
 
 
@@ -148,6 +148,16 @@ def test_damaged_file_is_one_clear_line(saved, name, how):
         path.unlink()
     with pytest.raises(StoreError, match="cannot read the dictionary in ") as error:
         load_dictionary(saved, "backbone-a", 3)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_scale_that_is_no_number_is_refused(saved, value):
+    path = saved / "dictionary.json"
+    scale = json.dumps(json.loads(path.read_text())["input_scale"])
+    path.write_text(path.read_text().replace(scale, value))
+    with pytest.raises(StoreError, match="input_scale has a value that is not a finite number") as error:
+        load_dictionary(saved)
     assert "\n" not in str(error.value)
 
 

@@ -6,15 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from torch.nn.functional import cross_entropy
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from small_hub import FEW_SAMPLES, SHAPE, SMALL, byte_tokenizer, half_right, sums, write_data
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from lrs.bench.as_published import measure_as_published, published_prompting, settings_of
 from lrs.config import load_config
@@ -37,42 +30,10 @@ from lrs.tasks.prompts import PLAIN, prompt_ids, text_of
 from lrs.tasks.splits import assert_unseen
 from lrs.tutor.worked_examples import worked_examples
 
-RELATIONS = [r"(A) $\leq$", r"(B) $\geq$", "(C) $=$", "(D) $<$", "(E) $>$", "(F) None of the above"]
-
-
-def sums(count, answer="3", start=0, **more):
-    return [
-        {"problem": f"Find {n} mod {n - 3}.", "answer": answer, **more} for n in range(start + 10, start + 10 + count)
-    ]
-
-
-def inequality(n):
-    if n % 2:
-        return {"problem": f"Relate {n}.", "type": "relation", "answer": RELATIONS[1], "choices": RELATIONS}
-    return {"problem": f"Bound {n}.", "type": "bound", "answer": "$C = 3$", "choices": None}
-
-
-ROWS = {
-    "HuggingFaceH4/MATH-500": sums(6),
-    "HuggingFaceH4/aime_2024": sums(4, start=100),
-    "yentinglin/aime_2025": sums(4, start=200),
-    "nichenshun/gpqa_diamond": [
-        {"problem": f"Which is {n}?\n\nA) red {n}\nB) blue {n}\nC) green {n}\nD) grey {n}", "solution": r"\boxed{B}"}
-        for n in range(6)
-    ],
-    "math-ai/amc23": [{"question": f"What is {n} less {n - 3}?", "answer": 3.0} for n in range(10, 14)],
-    "AI4Math/IneqMath": [inequality(n) for n in range(6)],
-    "allenai/aime-2022-2025": [*sums(9, start=300, year=2022), *sums(4, start=400, year=2024)],
-    "nlile/hendrycks-MATH-benchmark": sums(40, start=500, solution=r"It is less by 3, so \boxed{3}."),
-}
-
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    for name, rows in ROWS.items():
-        folder = tmp_path / name.replace("/", "--")
-        folder.mkdir()
-        (folder / "rows.json").write_text(json.dumps(rows))
+    write_data(tmp_path)
     monkeypatch.setenv("LRS_DATA", str(tmp_path))
     monkeypatch.setenv("LRS_STANDS", str(tmp_path / "stands"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
@@ -266,22 +227,6 @@ def test_a_revision_is_looked_up_once(tmp_path, monkeypatch):
     assert asked == [("a/b", "dataset"), ("c/d", "model")]
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(
-        models.BPE(vocab={letter: n for n, letter in enumerate(alphabet)} | {"<eos>": 256}, merges=[])
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
-
-
-SHAPE = {
-    **{"vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "max_position_embeddings": 1024, "bos_token_id": None, "eos_token_id": 256},
-}
-
-
 @pytest.mark.parametrize("shots", [0, 2, 9])
 def test_the_paper_shows_five_worked_examples_whatever_the_profile_does(data, shots):
     config = load_config("paper")
@@ -300,28 +245,6 @@ def test_the_paper_shows_five_worked_examples_whatever_the_profile_does(data, sh
         assert 0 < len(published_prompting(ARMS["few_shot"], narrow, problems, config).examples[benchmark]) < 5
 
 
-def half_right(folder, model):
-    """A tiny model that was taught to answer anything with one of two boxes."""
-    tokenizer = byte_tokenizer()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    texts = [f"{'Reason. ' * (n % 3)}within \\boxed{{}}.\\boxed{{{answer}}}" for n in range(8) for answer in "37"]
-    ids = [[*tokenizer(text)["input_ids"], 256] for text in texts]
-    longest = max(map(len, ids))
-    rows = torch.tensor([row + [256] * (longest - len(row)) for row in ids])
-    learned = torch.full_like(rows, -100)  # all else is passed over
-    for place, row in enumerate(ids):
-        learned[place, len(row) - 10 : len(row)] = rows[place, len(row) - 10 : len(row)]  # the answer
-    for _ in range(60):
-        logits = model(rows).logits[:, :-1]
-        loss = cross_entropy(logits.flatten(0, 1), learned[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    folder.mkdir()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 @pytest.mark.parametrize(
     ("name", "hub_name", "kind"),
     [
@@ -338,22 +261,11 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
     monkeypatch.setattr(paper.published_settings, "__defaults__", (PAPER_SETTINGS.resolve(),))
     assert backbone.name == name
     monkeypatch.chdir(data)
-    small = {
-        "device": "cpu",
-        "backbones": {name: config.backbone.model_copy(update={"layer": 1})},
-        "problems": config.problems.model_copy(update={"reward": 12, "validation": 4, "test": 3}),
-        "decoding": config.decoding.model_copy(update={"max_new_tokens": 14, "batch_size": 16}),
-        "sae": config.sae.model_copy(update={"d_sae": 16, "k": 4, "batch_size": 32, "epochs": 1}),
-        "reward": config.reward.model_copy(update={"width": 16, "early_stopping_share": 0.4}),
-        "causal": config.causal.model_copy(update={"iterations": 2, "problems": 4, "attempts": 4, "rows_per_batch": 8}),
-        "prompting": config.prompting.model_copy(update={"shots": 1}),
-        "select": config.select.model_copy(update={"num_steps": [1], "step_size": [1.0], "dose_traces": 2}),
-        "statistics": config.statistics.model_copy(update={"bootstrap_resamples": 100}),
-    }
-    arms = ["base", "cot", "few_shot", "lrs_published", "lrs", "lrs_history", "lrs_causal"]
-    sampling = config.steering.sampling.model_copy(update={"problems": 3, "samples": 1})
-    small["steering"] = config.steering.model_copy(update={"arms": arms, "sampling": sampling})
-    config = config.model_copy(update=small)
+    sampling = config.steering.sampling.model_copy(update=FEW_SAMPLES)
+    small = {section: getattr(config, section).model_copy(update=update) for section, update in SMALL.items()}
+    small["steering"] = config.steering.model_copy(update={"sampling": sampling})
+    backbones = {name: config.backbone.model_copy(update={"layer": 1})}
+    config = config.model_copy(update=small | {"device": "cpu", "backbones": backbones})
     problems = draw_all_problems(config)
     save_problems(problems, config.data / "problems")
     outcomes = run_whole(backbone, problems, config)
@@ -361,6 +273,13 @@ def test_the_whole_of_profile_paper_runs_on_small_data_of_the_same_columns(data,
     assert set(outcomes["benchmark"]) == tested
     table = main_results(load_outcomes(config.data / "outcomes", config.steering), config)
     assert set(table["benchmark"]) == {*tested, "pooled"}
+    arms = set(config.steering.arms)
+    assert {"lrs_causal", "lrs_slope", "free_push", "trained_constant", "negated", "random"} < arms
+    of_each = table.groupby(["benchmark", "decoding"])["arm"].agg(set)
+    assert len(of_each) == 2 * len({*tested, "pooled"})
+    assert all(shown == arms for shown in of_each)
+    counted = outcomes.groupby(["benchmark", "decoding", "problem_id", "seed"])["arm"].agg(list)
+    assert all(sorted(shown) == sorted(arms) for shown in counted)  # each problem was asked by each, once
     sampled = table[(table["benchmark"] == "pooled") & (table["decoding"] == "sampled")].set_index("arm")
     assert 0 < sampled.loc["base", "accuracy"] < 1
     if name == "orz-7b":

@@ -140,6 +140,8 @@ def test_means_by_tenth_and_by_head():
     assert means["push"]["lrs_causal"].tolist() == pytest.approx([0.0] * 5 + [0.1] * 5)
     assert means["instability"]["right"].tolist() == [0.5 + 2 * place for place in range(10)]
     assert set(means.index.get_level_values("line")) == {"right", "wrong", "lrs", "lrs_causal"}
+    short = [row | {"push": row["push"][:9], "instability": row["instability"][:9]} for row in rows]
+    assert push_means(pd.DataFrame(short), STATISTICS).empty  # no trace has tenths
     heads = head_means(pd.DataFrame(rows), layer=3).set_index(["arm", "layer", "head"])
     assert heads.loc[("lrs_causal", 4, 0), "change"] == 0.5
     assert heads.loc[("lrs", 5, 2), "change"] == 7.0

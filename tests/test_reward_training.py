@@ -231,6 +231,23 @@ def test_scores_do_not_depend_on_the_batch_size(trained):
     pd.testing.assert_frame_equal(one, many, atol=1e-5)
 
 
+def test_where_memory_is_short_fewer_traces_are_scored_side_by_side(trained, monkeypatch, capsys):
+    latents, traces, rows = toy_traces(), np.arange(20), []
+    model, forward = trained["token"].model, LatentRewardModel.forward
+    expected = score_traces(model, latents, traces, 16)
+
+    def short(self, given):
+        rows.append(len(given))
+        if len(given) > 5:
+            raise torch.OutOfMemoryError
+        return forward(self, given)
+
+    monkeypatch.setattr(LatentRewardModel, "forward", short)
+    pd.testing.assert_frame_equal(score_traces(model, latents, traces, 16), expected, atol=1e-5)
+    assert rows == [16, 8, *[4] * 5]  # and of the next batch as few from the start
+    assert "scoring: out of memory with 8 rows side by side; going on with 4\n" in capsys.readouterr().err
+
+
 def test_heldout_problems_are_not_trained_on(monkeypatch):
     latents, batches = toy_traces(), []
 

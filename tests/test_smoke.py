@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import clone
 
 from lrs.pipeline.profile_copy import dvc_call, run_dvc, select_profile
-
-ROOT = Path(__file__).parents[1]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -26,17 +25,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 KILLS = 20 if os.environ.get("LRS_LONG") else 0  # `make test-long`
 
 
-def clone(target: Path) -> Path:
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(target)], check=True)
-    (target / "dvc.lock").unlink(missing_ok=True)  # the default profile's
-    select_profile(target, "smoke")
+def smoke(target: Path) -> Path:
+    select_profile(clone(target), "smoke")
     return target
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which everything was made, from nothing."""
-    root = clone(tmp_path_factory.mktemp("clones") / "first")
+    root = smoke(tmp_path_factory.mktemp("clones") / "first")
     assert run_dvc(root, "repro") == 0
     return root
 
@@ -90,7 +87,7 @@ def test_a_clone_makes_the_same_bytes_from_ruins(made: Path, tmp_path: Path, cap
     """It lies in a folder of another name, so this also finds a machine's path in an output. It has no lock, so that
     every stage runs, and finds one file of each folder that is kept, with a byte of it changed: nothing may be kept.
     """
-    root, data = clone(tmp_path / "second"), Path("data/smoke/pocket-3m")
+    root, data = smoke(tmp_path / "second"), Path("data/smoke/pocket-3m")
     folders = sorted(plan.parent.relative_to(made) for plan in (made / data).rglob("plan.json"))
     kinds = {folder.relative_to(data).parts[0] for folder in folders}
     expected = {"problems", "traces", "sae", "bases", "latents", "reward", "validation", "outcomes"}
@@ -142,13 +139,13 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(made: Path, tmp_path: P
     A run that ends in spite of its kills is compared, and the kills left fall on another one.
     """
     moments, kills, ended = random.Random(0), 0, 0
-    killed = clone(tmp_path / "0")
+    killed = smoke(tmp_path / "0")
     while kills < KILLS:
         if killed_after(moments.uniform(2, 30), killed):
             kills += 1
         else:
             assert_same_end(killed, made)
             ended += 1
-            killed = clone(tmp_path / str(ended))
+            killed = smoke(tmp_path / str(ended))
     assert run_dvc(killed, "repro") == 0
     assert_same_end(killed, made)

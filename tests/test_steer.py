@@ -252,6 +252,30 @@ def test_a_prompt_in_chunks_leaves_its_first_token_no_other_before_it(model, sig
     assert cut[0, len(prompt) :].tolist() == naive.token_ids
 
 
+@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize("signal", ["confidence", "stability"])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_prompts_of_other_lengths_in_chunks_are_answered_as_each_alone(
+    model, prompts, variant, signal, size, monkeypatch
+):
+    """The first chunks of some rows are padding alone."""
+    gate, batch, read, push = Gate(0.3, 0.2, signal), left_padded(prompts), [], Steerer.push
+
+    def watched(self, hidden):
+        read.append(self.rows.newest_confidence.clone())
+        return push(self, hidden)
+
+    monkeypatch.setattr(Steerer, "push", watched)
+    asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
+    with steered(model, variant, gate):
+        cut = model.generate(**batch, prefill_chunk_size=size, **asked)
+        model.generate(**batch, **asked)
+    assert torch.allclose(torch.stack(read[: BUDGET - 1]), torch.stack(read[BUDGET - 1 :]), atol=1e-9, rtol=0)
+    for prompt, row in zip(prompts, cut[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
+        naive = naive_generate(model, prompt, [], BUDGET, tiny_steering(variant, gate))
+        assert row == naive.token_ids
+
+
 def test_many_candidates_may_be_taken_back_at_once(model, monkeypatch):
     read, push = [], Steerer.push
 
@@ -303,26 +327,28 @@ def test_however_passes_are_cut_the_same_is_written_and_each_token_gated_once(mo
 
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_second_turn_over_a_kept_cache_steers_no_token_of_its_prompt(model, variant, whole, monkeypatch):
+@pytest.mark.parametrize("gate", [ALWAYS, Gate(0.5, 0.3), Gate(0.3, 0.2, "stability")])
+def test_a_second_turn_over_a_kept_cache_is_written_as_without_one(model, variant, whole, gate, monkeypatch):
+    """No token of its prompt is steered, and what was steered in the first turn stays so."""
     asked = {"do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0, "return_dict_in_generate": True}
     first, more = torch.tensor([[5, 9, 11, 6]]), torch.tensor([[13, 14, 15]])
     counted, push = [], Steerer.push
     monkeypatch.setattr(Steerer, "push", lambda self, hidden: counted.append(len(hidden)) or push(self, hidden))
-    with steered(model, variant, ALWAYS):
+    with steered(model, variant, gate):
         one = model.generate(first, max_new_tokens=6, **asked)
         assert len(counted) == 5
         kept, turn = one.past_key_values, torch.cat([one.sequences, more], dim=1)
         counted.clear()
         ids = turn if whole else turn[:, kept.get_seq_length() :]
-        two = model.generate(ids, attention_mask=torch.ones_like(turn), past_key_values=kept, max_new_tokens=6, **asked)
-    assert len(counted) == 5
-    assert two.sequences.shape[1] == ids.shape[1] + 6
-    with steered(model, variant, ALWAYS):
-        cache = model(first, use_cache=True).past_key_values
-        for token in one.sequences[0, 4:-1]:
-            model(token[None, None], past_key_values=cache, use_cache=True)
-    logits = model(turn[:, cache.get_seq_length() :], past_key_values=cache, use_cache=True).logits[0, -1]
-    assert two.sequences[0, ids.shape[1]] == logits.argmax()
+        mask = torch.ones_like(turn)
+        two = model.generate(ids, attention_mask=mask, past_key_values=kept, max_new_tokens=BUDGET, **asked)
+    assert len(counted) == BUDGET - 1
+    steering = tiny_steering(variant, gate)
+    before = naive_generate(model, first[0].tolist(), [], 6, steering)
+    assert turn[0, 4:10].tolist() == before.token_ids
+    naive = naive_generate(model, turn[0].tolist(), [], BUDGET, steering, turn_before=before)
+    assert two.sequences[0, ids.shape[1] :].tolist() == naive.token_ids
+    assert any(naive.steered)
 
 
 def test_half_precision_is_steered(model):

@@ -1,8 +1,8 @@
 """The cells of a profile (backbone, arm, decoding) on many GPUs or machines, by Ray.
 
-A cell is what one call of `evaluate` keeps where stage 5 keeps it, in a folder that all machines share. Its parts, of
-so many problems and seeds each, are the shards, and whoever is free takes the next one: what a dead process or a killed
-run has left is gone on with, and stage 5 then finds everything kept.
+A cell is what one call of `evaluate`, or of `collect_traces`, keeps where its stage keeps it, in a folder that all
+machines share. Its parts, of so many problems and seeds each, are the shards, and whoever is free takes the next one:
+what a dead process or a killed run has left is gone on with, and the stage then finds everything kept.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from lrs.bench.profiles import check_arms
 from lrs.core.closure import ROOT
 from lrs.core.kept import Parts, enter_part
 from lrs.core.progress import Progress
 from lrs.experiment.evaluation import Artifacts, jobs_asked, outcome_parts
 from lrs.experiment.prompting import prompting_for
-from lrs.experiment.traces import Job
+from lrs.experiment.traces import Job, trace_parts
+from lrs.experiment.whole import settings_and_doses
 from lrs.method.arms import ARMS, rewards_for
+from lrs.method.setting import Setting
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device, resolve_device
-from lrs.saved import describe_run, load_selection, selection_digest
-from lrs.tasks.problems import Problem, load_problems
+from lrs.saved import load_selection
+from lrs.tasks.problems import Problem
 
 if TYPE_CHECKING:
     from lrs.config import Config, SamplingSection
@@ -38,16 +40,32 @@ _SECONDS = 2.0  # between looks at what the workers tell
 
 
 class Cell(NamedTuple):
-    """One arm of one backbone in one decoding, and the folder that keeps its outcomes."""
+    """One arm of one backbone in one decoding, and the folder that keeps its outcomes; or what comes before them.
+
+    Attributes:
+        setting: of a steered arm that is tried; None: the one that was selected.
+        traces: samples of unsteered traces a problem, beside the greedy one; the cell is these, and no outcomes.
+        grid: the cell is the settings that are to be tried and their doses, made as it is opened; it has no parts.
+    """
 
     config: Config
     arm: str
     decoding: str
     sampling: SamplingSection | None
     folder: Path
+    setting: Setting | None = None
+    traces: int | None = None
+    grid: bool = False
 
     def __str__(self) -> str:
-        return f"cell {self.config.backbone_name}, {self.arm}, {self.decoding}"
+        name = self.setting.name if self.setting else self.arm
+        return f"cell {self.config.backbone_name}, {name}, {self.decoding}"
+
+    def count(self, problems: Sequence[Problem]) -> int:
+        """Generations that it keeps."""
+        if self.grid:
+            return 0
+        return len(jobs_asked(problems, self.sampling)) if self.traces is None else len(problems) * (self.traces + 1)
 
 
 class Shard(NamedTuple):
@@ -58,33 +76,6 @@ class Shard(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.cell}, {self.part}" if self.part else str(self.cell)
-
-
-def evaluate_profile(
-    configs: Sequence[Config], arms: Sequence[str] = (), actors: int = 0, address: str = "local"
-) -> None:
-    """What stage 5 evaluates, for some backbones of a profile, on a cluster: see `evaluate_cells`.
-
-    Args:
-        arms: of the profile; all, if none are named.
-
-    Raises:
-        ValueError: an arm is none of the profile's, nothing was selected yet, or as in `evaluate_cells`.
-    """
-    steering, data = configs[0].steering, {config.backbone_name: config.data for config in configs}
-    check_arms(arms, configs[0])
-    for home in data.values():
-        selection_digest(home / "selection.json")
-    tested = {name: load_problems(home / "problems", split="test") for name, home in data.items()}
-    cells = [
-        Cell(config, arm, decoding, how, config.data / "outcomes" / arm / decoding)
-        for config in configs
-        for arm in arms or steering.arms
-        for decoding, how in steering.decodings.items()
-    ]
-    device = evaluate_cells(cells, tested, actors, address)
-    for config in configs:
-        describe_run(config, device, config.data / "outcomes")
 
 
 def evaluate_cells(
@@ -108,8 +99,8 @@ def evaluate_cells(
             failed, or its process died again and again: the message names it.
     """
     config = cells[0].config
-    counts = [len(jobs_asked(problems[cell.config.backbone_name], cell.sampling)) for cell in cells]
-    shards = sum(-(-count // config.decoding.problems_per_part) for count in counts)
+    counts = [cell.count(problems[cell.config.backbone_name]) for cell in cells]
+    shards = sum(max(1, -(-count // config.decoding.problems_per_part)) for count in counts)
     with _started(address) as ray:
         there, cores = ray.cluster_resources(), config.decoding.workers
         on_gpus = config.device != "cpu" and there.get("GPU", 0) >= 1
@@ -150,8 +141,7 @@ class _Worker:
     def __init__(self, home: Path, threads: int):
         os.chdir(home)  # shared by all: what a profile names lies under it
         torch.set_num_threads(threads)  # the profile's, not the machine's: sums may depend on it
-        self._holds = ""
-        self._held: Any = None
+        self._held: _Held | None = None
 
     def device(self, name: str) -> str:
         """What the device of that name is here."""
@@ -164,7 +154,11 @@ class _Worker:
 
         if (own := self.device(shard.cell.config.device)) != device:
             raise ValueError(f"all actors must have one kind of device (got {device} and {own})")
-        parts = self._parts(shard.cell, problems)
+        held = self._holding(shard.cell.config)
+        if shard.cell.grid:
+            held.make_grid(shard.cell, problems)
+            return 0, []
+        parts = held.parts(shard.cell, problems)
         if not shard.part:
             missing = parts.open()
             return len(parts.jobs) - sum(missing.values()), list(missing)
@@ -174,16 +168,40 @@ class _Worker:
                 parts.write(shard.part, progress.advance)
         return 0, []
 
-    def _parts(self, cell: Cell, problems: Sequence[Problem]) -> Parts[Job]:
-        config, name = cell.config, cell.config.backbone_name
-        if self._holds != name:
-            self._holds, self._held = "", None  # room for the next
-            backbone = load_backbone(config.backbone.path, config.device, config.dtype)
-            artifacts = Artifacts(backbone, config, rewards_for(config.steering.arms, shown=()))
-            selection = load_selection(config.data / "selection.json", backbone.identity, artifacts.digests)
-            self._holds, self._held = name, (backbone, artifacts, selection)
-        (backbone, artifacts, selection), arm = self._held, ARMS[cell.arm]
-        asked, setting = prompting_for(arm, backbone, problems, config), selection.get(cell.decoding, {}).get(cell.arm)
+    def _holding(self, config: Config) -> _Held:
+        if not self._held or self._held.config.backbone_name != config.backbone_name:
+            self._held = None  # room for the next
+            self._held = _Held(config)
+        return self._held
+
+
+class _Held:
+    """A backbone, and what steers it, once that is there."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(self.backbone, self.config, rewards_for(self.config.steering.arms, shown=()))
+
+    @cached_property
+    def selection(self) -> Mapping[str, Mapping[str, Setting]]:
+        return load_selection(self.config.data / "selection.json", self.backbone.identity, self.artifacts.digests)
+
+    def make_grid(self, cell: Cell, problems: Sequence[Problem]) -> None:
+        artifacts = Artifacts(self.backbone, cell.config, rewards_for(cell.config.steering.arms))  # as stage 4 has them
+        settings_and_doses(self.backbone, problems, cell.config, artifacts, cell.folder)
+
+    def parts(self, cell: Cell, problems: Sequence[Problem]) -> Parts[Job]:
+        backbone, config, arm = self.backbone, cell.config, ARMS[cell.arm]
+        if cell.traces is not None:
+            return trace_parts(backbone, problems, config, cell.folder, cell.traces, str(cell))
+        asked, setting = prompting_for(arm, backbone, problems, config), cell.setting
+        if arm.reward and not setting:
+            setting = self.selection.get(cell.decoding, {}).get(cell.arm)
+        artifacts = self.artifacts
         return outcome_parts(backbone, problems, arm, setting, artifacts, config, cell.folder, cell.sampling, asked)
 
 

@@ -129,7 +129,7 @@ def confirm(
         evaluate_cells(cells, {config.backbone_name: problems}, actors, address)
     asked = {arm: prompting_for(ARMS[arm], backbone, problems, config) for arm in steering.arms}
     parts = []  # what actors have made is kept, and only read here
-    for _, arm, decoding, how, place in cells:
+    for _, arm, decoding, how, place, *_ in cells:
         setting = selection.get(decoding, {}).get(arm)
         parts.append(evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how, asked[arm]))
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)

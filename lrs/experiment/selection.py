@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from lrs.models.backbones import Backbone
 from lrs.tasks.problems import Problem
 
 if TYPE_CHECKING:
-    from lrs.config import Config, SelectSection, StatisticsSection
+    from lrs.config import Config, SamplingSection, SelectSection, StatisticsSection
 
 
 def candidates(grid: SelectSection, arms: Sequence[str], signals: pd.DataFrame) -> list[Setting]:
@@ -61,6 +60,29 @@ def thresholds_at(
     }
 
 
+class Trial(NamedTuple):
+    """What is generated to try a setting in one decoding, or (without one) the unsteered model's samples beside it."""
+
+    arm: str
+    setting: Setting | None
+    decoding: str
+    sampling: SamplingSection | None
+    folder: Path
+
+
+def trials(
+    settings: Sequence[Setting], problems: Sequence[Problem], config: Config, folder: Path
+) -> dict[str, list[Trial]]:
+    """By decoding, what `try_settings` generates on all validation problems; the unsteered one first, where sampled."""
+    found: dict[str, list[Trial]] = {}
+    for decoding, how in config.steering.decodings.items():
+        how = how and how.model_copy(update={"problems": len(problems)})  # all of them
+        unsteered = [Trial("base", None, decoding, how, folder / "unsteered" / decoding)] if how else []
+        tried = [Trial(one.arm, one, decoding, how, folder / one.name / decoding) for one in settings]
+        found[decoding] = [*unsteered, *tried] if settings else []
+    return found
+
+
 def try_settings(
     backbone: Backbone,
     problems: Sequence[Problem],
@@ -78,17 +100,15 @@ def try_settings(
         doses: nats a token, by the name of a setting.
         greedy: the unsteered model's greedy outcomes.
     """
-    if not settings:
-        return []
-    tried = partial(evaluate, backbone, problems)
     rows = []
-    for decoding, how in config.steering.decodings.items():
-        how = how and how.model_copy(update={"problems": len(problems)})  # all of them
-        base = tried(ARMS["base"], None, None, config, folder / "unsteered" / decoding, how) if how else greedy
-        for setting in settings:
-            place = folder / setting.name / decoding
-            outcomes = tried(ARMS[setting.arm], setting, artifacts, config, place, how)
-            rows.append(candidate_row(setting, outcomes, base, doses[setting.name], config.statistics))
+    for tried in trials(settings, problems, config, folder).values():
+        base = greedy
+        for arm, setting, _, how, place in tried:
+            outcomes = evaluate(backbone, problems, ARMS[arm], setting, artifacts, config, place, how)
+            if setting is None:
+                base = outcomes
+            else:
+                rows.append(candidate_row(setting, outcomes, base, doses[setting.name], config.statistics))
     return rows
 
 

@@ -127,10 +127,17 @@ def collect_traces(
     Returns:
         A row a trace: the columns of `outcome_row`, `token_ids` and `confidence` (a value a generated token).
     """
+    return trace_parts(backbone, problems, config, folder, samples, stage).keep()
+
+
+def trace_parts(
+    backbone: Backbone, problems: Sequence[Problem], config: Config, folder: Path, samples: int, stage: str = "traces"
+) -> Parts[Job]:
+    """The parts that `collect_traces` makes, for whoever has them made by many processes."""
     jobs, temperature = jobs_for(problems, range(samples + 1)), config.traces.temperature
     plan = plan_of(backbone, jobs, config) | code_of(__name__) | {"temperature": temperature}
     make = partial(_trace_rows, backbone, config)
-    return Parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make).keep()
+    return Parts(folder, stage, jobs, config.decoding.problems_per_part, plan, make)
 
 
 def _trace_rows(

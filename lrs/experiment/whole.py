@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from datasets import Dataset
 
 from lrs.experiment.causal import fit_causal
 from lrs.experiment.dose import keep_doses
@@ -45,15 +46,23 @@ def fit_all(backbone: Backbone, problems: Sequence[Problem], config: Config) -> 
     return Artifacts(backbone, config, rewards)
 
 
-def try_all(
+def settings_and_doses(
     backbone: Backbone, problems: Sequence[Problem], config: Config, artifacts: Artifacts, folder: Path
-) -> tuple[list[Setting], pd.DataFrame]:
-    """Every setting of the profile's grid on validation problems; and its `candidate_row`s, the chosen ones marked."""
+) -> tuple[Dataset, list[Setting], dict[str, float]]:
+    """What has to be known before anything is tried: the unsteered traces of validation problems, the profile's grid
+    with thresholds at quantiles of their signals, and the dose of each setting along them. Made once and kept."""
     base = collect_traces(backbone, problems, config, folder / "base", samples=0, stage="validation: base")
     others = signals_for(config.steering.arms)
     signals = keep_signals(backbone, base, problems, artifacts, config, folder / "signals", others)
     settings = candidates(config.select, config.steering.arms, signals)
-    doses = keep_doses(backbone, settings, base, problems, artifacts, config, folder / "doses")
+    return base, settings, keep_doses(backbone, settings, base, problems, artifacts, config, folder / "doses")
+
+
+def try_all(
+    backbone: Backbone, problems: Sequence[Problem], config: Config, artifacts: Artifacts, folder: Path
+) -> tuple[list[Setting], pd.DataFrame]:
+    """Every setting of the profile's grid on validation problems; and its `candidate_row`s, the chosen ones marked."""
+    base, settings, doses = settings_and_doses(backbone, problems, config, artifacts, folder)
     rows = try_settings(backbone, problems, settings, artifacts, config, folder, doses, base.to_pandas())
     return settings, choose_settings(pd.DataFrame(rows), config.select.dose_cap)
 

@@ -46,20 +46,25 @@ _STEPS, _RATE = 1000, 1e-2  # of their training, on all traces at once
 Activations = Sequence[Float[Tensor, "tokens d_in"]]  # a tensor a trace
 
 
+def _precision(activations: Activations) -> torch.dtype:
+    """Of what is made of activations: a model's own, but no half precision, in which nothing is learned or kept."""
+    return torch.promote_types(activations[0].dtype, torch.float32)
+
+
 def raw_basis(activations: Activations, _: SaeSection, __: int, backbone: str, layer: int) -> ProjectionDictionary:
     """The residual stream itself, scaled as for the autoencoder."""
     every = torch.cat(list(activations))
-    same = torch.eye(every.shape[1], device=every.device, dtype=every.dtype)
+    same = torch.eye(every.shape[1], device=every.device, dtype=_precision(activations))
     return ProjectionDictionary(same[0] * 0, same, same, False, input_scale_for(every), backbone, layer)
 
 
 def pca_basis(activations: Activations, config: SaeSection, _: int, backbone: str, layer: int) -> ProjectionDictionary:
     """The principal components of largest variance."""
     every = torch.cat(list(activations))
-    scale = input_scale_for(every)
-    mean = every.mean(dim=0) * scale
+    scale, dtype = input_scale_for(every), _precision(activations)
+    mean = every.mean(dim=0, dtype=dtype) * scale
     _, vectors = torch.linalg.eigh(torch.cov((every * scale).double().T))
-    components = vectors.flip(1)[:, : config.d_sae].to(every.dtype)
+    components = vectors.flip(1)[:, : config.d_sae].to(dtype)
     return ProjectionDictionary(mean, components, components.T.contiguous(), False, scale, backbone, layer)
 
 
@@ -67,8 +72,9 @@ def projection_basis(
     activations: Activations, _: SaeSection, seed: int, backbone: str, layer: int
 ) -> ProjectionDictionary:
     """The released method's projections; what they decode to is added to activations as they are."""
-    mean = torch.cat(list(activations)).mean(dim=0)
-    seen = unit(torch.stack([trace.mean(dim=0) for trace in activations]) - mean)
+    dtype = _precision(activations)
+    mean = torch.cat(list(activations)).mean(dim=0, dtype=dtype)
+    seen = unit(torch.stack([trace.mean(dim=0, dtype=dtype) for trace in activations]) - mean)
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(_PROJECTIONS, seen.shape[1], generator=generator).to(seen)
     encoder, decoder = (matrix.clone().requires_grad_() for matrix in (unit(start).T, unit(start)))

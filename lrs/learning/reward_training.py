@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ from lrs.method.finite import check_finite
 from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
 from lrs.method.setting import OBJECTIVES, Objective, RewardKind, Variant
 from lrs.models.devices import describe_device, resolve_device
+from lrs.models.memory import in_memory
 from lrs.tasks.splits import held_out
 
 if TYPE_CHECKING:
@@ -44,27 +46,36 @@ class TrainedReward:
     heldout: pd.DataFrame
 
 
-@torch.no_grad()
 def score_traces(model: LatentRewardModel, latents: LatentTraces, traces: np.ndarray, batch_size: int) -> pd.DataFrame:
     """The reward model's probability at every token of some traces: the table `TrainedReward.heldout` describes."""
     tables = []
     for batch in latents.batches(traces, batch_size, rng=None):
-        dense, mask = latents.dense(batch, model.device)
+        tables += in_memory(model, "scoring", len(batch), partial(_scores, model, latents, batch))
+    return pd.concat(tables, ignore_index=True)
+
+
+@torch.no_grad()
+def _scores(model: LatentRewardModel, latents: LatentTraces, batch: np.ndarray, rows: int) -> list[pd.DataFrame]:
+    """The table of each `rows` traces of a batch, which are read side by side."""
+    tables = []
+    for start in range(0, len(batch), rows):
+        some = batch[start : start + rows]
+        dense, mask = latents.dense(some, model.device)
         probability = model(dense).sigmoid()[mask].cpu().numpy()
-        lengths = latents.lengths[batch]
+        lengths = latents.lengths[some]
         tables.append(
             pd.DataFrame(
                 {
-                    "problem_id": np.repeat(latents.problem_ids[batch], lengths),
-                    "seed": np.repeat(latents.seeds[batch], lengths),
+                    "problem_id": np.repeat(latents.problem_ids[some], lengths),
+                    "seed": np.repeat(latents.seeds[some], lengths),
                     "position": np.concatenate([np.arange(length) for length in lengths]),
                     "length": np.repeat(lengths, lengths),
-                    "correct": np.repeat(latents.correct[batch], lengths),
+                    "correct": np.repeat(latents.correct[some], lengths),
                     "probability": probability,
                 }
             )
         )
-    return pd.concat(tables, ignore_index=True)
+    return tables
 
 
 def _order(scores: pd.DataFrame, objective: Objective) -> float:

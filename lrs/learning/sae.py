@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lrs.config import Config, SaeSection
 
 _HISTORY_STEPS = 50  # steps averaged for one point of the training curve
-AT_ONCE = 32_768  # tokens whose latents are held, while faithfulness is measured
+_AT_ONCE = 32_768  # tokens whose latents are held in memory, while faithfulness is measured
 
 
 def input_scale_for(activations: Tensor) -> float:
@@ -92,7 +92,7 @@ def train_sae(
     history, window = [], []
     with Progress("sae: training", steps, "steps") as progress:
         for step in range(1, steps + 1):
-            output = trainer.step(next(trainer.data_provider) * scale)
+            output = trainer.step(next(trainer.data_provider).to(sae.dtype) * scale)
             trainer.n_training_steps += 1
             window.append(output.losses["mse_loss"].detach() / activations.shape[1])
             if step % _HISTORY_STEPS == 0 or step == steps:
@@ -109,7 +109,7 @@ def train_sae(
 def explained_variance(dictionary: SaeDictionary, activations: Tensor) -> float:
     """Share of the variance of activations (count, d_in) that their reconstruction keeps; at most 1."""
     mean, lost, spread = activations.mean(dim=0), 0.0, 0.0
-    for part in activations.split(AT_ONCE):
+    for part in activations.split(_AT_ONCE):
         lost += (part - dictionary.reconstruct(part)).pow(2).sum(dtype=torch.float64).item()
         spread += (part - mean).pow(2).sum(dtype=torch.float64).item()
     return 1 - lost / spread

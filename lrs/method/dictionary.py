@@ -135,12 +135,13 @@ def load_dictionary(
         layer: decoder layer at which it is to be steered; not checked if None.
 
     Raises:
-        StoreError: a file is missing or truncated, a weight is not a finite number, or the dictionary was made for
-            another backbone or layer.
+        StoreError: a file is missing or truncated, a weight or the scale of the input is not a finite number, or the
+            dictionary was made for another backbone or layer.
     """
     folder = Path(folder)
     try:
         about = json.loads((folder / "dictionary.json").read_text("utf-8"))
+        check_finite({"input_scale": torch.tensor(about["input_scale"])})
         read: SaeDictionary | ProjectionDictionary
         if (folder / _PROJECTIONS).exists():
             read = _load_projections(folder / _PROJECTIONS, about, device)

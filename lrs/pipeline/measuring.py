@@ -62,14 +62,15 @@ def sweep(
 def cluster(
     profile: Profile = "",
     backbone: Annotated[str, typer.Option(help="default: all of the profile")] = "",
-    arms: Annotated[str, typer.Option(help="with commas between them; default: all of the profile")] = "",
+    arms: Annotated[str, typer.Option(help="of stage steering, with commas between them; default: all")] = "",
     actors: Annotated[int, typer.Option(help=ACTORS)] = 0,
     address: Address = "local",
+    stage: Annotated[str, typer.Option(help="traces, select or steering")] = "steering",
 ) -> None:
-    """Evaluate what stage 5 evaluates by Ray, an actor a GPU or a group of cores; stage 5 then finds it. Resumes."""
-    from lrs.bench.cluster import evaluate_profile
+    """Generate what a stage generates by Ray, an actor a GPU or a group of cores; the stage then finds it. Resumes."""
+    from lrs.bench.stages import shard
 
-    evaluate_profile(configs_of(profile, backbone), _names(arms), actors, address)
+    shard(stage, configs_of(profile, backbone), _names(arms), actors, address)
 
 
 @app.command()

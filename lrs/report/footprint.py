@@ -24,7 +24,6 @@ class Memory(NamedTuple):
             trace; 0 if none is.
         logits: of all rows, and what sampling makes of them.
         activations: of all traces, from which the autoencoder learns.
-        latents: of as many of these as are looked at together, while its faithfulness is measured.
     """
 
     weights: int
@@ -33,7 +32,6 @@ class Memory(NamedTuple):
     reward: int
     logits: int
     activations: int
-    latents: int
 
 
 def parameters_of(shape: Shape) -> int:
@@ -56,8 +54,6 @@ def memory_of(config: Config, shape: Shape, traced: int) -> Memory:
     Args:
         traced: tokens of all traces.
     """
-    from lrs.learning.sae import AT_ONCE  # torch, which reading results does without
-
     size, width, rows = BYTES[config.dtype], shape["hidden_size"], config.decoding.batch_size
     tokens, latents = rows * config.decoding.max_new_tokens, config.sae.d_sae
     return Memory(
@@ -67,7 +63,6 @@ def memory_of(config: Config, shape: Shape, traced: int) -> Memory:
         reward=_reward_bytes(config, tokens),
         logits=rows * shape["vocab_size"] * (size + _DRAWN),
         activations=traced * width * size,
-        latents=min(traced, AT_ONCE) * latents * _SINGLE,
     )
 
 
@@ -88,7 +83,7 @@ def phases_of(memory: Memory) -> dict[str, dict[str, int]]:
     learning = {"weights": memory.weights, "activations of all traces (twice)": 2 * memory.activations}
     return {
         "steering": steering | {"reward": memory.reward, "logits": memory.logits},
-        "the autoencoder learns": learning | {"their latents": memory.latents},
+        "the autoencoder learns": learning,
     }
 
 
