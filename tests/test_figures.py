@@ -30,10 +30,10 @@ from lrs.figures.method import method_figure
 from lrs.figures.palette import ARM_COLORS, BEHAVIOR_COLORS, PATH_COLORS, REWARD_COLORS, arm_color, arm_label
 from lrs.figures.power import power_figure
 from lrs.figures.promoted import promoted_figure
-from lrs.figures.style import count_range, save_figure, show
+from lrs.figures.style import PAGE, count_range, save_figure, show
 from lrs.figures.sweep import swept_figure
 from lrs.figures.transfer import transfer_figure
-from lrs.method.arms import ARMS
+from lrs.method.arms import ARMS, STEERED, TUNED
 from lrs.report.assay import assay_table
 from lrs.report.budget import STAGES
 from lrs.report.chance import sweep_table
@@ -132,6 +132,12 @@ def grid_frame(gated=True, decodings=("greedy",)):
         chosen=frame["step_size"] == 1.0,
         n=300,
     )
+
+
+def grid_of_many():
+    """More arms than stand side by side, and two decodings."""
+    arms = [name for name in STEERED if name not in TUNED][:30]
+    return pd.concat([grid_frame(False, ("greedy", "sampled")).assign(arm=arm) for arm in arms])
 
 
 def causal_curves():
@@ -261,8 +267,8 @@ def assay_rows():
 
 
 @cache
-def promoted_rows():
-    return promoted_table(outcomes_frame((0,)), FAST)
+def promoted_rows(arms=FEW):
+    return promoted_table(outcomes_frame((0,), arms), FAST)
 
 
 @cache
@@ -271,14 +277,14 @@ def chance_rows():
 
 
 @cache
-def mediation_rows(seeds):
-    return mediation_table(outcomes_frame(seeds), FAST)
+def mediation_rows(seeds, arms=FEW):
+    return mediation_table(outcomes_frame(seeds, arms), FAST)
 
 
-def transition_rows(decodings):
-    """Of three arms, 200 answers each."""
+def transition_rows(decodings, arms=("cot", "lrs", "free_push")):
+    """Of some arms, 200 answers each."""
     rng = np.random.default_rng(0)
-    keys = product(decodings, ("cot", "lrs", "free_push"), ("both right", "repaired", "broken", "both wrong"))
+    keys = product(decodings, arms, ("both right", "repaired", "broken", "both wrong"))
     frame = pd.DataFrame(keys, columns=["decoding", "arm", "change"])
     frame["n"] = np.tile([90, 40, 20, 50], len(frame) // 4)
     for behavior in BEHAVIORS:
@@ -322,6 +328,13 @@ FIGURES = {
     "behaviors_many": lambda **how: results.behaviors_figure(
         behavior_shares(outcomes_frame((0,), tuple(ARMS)), 0.95), **how
     ),
+    "behaviors_many_sampled": lambda **how: results.behaviors_figure(
+        behavior_shares(outcomes_frame((0, 1), tuple(ARMS)[:30], benchmarks=SIX), 0.95), **how
+    ),
+    "promoted_many": lambda **how: promoted_figure(promoted_rows(tuple(ARMS)), **how),
+    "mediation_many": lambda **how: mediation_figure(mediation_rows((0, 1), tuple(ARMS)), **how),
+    "transitions_many": lambda **how: transitions_figure(transition_rows(("greedy", "sampled"), tuple(ARMS)), **how),
+    "grid_many": lambda **how: select.grid_figure(grid_of_many(), 0.1, **how),
     "assay_many": lambda **how: assay_figure(assay_rows(), **how),
     "behavior_rates_six": lambda **how: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX), **how),
     "behavior_rates_four": lambda **how: traces.behavior_rates(
@@ -380,16 +393,20 @@ def drawn_data(figure):
     return hashlib.sha256(json.dumps([numbers, looks, sorted(texts)]).encode()).hexdigest()[:16]
 
 
+def shown_in(figure):
+    """All texts of a figure."""
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
 def test_what_no_page_would_hold_is_left_out():
-    """Benchmarks, where arms and benchmarks are too many lines; controls, where arms are more than there are colors."""
-    blocks = set(main_table((0,), SIX, tuple(ARMS))["benchmark"])
-    texts = {text.get_text() for text in FIGURES["delta_many"](about="toy").findobj(Text)}
-    assert blocks & texts == {POOLED}
-    assert blocks <= {text.get_text() for text in FIGURES["delta_six"](about="toy").findobj(Text)}
-    shown = {text.get_text() for text in FIGURES["behaviors_many"](about="toy").findobj(Text)}
+    """No arm and no benchmark, but controls where one line an arm and decoding would be too many for a page."""
+    blocks = {name.replace("_", "\n") for name in main_table((0,), SIX, tuple(ARMS))["benchmark"]}
+    assert blocks | {arm_label(arm) for arm in ARMS if arm != "base"} <= shown_in(FIGURES["delta_many"](about="toy"))
+    shown = shown_in(FIGURES["behaviors_many"](about="toy"))
     assert {arm for arm in ARMS if arm_label(arm) in shown} == {arm for arm in ARMS if ARMS[arm].group != "control"}
+    assert {arm_label(arm) for arm in tuple(ARMS)[:30]} <= shown_in(FIGURES["behaviors_many_sampled"](about="toy"))
     named = [label.get_text() for label in FIGURES["assay_many"](about="toy").axes[0].get_yticklabels()]
-    assert named == [arm_label(arm) for arm in ARMS if arm not in ("base", "cot")]
+    assert named == ["ceiling: told how", *(arm_label(arm) for arm in ARMS if arm not in ("base", "cot"))]
 
 
 def test_bars_stand_beside_their_own_arm_where_a_decoding_lacks_one():
@@ -426,7 +443,7 @@ def test_a_figure_that_draws_something_else_is_found():
     assert drawn_data(latents.cases_figure(unmarked, CASES, {"p": "1", "q": "2"})) != told[0]
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "delta"))])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "_many", "delta"))])
 def test_panels_do_not_run_into_one_another(name):
     figure = FIGURES[name]()
     boxes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
@@ -528,7 +545,8 @@ def test_a_figure_stays_within_its_canvas_and_its_foot_tells_where_the_numbers_c
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == []  # nothing is left open to be shown a second time
     extent, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert width <= 7.0
+    assert width <= PAGE
+    assert height <= 9.5
     assert min(extent.x0, extent.y0) >= -0.02
     assert extent.x1 <= width + 0.02
     assert extent.y1 <= height + 0.02
@@ -602,37 +620,37 @@ def test_counts_are_those_of_the_table():
 def test_pooled_comes_first_and_prompting_has_a_scale_of_its_own():
     table = main_table((0,), SIX).copy()
     table.loc[table["arm"] == "cot", ["delta", "delta_low", "delta_high"]] = -0.9, -0.95, -0.85
-    steering, prompting = results.delta_figure(table).axes
-    assert (steering.get_title(), prompting.get_title()) == ("steering", "prompting")
-    heights = {text.get_text(): text.xy[1] for text in steering.texts if text.get_text() in ("pooled", *SIX)}
-    assert sorted(heights, key=heights.get) == ["pooled", *SIX]
-    low, high = steering.get_ylim()
-    assert low > high  # so the least height is on top
-    gaps = np.diff(list(map(heights.get, ["pooled", *SIX])))
-    assert gaps[0] > gaps[1]
-    np.testing.assert_allclose(gaps[1:], gaps[1])
-    assert steering.get_xlim()[0] > -0.8
-    assert prompting.get_xlim()[0] < -0.9
-    assert {label.get_text() for label in prompting.get_yticklabels()} == {"CoT"}
+    axes = results.delta_figure(table).axes
+    steering, prompting = axes[:7], axes[7:]
+    assert [axis.get_title().replace("\n", "_") for axis in steering] == ["pooled", *SIX]
+    assert len({axis.get_xlim() for axis in steering}) == len({axis.get_xlim() for axis in prompting}) == 1
+    low, high = steering[0].get_ylim()
+    assert low > high  # so the first arm is on top
+    assert steering[0].get_xlim()[0] > -0.8
+    assert prompting[0].get_xlim()[0] < -0.9
+    assert {label.get_text() for label in prompting[0].get_yticklabels()} == {"CoT"}
 
 
 def test_forest_plot_draws_each_difference_beside_its_arm_with_wins_and_losses():
     table = main_table((0, 1, 2), SIX)
-    steering, prompting = results.delta_figure(table).axes
-    row = table.query("benchmark == 'gcd' and arm == 'lrs' and decoding == 'sampled'").iloc[0]
-    lines = [line for line in steering.lines if line.get_color() == ARM_COLORS["lrs"] and len(line.get_xdata()) == 1]
+    axes = results.delta_figure(table).axes
+    row, pooled = (
+        table.query("benchmark == @name and arm == 'lrs' and decoding == 'sampled'").iloc[0] for name in ("gcd", POOLED)
+    )
+    (gcd,) = [axis for axis in axes if axis.get_title() == "gcd"]
+    lines = [line for line in gcd.lines if line.get_color() == ARM_COLORS["lrs"] and len(line.get_xdata()) == 1]
     (dot,) = [line for line in lines if line.get_xdata()[0] == row["delta"] and line.get_markerfacecolor() == "white"]
-    ticks = dict(zip(steering.get_yticks(), [label.get_text() for label in steering.get_yticklabels()], strict=True))
-    place = min(ticks, key=lambda y: abs(y - dot.get_ydata()[0]))
-    assert ticks[place] == "LRS"
-    said = [text.get_text() for text in steering.texts if text.xy[1] == place]
-    assert said[1] == f"{row['wins']:.0f}/{row['losses']:.0f}"
-    assert len(prompting.lines) == 1 + 7 * 2  # zero, and a dot a benchmark (and pooled) and decoding
+    names = [label.get_text() for label in axes[0].get_yticklabels()]
+    place = names.index("LRS")
+    assert round(dot.get_ydata()[0]) == place
+    said = [text.get_text() for text in axes[0].texts if text.xy[1] == place and "/" in text.get_text()]
+    assert said[1] == f"{pooled['wins']:.0f}/{pooled['losses']:.0f}"
+    assert [len(axis.lines) for axis in axes[7:]] == [1 + 2] * 7  # zero, and a dot a decoding
 
 
-def test_a_table_without_prompting_has_one_panel():
+def test_a_table_without_prompting_has_one_row():
     table = main_table((0,))
-    assert len(results.delta_figure(table[table["arm"] != "cot"]).axes) == 1
+    assert len(results.delta_figure(table[table["arm"] != "cot"]).axes) == len([POOLED, *TWO])
 
 
 def test_calibration_counts_are_those_of_the_bins():

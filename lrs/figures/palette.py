@@ -152,6 +152,7 @@ PATH_LABELS = {
     "naive_history": "published loop, whole history",
 }
 BEHAVIOR_COLORS = {VERIFICATION: BLUE, BACKTRACKING: VERMILLION, SUBGOAL_SETTING: GREEN, BACKWARD_CHAINING: PURPLE}
+BEHAVIOR_MARKERS = {VERIFICATION: "o", BACKTRACKING: "s", SUBGOAL_SETTING: "^", BACKWARD_CHAINING: "D"}
 BEHAVIOR_LABELS = {behavior: behavior.replace("_", " ") for behavior in BEHAVIORS}
 CORRECT_COLORS = {True: BLUE, False: VERMILLION}
 CORRECT_LABELS = {True: "correct", False: "wrong"}
