@@ -1,7 +1,6 @@
 """Figure of 06_assay: the gain that is known to be there, and what each method recovers of it."""
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_row
 from lrs.figures.palette import GREY, LIGHT, arm_color, arm_label
@@ -11,6 +10,7 @@ from lrs.figures.parts import (
     decodings_in,
     dodge,
     draw_intervals,
+    few_ticks,
     fitted,
     legend_above,
     name_columns,
@@ -50,7 +50,7 @@ def assay_figure(table: pd.DataFrame) -> Sheet:
                 draw_intervals(axis, [row.gain], [y], [row.gain_low], [row.gain_high], arm_color(row.method), **how)
     name_columns(axes[0], benchmarks)
     percent_axis(axes[0, 0], "")
-    axes[0, 0].xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    few_ticks(axes[0, 0], len(benchmarks))
     named_lines(axes, [_CEILING, *map(arm_label, methods)], each)
     figure.supxlabel("accuracy minus base (points)", size="medium")
     legend_above(figure, decoding_handles(decodings))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from lrs.figures.palette import BLACK, GREY, LIGHT
@@ -173,8 +173,8 @@ def letters(each: float, most: float = 8) -> float:
 def named_lines(axes: np.ndarray, labels: list[str], each: float) -> None:
     """As `categories`, of lines that are `each` inches high and are ruled through all `axes`."""
     categories(axes, labels)
-    axes.flat[0].tick_params(axis="y", labelsize=letters(each))
     for axis in axes.flat:
+        axis.tick_params(axis="y", labelsize=letters(each))
         axis.grid(axis="y", color=LIGHT, linewidth=0.4, alpha=0.5)
         axis.set_axisbelow(True)
 
@@ -183,6 +183,11 @@ def columns_of(table: pd.DataFrame) -> list[str]:
     """The benchmarks of a table in the order of a figure's columns: pooled first; of a single one, no pool."""
     single = [benchmark for benchmark in table["benchmark"].unique() if benchmark != POOLED]
     return [POOLED, *single] if len(single) > 1 and POOLED in set(table["benchmark"]) else single
+
+
+def few_ticks(axis: Axes, columns: int) -> None:
+    """As many ticks along x as a panel has room for of which `columns` stand side by side."""
+    axis.xaxis.set_major_locator(MaxNLocator(2 if columns > ABREAST + 1 else 4, steps=[1, 2, 3, 4, 5, 10]))
 
 
 def name_columns(axes: np.ndarray, benchmarks: list[str]) -> None:

@@ -1,10 +1,9 @@
 """Figure of 09_paper: which behaviors each arm promotes, and where it wins."""
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, GREY, LIGHT, arm_label
-from lrs.figures.parts import draw_intervals, fitted, named_lines, panels, percent_axis
+from lrs.figures.parts import draw_intervals, few_ticks, fitted, named_lines, panels, percent_axis
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -38,7 +37,8 @@ def promoted_figure(table: pd.DataFrame, decoding: str = "greedy") -> Sheet:
             axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
             axis.set_title(BEHAVIOR_LABELS[behavior].replace(" ", "\n"), fontsize=6.5)
             axis.tick_params(axis="x", labelsize=7)
-        half[0].xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        few_ticks(half[0], 2 * count)
+        half[0].xaxis.set_major_formatter("{x:g}")
         half[1].set_xlabel(label, x=1.1)  # in the middle of the four
     percent_axis(right[0], "")
     named_lines(axes, [arm_label(arm) for arm in arms], each)

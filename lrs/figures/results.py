@@ -2,7 +2,6 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_row
 from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BEHAVIOR_MARKERS, LIGHT, arm_color, arm_label
@@ -14,6 +13,7 @@ from lrs.figures.parts import (
     decodings_in,
     dodge,
     draw_intervals,
+    few_ticks,
     fitted,
     legend_above,
     letters,
@@ -94,11 +94,12 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
                 _write_wins(axis, some, arms[title], decodings, each)
         named_lines(row, [arm_label(arm) for arm in arms[title]], each)
         percent_axis(row[0], "")
-        row[0].xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+        few_ticks(row[0], len(benchmarks))
         place = {"xycoords": "axes fraction", "xytext": (-4, 3), "textcoords": "offset points"}
         row[0].annotate(title, (0, 1), **place, ha="right", va="bottom", weight="bold")
     name_columns(axes[0], benchmarks)
-    figure.supxlabel("accuracy minus base (points) · beside: wins/losses", size="medium")
+    beside_it = f"beside: wins/losses, {' and '.join(decodings)}"
+    figure.supxlabel(f"accuracy minus base (points) · {beside_it}", size="medium")
     legend_above(figure, decoding_handles(decodings))
     figure.counted = _count(table)
     return figure
