@@ -27,7 +27,14 @@ from lrs.figures.changes import transitions_figure
 from lrs.figures.frontier import frontier_figure
 from lrs.figures.mediation import mediation_figure
 from lrs.figures.method import method_figure
-from lrs.figures.palette import ARM_COLORS, BEHAVIOR_COLORS, PATH_COLORS, REWARD_COLORS, arm_color, arm_label
+from lrs.figures.palette import (
+    ARM_COLORS,
+    BEHAVIOR_COLORS,
+    PATH_COLORS,
+    REWARD_COLORS,
+    arm_color,
+    arm_label,
+)
 from lrs.figures.power import power_figure
 from lrs.figures.promoted import promoted_figure
 from lrs.figures.style import PAGE, count_range, save_figure, show
@@ -42,7 +49,7 @@ from lrs.report.mediation import mediation_table
 from lrs.report.paper import read_paper_table
 from lrs.report.promoted import promoted_table
 from lrs.report.sentences import SMOKE_MARK
-from lrs.saved import RIVALS, TRANSFER, as_run, describe_run, read_measured, read_power
+from lrs.saved import as_run, describe_run
 from lrs.tasks.behaviors import BEHAVIORS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -79,6 +86,11 @@ def main_table(seeds, benchmarks=TWO, arms=FEW):
         outcomes_frame(seeds, arms, benchmarks=benchmarks),
         FAST,
     )
+
+
+@cache
+def share_rows(seeds, arms=FEW, benchmarks=TWO):
+    return behavior_shares(outcomes_frame(seeds, arms, benchmarks=benchmarks), 0.95)
 
 
 def reward_scores():
@@ -141,9 +153,9 @@ def grid_of_many():
     return many.assign(**{name: 5 * many[name] for name in ("delta", "delta_low", "delta_high")})
 
 
-def causal_curves():
-    """Two rewards on two benchmarks."""
-    rows = [(name, step, benchmark) for name in ("causal", "constant") for step in range(12) for benchmark in "ab"]
+def causal_curves(names=("causal", "constant")):
+    """Some rewards on two benchmarks."""
+    rows = [(name, step, benchmark) for name in names for step in range(12) for benchmark in "ab"]
     frame = pd.DataFrame(rows, columns=["reward", "step", "benchmark"])
     return frame.assign(n=96, correct=np.linspace(0.3, 0.7, len(frame)))
 
@@ -210,8 +222,8 @@ def path_rows():
     return frame.assign(low=means - 0.05, high=means + 0.05)
 
 
-def push_rows():
-    lines = [("gate", "lrs"), ("gate", "lrs_causal"), ("push", "lrs"), ("push", "lrs_causal")]
+def push_rows(arms=("lrs", "lrs_causal")):
+    lines = [(quantity, arm) for quantity in ("gate", "push") for arm in arms]
     lines += [("instability", "right"), ("instability", "wrong")]
     rows = [(quantity, line, place + 1) for quantity, line in lines for place in range(10)]
     means = np.linspace(0.1, 0.6, len(rows))
@@ -293,6 +305,34 @@ def transition_rows(decodings, arms=("cot", "lrs", "free_push")):
     return frame
 
 
+def power_runs(methods=("lrs", "lrs_causal")):
+    """Three runs of each of four doses."""
+    keys = product(("greedy", "sampled"), methods, (0.0, 0.05, 0.1, 0.2), range(3))
+    frame = pd.DataFrame(keys, columns=["decoding", "method", "dose", "seed"])
+    gain = frame["dose"] * (0.4 + 0.1 * frame["seed"]) * (0.5 + frame["method"].map(list(methods).index) / len(methods))
+    frame = frame.assign(n=400, ceiling=frame["dose"] + 0.01 * frame["seed"], gain=gain, mde=0.03)
+    return frame.assign(p_holm=np.where(gain > 0.06, 0.001, 0.5))
+
+
+def rival_rows(arms=("cot", "lrs", "lrs_causal", "base at 0.1", "base at 1")):
+    """One sample, what is chosen among several, and one answer of each arm."""
+    many = [(name, count) for count in (2, 4, 8) for name in ("vote", "ranked by token", "ranked by history", "any")]
+    guided = [("guided by token", 4), ("guided by history", 4)]
+    single = [(f"{arm}, {decoding}", 1) for arm in ("base", *arms) for decoding in ("greedy", "sampled")]
+    single = [row for row in single if not row[0].startswith("base at") or row[0].endswith("sampled")]
+    frame = pd.DataFrame([("one", 1), *many, *guided, *single], columns=["method", "attempts"])
+    accuracy = np.linspace(0.4, 0.8, len(frame))
+    frame = frame.assign(n=500, accuracy=accuracy, low=accuracy - 0.04, high=accuracy + 0.04)
+    return frame.assign(tokens=frame["attempts"] * np.linspace(60, 90, len(frame)))
+
+
+def transfer_rows():
+    rows = pd.DataFrame(product(("countdown", "chain_sum", "all"), TWO), columns=["learned_from", "asked_about"])
+    auroc_found = np.linspace(0.35, 0.85, len(rows))
+    return rows.assign(problems=16, auroc=auroc_found, low=auroc_found - 0.1, high=auroc_found + 0.1)
+
+
+REWARDED = tuple(name for name in ARM_COLORS if name in STEERED)
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
     "loss": lambda **how: reasoner.loss_figure(
@@ -319,19 +359,13 @@ FIGURES = {
     "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), 0.1, **how),
     "delta": lambda **how: results.delta_figure(main_table((0, 1)), **how),
     "delta_greedy": lambda **how: results.delta_figure(main_table((0,)), **how),
-    "behaviors": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95), **how),
-    "behaviors_greedy": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0,)), 0.95), **how),
+    "behaviors": lambda **how: results.behaviors_figure(share_rows((0, 1)), **how),
+    "behaviors_greedy": lambda **how: results.behaviors_figure(share_rows((0,)), **how),
     "delta_six": lambda **how: results.delta_figure(main_table((0, 1, 2), SIX), **how),
     "delta_many": lambda **how: results.delta_figure(main_table((0,), SIX, tuple(ARMS)), **how),
-    "behaviors_six": lambda **how: results.behaviors_figure(
-        behavior_shares(outcomes_frame((0, 1, 2), benchmarks=SIX), 0.95), **how
-    ),
-    "behaviors_many": lambda **how: results.behaviors_figure(
-        behavior_shares(outcomes_frame((0,), tuple(ARMS)), 0.95), **how
-    ),
-    "behaviors_many_sampled": lambda **how: results.behaviors_figure(
-        behavior_shares(outcomes_frame((0, 1), tuple(ARMS)[:30], benchmarks=SIX), 0.95), **how
-    ),
+    "behaviors_six": lambda **how: results.behaviors_figure(share_rows((0, 1, 2), FEW, SIX), **how),
+    "behaviors_many": lambda **how: results.behaviors_figure(share_rows((0,), tuple(ARMS)), **how),
+    "behaviors_many_sampled": lambda **how: results.behaviors_figure(share_rows((0, 1), tuple(ARMS)[:30], SIX), **how),
     "promoted_many": lambda **how: promoted_figure(promoted_rows(tuple(ARMS)), **how),
     "mediation_many": lambda **how: mediation_figure(mediation_rows((0, 1), tuple(ARMS)), **how),
     "transitions_many": lambda **how: transitions_figure(transition_rows(("greedy", "sampled"), tuple(ARMS)), **how),
@@ -357,10 +391,13 @@ FIGURES = {
     "promoted": lambda **how: promoted_figure(promoted_rows(), **how),
     "method": method_figure,
     "chance": lambda **how: sweep_figure(chance_rows(), **how),
-    # Of tables that are measured apart, and committed.
-    "power": lambda **how: power_figure(read_power(), 0.95, **how),
-    "frontier": lambda **how: frontier_figure(read_measured("cpu-pocket-3m", RIVALS), **how),
-    "transfer": lambda **how: transfer_figure(read_measured("cpu-pocket-3m", TRANSFER), **how),
+    "power": lambda **how: power_figure(power_runs(), 0.95, **how),
+    "power_many": lambda **how: power_figure(power_runs(REWARDED[:8]), 0.95, **how),
+    "frontier": lambda **how: frontier_figure(rival_rows(), **how),
+    "frontier_many": lambda **how: frontier_figure(rival_rows(REWARDED[:16]), **how),
+    "transfer": lambda **how: transfer_figure(transfer_rows(), **how),
+    "causal_all": lambda **how: reward.causal_figure(causal_curves(tuple(REWARD_COLORS)), **how),
+    "push_paths_many": lambda **how: latents.push_paths_figure(push_rows(REWARDED[:4]), **how),
     "transitions": lambda **how: transitions_figure(transition_rows(("greedy", "sampled")), **how),
     "transitions_greedy": lambda **how: transitions_figure(transition_rows(("greedy",)), **how),
     "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),

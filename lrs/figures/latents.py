@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
 from lrs.core.frames import each_group, each_row
-from lrs.figures.palette import BEHAVIOR_LABELS, BLACK, GREEN, GREY, ORANGE, VERMILLION, arm_color, arm_label
+from lrs.figures.palette import BEHAVIOR_LABELS, BLACK, GREEN, GREY, ORANGE, VERMILLION, arm_color, arm_label, dashes_of
 from lrs.figures.parts import categories, dodge, draw_band, draw_intervals, ink_on, legend_above, marker_handle, panels
 from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
@@ -21,6 +21,7 @@ _LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before
 Line = tuple[str, list[tuple[int, str, float, bool, bool]]]
 # inside its axes, so that the layout need not ask each word how large it is
 _WORD = {"family": "monospace", "size": 5.5, "va": "center", "in_layout": False}
+_ENDS = {"right": GREEN, "wrong": VERMILLION}
 _MARGIN = 0.1  # of rewards, above and below what is drawn
 
 
@@ -172,10 +173,11 @@ def push_paths_figure(table: pd.DataFrame) -> Sheet:
     """
     titles = {"gate": "tokens pushed", "push": "push, of the residual stream", "instability": "instability, nats"}
     figure, axes = panels(1, len(titles), PAGE, 2.4, sharex=True)
+    dashes = dashes_of(line for line in table["line"].unique() if line not in _ENDS)
     for axis, (quantity, title) in zip(axes[0], titles.items(), strict=True):
         for line, part in each_group(table[table["quantity"] == quantity], "line", sort=False):
-            color = {"right": GREEN, "wrong": VERMILLION}.get(line, arm_color(line))
-            draw_band(axis, part["place"], part, color, arm_label(line))
+            color = _ENDS.get(line, arm_color(line))
+            draw_band(axis, part["place"], part, color, arm_label(line), dashes.get(line, "-"))
         axis.set_title(title)
         axis.set_xlabel("tenth of the trace")
         axis.set_ylim(bottom=0)

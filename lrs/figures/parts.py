@@ -1,6 +1,6 @@
 """Parts that figures are put together from: panels, dots with intervals, axes and legends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from lrs.figures.palette import BLACK, GREY, LIGHT
+from lrs.figures.palette import BLACK, GREY, LIGHT, Dashes, arm_color, arm_label
 from lrs.figures.style import DECODINGS, PAGE, Sheet
 from lrs.report.comparison import POOLED
 
@@ -84,9 +84,9 @@ def draw_intervals(
     )
 
 
-def draw_band(axes: Axes, x: ArrayLike, rows: pd.DataFrame, color: str, label: str) -> None:
+def draw_band(axes: Axes, x: ArrayLike, rows: pd.DataFrame, color: str, label: str, style: Dashes = "-") -> None:
     """A line of means in a band from `low` to `high`."""
-    axes.plot(x, rows["mean"], color=color, label=label)
+    axes.plot(x, rows["mean"], color=color, linestyle=style, label=label)
     axes.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0)
 
 
@@ -119,6 +119,11 @@ def marker_handle(label: str, color: str = GREY, filled: bool = True, marker: st
     """A legend entry for dots drawn by `draw_intervals`."""
     face = color if filled else "white"
     return Line2D([], [], marker=marker, linestyle="", markersize=4, color=color, markerfacecolor=face, label=label)
+
+
+def arm_handles(looks: Mapping[str, tuple[str, bool]]) -> list[Line2D]:
+    """Legend entries of arms that `looks_of` tells apart."""
+    return [marker_handle(arm_label(arm), arm_color(arm), filled, marker) for arm, (marker, filled) in looks.items()]
 
 
 def decodings_in(decodings: Iterable[str]) -> list[str]:
@@ -161,7 +166,7 @@ def categories(axes: np.ndarray, labels: list[str]) -> None:
 
 
 def fitted(lines: float, around: float, most: float) -> float:
-    """Inches of each of a figure's `lines`: `most`, or less where a page would not hold them and the inches `around`."""
+    """Inches a line: `most`, or as many as let a page hold all `lines` and the inches `around` them."""
     return min(most, (_TALL - around) / lines)
 
 

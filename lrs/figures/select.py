@@ -2,7 +2,6 @@
 
 from itertools import product
 from textwrap import fill
-from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,12 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lrs.core.frames import each_row
-from lrs.figures.palette import BLACK, GREY, LIGHT, arm_color, arm_label
+from lrs.figures.palette import BLACK, GREY, LIGHT, arm_color, arm_label, dashes_of
 from lrs.figures.parts import decodings_in, draw_intervals, fitted, legend_above, panels, percent_axis, wrapped
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
-_LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _ABREAST, _TITLE = 6, 20  # arms, more are broken into lines; and letters of a title there
 _EACH, _AROUND = 1.3, 1.4  # inches: of such a line, and for legends and labels
 
@@ -51,7 +49,7 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Sheet:
     arms, decodings = list(grid["arm"].unique()), decodings_in(grid["decoding"])
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
     names = grid[columns].apply(lambda row: _series_name(row.to_dict()), axis=1)
-    lines = {name: _LINES[index % len(_LINES)] for index, name in enumerate(sorted(names.unique()))}
+    lines = dashes_of(sorted(names.unique()))
     crowded = len(arms) > _ABREAST
     if crowded:
         each = fitted(len(decodings) * -(-len(arms) // _ABREAST), _AROUND, _EACH)

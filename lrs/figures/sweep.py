@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lrs.core.frames import each_row
-from lrs.figures.palette import BLACK, LIGHT, arm_color, arm_label
+from lrs.figures.palette import BLACK, LIGHT, arm_color, arm_label, looks_of
 from lrs.figures.parts import (
+    arm_handles,
     decodings_in,
     dodge,
     draw_intervals,
     ink_on,
     legend_above,
-    marker_handle,
     panels,
     percent_axis,
 )
@@ -76,7 +76,7 @@ def swept_figure(table: pd.DataFrame) -> Sheet:
         block[0].set_ylabel(_NAMES[GRIDS[quantity][1]])
     for axis in blocks[len(heights) :].flat:
         axis.set_visible(False)
-    legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms] if lines else [])
+    legend_above(figure, arm_handles(looks_of(arms)) if lines else [])
     device = ", ".join(table["device"].unique())
     figure.counted = (
         f"{count_range(table['n'], 'validation problems')} · {device} · gains in points, ± half the width of the "
@@ -109,13 +109,13 @@ def _draw_lines(axis: Axes, places: pd.DataFrame, arms: list[str]) -> None:
     axis.axhline(0, color=LIGHT, linewidth=1, zorder=0)
     for own in places.loc[places["own"], "value"].unique():
         axis.axvline(values.index(own), color=LIGHT, linewidth=1, linestyle="--", zorder=0)
-    for index, arm in enumerate(arms):
+    for index, (arm, (marker, _)) in enumerate(looks_of(arms).items()):
         rows, color = places[places["arm"] == arm].sort_values("value"), arm_color(arm)
         x = [values.index(value) + dodge(index, len(arms), 0.3) for value in rows["value"]]
         axis.plot(x, rows["delta"], color=color, linewidth=0.8, alpha=0.6)
         ends = rows["delta_low"], rows["delta_high"]
         filled = "greedy" in set(rows["decoding"])
-        draw_intervals(axis, x, rows["delta"], *ends, color, filled=filled, vertical=True, size=3)
+        draw_intervals(axis, x, rows["delta"], *ends, color, filled=filled, vertical=True, size=3, marker=marker)
         for place, row in zip(x, each_row(rows), strict=True):
             if not row.within_cap:
                 axis.annotate("*", (place, row.delta_high), ha="center", va="bottom", fontsize=6.5, color=color)
