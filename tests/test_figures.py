@@ -639,6 +639,19 @@ def test_figures_of_smoke_carry_a_mark_and_no_others_do(name, tmp_path):
     assert extent.height < smoke.bbox.height
 
 
+def test_cases_have_a_key_and_tell_where_marks_are_not_known():
+    figure = FIGURES["cases"]()
+    (legend,) = figure.legends
+    key = [text.get_text() for text in legend.get_texts()]
+    assert key == ["reward 0.00", "reward 0.50", "reward 1.00", "first token that differs", "came of a push"]
+    shades = [patch.get_facecolor()[3] for patch in legend.get_patches()[:3]]
+    words = {text.get_text(): text.get_bbox_patch() for text in figure.axes[0].texts if text.get_bbox_patch()}
+    assert shades == sorted(shades)
+    assert (shades[0], shades[-1]) == (words["e"].get_facecolor()[3], words["g"].get_facecolor()[3])
+    titles = [text for text in texts_of(figure) if text.startswith("LRS, ")]
+    assert titles == ["LRS, first repaired: sum 1 2", "LRS, first broken (steered tokens not marked): sum 3 4"]
+
+
 def test_counts_are_those_of_the_table():
     assert count_range([500, 500], "problems") == "n 500 problems"
     assert count_range([30, 1500], "problems") == "n 30 to 1,500 problems"

@@ -39,7 +39,9 @@ def look_of(handle):
     if isinstance(handle, Line2D):
         filled = to_hex(handle.get_markerfacecolor()) != "#ffffff"
         return handle.get_color(), (handle.get_marker(), handle.get_linestyle(), filled, handle.get_linewidth() > 2)
-    return handle.get_facecolor(), ("area",)
+    *edge, drawn = handle.get_edgecolor()
+    *face, opaque = handle.get_facecolor()
+    return edge if drawn else [1 - opaque * (1 - part) for part in face], ("area",)  # on white
 
 
 def legends_of(figure):
