@@ -1,5 +1,6 @@
 """Every figure draws from synthetic data what was looked at, inside its canvas; files have the same bytes each time."""
 
+import ast
 import hashlib
 import json
 import os
@@ -455,6 +456,17 @@ def test_bars_stand_beside_their_own_arm_where_a_decoding_lacks_one():
         for axis in transitions_figure(lacking, about="toy").axes
     ]
     assert wide == pytest.approx([0.2, 0.2])  # of the last arm, whichever is missing
+
+
+def test_every_figure_of_the_package_is_looked_at():
+    """A function under `styled` is one of `FIGURES`, and nothing is remembered that is not."""
+    modules = [ast.parse(path.read_text("utf-8")) for path in Path(style.__file__).parent.glob("*.py")]
+    functions = [node for module in modules for node in module.body if isinstance(node, ast.FunctionDef)]
+    styled = {node.name for node in functions if "styled" in map(ast.unparse, node.decorator_list)}
+    called = {name for draw in FIGURES.values() for name in (draw.__name__, *draw.__code__.co_names)}
+    assert styled - called == set()
+    assert len(styled) > 20
+    assert set(json.loads(LOOKED_AT.read_text("utf-8"))) == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)

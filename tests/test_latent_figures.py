@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,42 @@ def test_text_is_escaped_and_shaded_by_how_strongly_a_latent_fires():
     case = case_html(["a", "<b>"], [0.2, 0.9], [False, True])
     assert case.count("border-bottom") == 1
     assert "&lt;b&gt;" in case
+
+
+class Shown(HTMLParser):
+    """What a page shows: each span's text, how opaque its background is, and whether it is bold or underlined."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.spans, self.style = [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.style = dict(attrs).get("style", "") if tag == "span" else None
+
+    def handle_data(self, data):
+        if self.style is not None:
+            opaque = re.search(r"rgba\(255,140,0,([\d.]+)\)", self.style)
+            marks = "bold" in self.style, "border-bottom" in self.style
+            self.spans.append((data, float(opaque[1]) if opaque else 0.0, *marks))
+            self.style = None
+
+
+def test_pages_show_each_token_as_it_was_given():
+    case = case_html(["<a>", "b", "c"], [0.25, 0.5, 1.0], [False, True, False])
+    assert Shown(case).spans == [
+        ("<a>", 0.25, False, False),
+        ("b", 0.5, False, True),
+        ("c", 1.0, False, False),
+    ]
+    page = dashboard_html(CARDS, "Latents")
+    assert Shown(page).spans == 2 * [
+        ("<eos> +1.25", 0.0, False, False),
+        ("& -0.50", 0.0, False, False),
+        ("a", 0.0, False, False),
+        ("<think>", 1.0, True, False),
+        ("b", 0.5, False, False),
+    ]
 
 
 def test_a_histogram_draws_a_bar_a_bin_as_high_as_it_counts():
