@@ -41,13 +41,14 @@ def assay_figure(table: pd.DataFrame) -> Sheet:
         for index, decoding in enumerate(decodings):
             rows = table[(table["benchmark"] == benchmark) & (table["decoding"] == decoding)]
             filled, shift = decoding == "greedy", dodge(index, len(decodings))
-            known, how = rows.iloc[0], {"filled": filled, "size": min(3.5, 20 * each)}
+            known, size = rows.iloc[0], min(3.5, 20 * each)
             axis.axvline(known["ceiling"], color=GREY, linewidth=0.8, linestyle="-" if filled else "--", zorder=0)
             ends = [known["ceiling_low"]], [known["ceiling_high"]]
-            draw_intervals(axis, [known["ceiling"]], [shift], *ends, GREY, **how)
+            draw_intervals(axis, [known["ceiling"]], [shift], *ends, GREY, filled, size=size)
             for row in each_row(rows):
                 y = 1 + methods.index(row.method) + shift
-                draw_intervals(axis, [row.gain], [y], [row.gain_low], [row.gain_high], arm_color(row.method), **how)
+                ends, color = ([row.gain_low], [row.gain_high]), arm_color(row.method)
+                draw_intervals(axis, [row.gain], [y], *ends, color, filled, size=size)
     name_columns(axes[0], benchmarks)
     percent_axis(axes[0, 0], "")
     few_ticks(axes[0, 0], len(benchmarks))

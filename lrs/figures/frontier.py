@@ -1,5 +1,7 @@
 """Figure of what accuracy costs: methods that choose among attempts, and methods that steer, against tokens."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
@@ -51,7 +53,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
         axis.set_xticks([50, 100, 200, 400, 800])
     percent_axis(axes[0, 0], "accuracy (%)", vertical=True)
     handles = [marker_handle(name, color, looks[name][1], looks[name][0]) for name, color in colors.items()]
-    point = {"linewidth": 1, "marker": ".", "markersize": 4}
+    point: dict[str, Any] = {"linewidth": 1, "marker": ".", "markersize": 4}
     lines = [Line2D([], [], color=color, label=name, **point) for name, color in _CHOICES.items()]
     lines += [Line2D([], [], color=LIGHT, linestyle="--", label="any of them right", **point)]
     stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]

@@ -1,5 +1,7 @@
 """Figures of 05_steering and 09_paper: what steering does to accuracy and to behavior."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -83,7 +85,7 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
     counts = [len(named) for named in arms.values()]
     around = _AROUND + 0.4 * (len(sides) - 1)
     each = fitted(sum(counts), around, _LINE)
-    shape = {"height_ratios": counts, "width_ratios": [1.5, *[1] * (len(benchmarks) - 1)]}
+    shape: dict[str, Any] = {"height_ratios": counts, "width_ratios": [1.5, *[1] * (len(benchmarks) - 1)]}
     height = around + each * sum(counts)
     figure, axes = panels(len(sides), len(benchmarks), PAGE, height, sharex="row", sharey="row", **shape)
     for row, (title, part) in zip(axes, sides.items(), strict=True):
