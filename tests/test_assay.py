@@ -3,7 +3,7 @@ import pandas as pd
 
 from lrs.config import StatisticsSection
 from lrs.figures.assay import assay_figure
-from lrs.figures.palette import arm_color
+from lrs.figures.palette import GREY, arm_color
 from lrs.report.assay import ASSAY_COLUMNS, assay_sentence, assay_table
 
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=400)
@@ -70,28 +70,25 @@ def test_without_a_ceiling_there_is_no_assay():
 
 
 def drawn_gains(axis):
-    """Place and gain of every dot, by its colour; and the ceilings."""
-    dots = {}
+    """Gain and line of every dot, by its colour; the ceiling among them, in grey, and where its rule stands."""
+    dots, rules = {}, set()
     for line in axis.lines:
         if line.get_marker() == "o":
-            dots.setdefault(line.get_color(), []).append(line.get_xydata()[0].tolist())
-    spans = [segment for area in axis.collections if hasattr(area, "get_segments") for segment in area.get_segments()]
-    upright = [float(one[0]) for one, other in spans if one[0] == other[0] and one[1] != other[1]]
-    return dots, upright
+            dots.setdefault(line.get_color(), []).append(tuple(line.get_xydata()[0].tolist()))
+        elif line.get_color() == GREY:
+            rules |= set(line.get_xdata())
+    return dots, rules
 
 
-def test_every_method_is_drawn_beside_its_ceiling():
-    """Of one benchmark, its pool says the same and is left out; of two, it stands below them."""
-    one = assay_figure(assay_table(outcomes(RIGHT), STATISTICS))
-    dots, ceilings = drawn_gains(one.axes[0])
-    assert ceilings == [0.5]
-    assert {color: [gain for gain, _ in places] for color, places in dots.items()} == {
-        arm_color("lrs"): [0.125],
-        arm_color("lrs_basic"): [0.0],
-    }
+def test_every_method_is_drawn_below_its_ceiling():
+    """Of one benchmark, its pool says the same and is left out; of two, it stands before them."""
+    (axis,) = assay_figure(assay_table(outcomes(RIGHT), STATISTICS)).axes
+    dots, rules = drawn_gains(axis)
+    assert rules == {0.5}
+    assert dots == {GREY: [(0.5, 0)], arm_color("lrs"): [(0.125, 1)], arm_color("lrs_basic"): [(0, 2)]}
+    lines = [label.get_text() for label in axis.get_yticklabels()]
+    assert lines == ["ceiling: told how", "LRS", "LRS-Basic"]
     both = pd.concat([outcomes(RIGHT), outcomes(RIGHT | {"lrs": range(10), "cot": range(20)}, "search")])
-    dots, ceilings = drawn_gains(assay_figure(assay_table(both, STATISTICS)).axes[0])
-    assert ceilings == [0.5, 0.25, 0.375]
-    assert [gain for gain, _ in dots[arm_color("lrs")]] == [0.125, 0.0, 0.0625]
-    places = {color: [round(place) for _, place in found] for color, found in dots.items()}
-    assert set(map(tuple, places.values())) == {(0, 1, 2)}
+    panels = [drawn_gains(axis) for axis in assay_figure(assay_table(both, STATISTICS)).axes]
+    assert [rules for _, rules in panels] == [{0.375}, {0.5}, {0.25}]
+    assert [dots[arm_color("lrs")] for dots, _ in panels] == [[(0.0625, 1)], [(0.125, 1)], [(0.0, 1)]]

@@ -1,5 +1,6 @@
 """Every figure draws from synthetic data what was looked at, inside its canvas; files have the same bytes each time."""
 
+import ast
 import hashlib
 import json
 import os
@@ -27,13 +28,20 @@ from lrs.figures.changes import transitions_figure
 from lrs.figures.frontier import frontier_figure
 from lrs.figures.mediation import mediation_figure
 from lrs.figures.method import method_figure
-from lrs.figures.palette import ARM_COLORS, BEHAVIOR_COLORS, PATH_COLORS, REWARD_COLORS, arm_color, arm_label
+from lrs.figures.palette import (
+    ARM_COLORS,
+    BEHAVIOR_COLORS,
+    PATH_COLORS,
+    REWARD_COLORS,
+    arm_color,
+    arm_label,
+)
 from lrs.figures.power import power_figure
 from lrs.figures.promoted import promoted_figure
-from lrs.figures.style import count_range, save_figure, show
+from lrs.figures.style import PAGE, count_range, save_figure, show
 from lrs.figures.sweep import swept_figure
 from lrs.figures.transfer import transfer_figure
-from lrs.method.arms import ARMS
+from lrs.method.arms import ARMS, STEERED, TUNED
 from lrs.report.assay import assay_table
 from lrs.report.budget import STAGES
 from lrs.report.chance import sweep_table
@@ -42,7 +50,7 @@ from lrs.report.mediation import mediation_table
 from lrs.report.paper import read_paper_table
 from lrs.report.promoted import promoted_table
 from lrs.report.sentences import SMOKE_MARK
-from lrs.saved import RIVALS, TRANSFER, as_run, describe_run, read_measured, read_power
+from lrs.saved import as_run, describe_run
 from lrs.tasks.behaviors import BEHAVIORS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -79,6 +87,11 @@ def main_table(seeds, benchmarks=TWO, arms=FEW):
         outcomes_frame(seeds, arms, benchmarks=benchmarks),
         FAST,
     )
+
+
+@cache
+def share_rows(seeds, arms=FEW, benchmarks=TWO):
+    return behavior_shares(outcomes_frame(seeds, arms, benchmarks=benchmarks), 0.95)
 
 
 def reward_scores():
@@ -134,9 +147,16 @@ def grid_frame(gated=True, decodings=("greedy",)):
     )
 
 
-def causal_curves():
-    """Two rewards on two benchmarks."""
-    rows = [(name, step, benchmark) for name in ("causal", "constant") for step in range(12) for benchmark in "ab"]
+def grid_of_many():
+    """More arms than stand side by side."""
+    arms = [name for name in STEERED if name not in TUNED][:30]
+    many = pd.concat([grid_frame(False).assign(arm=arm) for arm in arms], ignore_index=True)
+    return many.assign(**{name: 5 * many[name] for name in ("delta", "delta_low", "delta_high")})
+
+
+def causal_curves(names=("causal", "constant")):
+    """Some rewards on two benchmarks."""
+    rows = [(name, step, benchmark) for name in names for step in range(12) for benchmark in "ab"]
     frame = pd.DataFrame(rows, columns=["reward", "step", "benchmark"])
     return frame.assign(n=96, correct=np.linspace(0.3, 0.7, len(frame)))
 
@@ -203,8 +223,8 @@ def path_rows():
     return frame.assign(low=means - 0.05, high=means + 0.05)
 
 
-def push_rows():
-    lines = [("gate", "lrs"), ("gate", "lrs_causal"), ("push", "lrs"), ("push", "lrs_causal")]
+def push_rows(arms=("lrs", "lrs_causal")):
+    lines = [(quantity, arm) for quantity in ("gate", "push") for arm in arms]
     lines += [("instability", "right"), ("instability", "wrong")]
     rows = [(quantity, line, place + 1) for quantity, line in lines for place in range(10)]
     means = np.linspace(0.1, 0.6, len(rows))
@@ -261,8 +281,8 @@ def assay_rows():
 
 
 @cache
-def promoted_rows():
-    return promoted_table(outcomes_frame((0,)), FAST)
+def promoted_rows(arms=FEW):
+    return promoted_table(outcomes_frame((0,), arms), FAST)
 
 
 @cache
@@ -271,14 +291,14 @@ def chance_rows():
 
 
 @cache
-def mediation_rows(seeds):
-    return mediation_table(outcomes_frame(seeds), FAST)
+def mediation_rows(seeds, arms=FEW):
+    return mediation_table(outcomes_frame(seeds, arms), FAST)
 
 
-def transition_rows(decodings):
-    """Of three arms, 200 answers each."""
+def transition_rows(decodings, arms=("cot", "lrs", "free_push")):
+    """Of some arms, 200 answers each."""
     rng = np.random.default_rng(0)
-    keys = product(decodings, ("cot", "lrs", "free_push"), ("both right", "repaired", "broken", "both wrong"))
+    keys = product(decodings, arms, ("both right", "repaired", "broken", "both wrong"))
     frame = pd.DataFrame(keys, columns=["decoding", "arm", "change"])
     frame["n"] = np.tile([90, 40, 20, 50], len(frame) // 4)
     for behavior in BEHAVIORS:
@@ -286,6 +306,34 @@ def transition_rows(decodings):
     return frame
 
 
+def power_runs(methods=("lrs", "lrs_causal")):
+    """Three runs of each of four doses."""
+    keys = product(("greedy", "sampled"), methods, (0.0, 0.05, 0.1, 0.2), range(3))
+    frame = pd.DataFrame(keys, columns=["decoding", "method", "dose", "seed"])
+    gain = frame["dose"] * (0.4 + 0.1 * frame["seed"]) * (0.5 + frame["method"].map(list(methods).index) / len(methods))
+    frame = frame.assign(n=400, ceiling=frame["dose"] + 0.01 * frame["seed"], gain=gain, mde=0.03)
+    return frame.assign(p_holm=np.where(gain > 0.06, 0.001, 0.5))
+
+
+def rival_rows(arms=("cot", "lrs", "lrs_causal", "base at 0.1", "base at 1")):
+    """One sample, what is chosen among several, and one answer of each arm."""
+    many = [(name, count) for count in (2, 4, 8) for name in ("vote", "ranked by token", "ranked by history", "any")]
+    guided = [("guided by token", 4), ("guided by history", 4)]
+    single = [(f"{arm}, {decoding}", 1) for arm in ("base", *arms) for decoding in ("greedy", "sampled")]
+    single = [row for row in single if not row[0].startswith("base at") or row[0].endswith("sampled")]
+    frame = pd.DataFrame([("one", 1), *many, *guided, *single], columns=["method", "attempts"])
+    accuracy = np.linspace(0.4, 0.8, len(frame))
+    frame = frame.assign(n=500, accuracy=accuracy, low=accuracy - 0.04, high=accuracy + 0.04)
+    return frame.assign(tokens=frame["attempts"] * np.linspace(60, 90, len(frame)))
+
+
+def transfer_rows():
+    rows = pd.DataFrame(product(("countdown", "chain_sum", "all"), TWO), columns=["learned_from", "asked_about"])
+    auroc_found = np.linspace(0.35, 0.85, len(rows))
+    return rows.assign(problems=16, auroc=auroc_found, low=auroc_found - 0.1, high=auroc_found + 0.1)
+
+
+REWARDED = tuple(name for name in ARM_COLORS if name in STEERED)
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
     "loss": lambda **how: reasoner.loss_figure(
@@ -312,16 +360,17 @@ FIGURES = {
     "grid_ungated": lambda **how: select.grid_figure(grid_frame(gated=False), 0.1, **how),
     "delta": lambda **how: results.delta_figure(main_table((0, 1)), **how),
     "delta_greedy": lambda **how: results.delta_figure(main_table((0,)), **how),
-    "behaviors": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0, 1)), 0.95), **how),
-    "behaviors_greedy": lambda **how: results.behaviors_figure(behavior_shares(outcomes_frame((0,)), 0.95), **how),
+    "behaviors": lambda **how: results.behaviors_figure(share_rows((0, 1)), **how),
+    "behaviors_greedy": lambda **how: results.behaviors_figure(share_rows((0,)), **how),
     "delta_six": lambda **how: results.delta_figure(main_table((0, 1, 2), SIX), **how),
     "delta_many": lambda **how: results.delta_figure(main_table((0,), SIX, tuple(ARMS)), **how),
-    "behaviors_six": lambda **how: results.behaviors_figure(
-        behavior_shares(outcomes_frame((0, 1, 2), benchmarks=SIX), 0.95), **how
-    ),
-    "behaviors_many": lambda **how: results.behaviors_figure(
-        behavior_shares(outcomes_frame((0,), tuple(ARMS)), 0.95), **how
-    ),
+    "behaviors_six": lambda **how: results.behaviors_figure(share_rows((0, 1, 2), FEW, SIX), **how),
+    "behaviors_many": lambda **how: results.behaviors_figure(share_rows((0,), tuple(ARMS)), **how),
+    "behaviors_many_sampled": lambda **how: results.behaviors_figure(share_rows((0, 1), tuple(ARMS)[:30], SIX), **how),
+    "promoted_many": lambda **how: promoted_figure(promoted_rows(tuple(ARMS)), **how),
+    "mediation_many": lambda **how: mediation_figure(mediation_rows((0, 1), tuple(ARMS)), **how),
+    "transitions_many": lambda **how: transitions_figure(transition_rows(("greedy", "sampled"), tuple(ARMS)), **how),
+    "grid_many": lambda **how: select.grid_figure(grid_of_many(), 0.1, **how),
     "assay_many": lambda **how: assay_figure(assay_rows(), **how),
     "behavior_rates_six": lambda **how: traces.behavior_rates(outcomes_frame((0, 1), ("base",), benchmarks=SIX), **how),
     "behavior_rates_four": lambda **how: traces.behavior_rates(
@@ -343,10 +392,13 @@ FIGURES = {
     "promoted": lambda **how: promoted_figure(promoted_rows(), **how),
     "method": method_figure,
     "chance": lambda **how: sweep_figure(chance_rows(), **how),
-    # Of tables that are measured apart, and committed.
-    "power": lambda **how: power_figure(read_power(), 0.95, **how),
-    "frontier": lambda **how: frontier_figure(read_measured("cpu-pocket-3m", RIVALS), **how),
-    "transfer": lambda **how: transfer_figure(read_measured("cpu-pocket-3m", TRANSFER), **how),
+    "power": lambda **how: power_figure(power_runs(), 0.95, **how),
+    "power_many": lambda **how: power_figure(power_runs(REWARDED[:8]), 0.95, **how),
+    "frontier": lambda **how: frontier_figure(rival_rows(), **how),
+    "frontier_many": lambda **how: frontier_figure(rival_rows(REWARDED[:16]), **how),
+    "transfer": lambda **how: transfer_figure(transfer_rows(), **how),
+    "causal_all": lambda **how: reward.causal_figure(causal_curves(tuple(REWARD_COLORS)), **how),
+    "push_paths_many": lambda **how: latents.push_paths_figure(push_rows(REWARDED[:4]), **how),
     "transitions": lambda **how: transitions_figure(transition_rows(("greedy", "sampled")), **how),
     "transitions_greedy": lambda **how: transitions_figure(transition_rows(("greedy",)), **how),
     "mediation_greedy": lambda **how: mediation_figure(mediation_rows((0,)), **how),
@@ -380,16 +432,20 @@ def drawn_data(figure):
     return hashlib.sha256(json.dumps([numbers, looks, sorted(texts)]).encode()).hexdigest()[:16]
 
 
+def shown_in(figure):
+    """All texts of a figure."""
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
 def test_what_no_page_would_hold_is_left_out():
-    """Benchmarks, where arms and benchmarks are too many lines; controls, where arms are more than there are colors."""
-    blocks = set(main_table((0,), SIX, tuple(ARMS))["benchmark"])
-    texts = {text.get_text() for text in FIGURES["delta_many"](about="toy").findobj(Text)}
-    assert blocks & texts == {POOLED}
-    assert blocks <= {text.get_text() for text in FIGURES["delta_six"](about="toy").findobj(Text)}
-    shown = {text.get_text() for text in FIGURES["behaviors_many"](about="toy").findobj(Text)}
+    """No arm and no benchmark, but controls where one line an arm and decoding would be too many for a page."""
+    blocks = {name.replace("_", "\n") for name in main_table((0,), SIX, tuple(ARMS))["benchmark"]}
+    assert blocks | {arm_label(arm) for arm in ARMS if arm != "base"} <= shown_in(FIGURES["delta_many"](about="toy"))
+    shown = shown_in(FIGURES["behaviors_many"](about="toy"))
     assert {arm for arm in ARMS if arm_label(arm) in shown} == {arm for arm in ARMS if ARMS[arm].group != "control"}
+    assert {arm_label(arm) for arm in tuple(ARMS)[:30]} <= shown_in(FIGURES["behaviors_many_sampled"](about="toy"))
     named = [label.get_text() for label in FIGURES["assay_many"](about="toy").axes[0].get_yticklabels()]
-    assert named == [arm_label(arm) for arm in ARMS if arm not in ("base", "cot")]
+    assert named == ["ceiling: told how", *(arm_label(arm) for arm in ARMS if arm not in ("base", "cot"))]
 
 
 def test_bars_stand_beside_their_own_arm_where_a_decoding_lacks_one():
@@ -400,6 +456,17 @@ def test_bars_stand_beside_their_own_arm_where_a_decoding_lacks_one():
         for axis in transitions_figure(lacking, about="toy").axes
     ]
     assert wide == pytest.approx([0.2, 0.2])  # of the last arm, whichever is missing
+
+
+def test_every_figure_of_the_package_is_looked_at():
+    """A function under `styled` is one of `FIGURES`, and nothing is remembered that is not."""
+    modules = [ast.parse(path.read_text("utf-8")) for path in Path(style.__file__).parent.glob("*.py")]
+    functions = [node for module in modules for node in module.body if isinstance(node, ast.FunctionDef)]
+    styled = {node.name for node in functions if "styled" in map(ast.unparse, node.decorator_list)}
+    called = {name for draw in FIGURES.values() for name in (draw.__name__, *draw.__code__.co_names)}
+    assert styled - called == set()
+    assert len(styled) > 20
+    assert set(json.loads(LOOKED_AT.read_text("utf-8"))) == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -426,7 +493,10 @@ def test_a_figure_that_draws_something_else_is_found():
     assert drawn_data(latents.cases_figure(unmarked, CASES, {"p": "1", "q": "2"})) != told[0]
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "delta"))])
+CROWDED = [name for name in FIGURES if name.endswith(("_six", "_four", "_two", "_many", "delta"))]
+
+
+@pytest.mark.parametrize("name", sorted({*CROWDED} - {"promoted_many"}))  # two labels of which are of four panels each
 def test_panels_do_not_run_into_one_another(name):
     figure = FIGURES[name]()
     boxes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
@@ -528,7 +598,8 @@ def test_a_figure_stays_within_its_canvas_and_its_foot_tells_where_the_numbers_c
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == []  # nothing is left open to be shown a second time
     extent, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert width <= 7.0
+    assert width <= PAGE
+    assert height <= 9.5
     assert min(extent.x0, extent.y0) >= -0.02
     assert extent.x1 <= width + 0.02
     assert extent.y1 <= height + 0.02
@@ -580,6 +651,19 @@ def test_figures_of_smoke_carry_a_mark_and_no_others_do(name, tmp_path):
     assert extent.height < smoke.bbox.height
 
 
+def test_cases_have_a_key_and_tell_where_marks_are_not_known():
+    figure = FIGURES["cases"]()
+    (legend,) = figure.legends
+    key = [text.get_text() for text in legend.get_texts()]
+    assert key == ["reward 0.00", "reward 0.50", "reward 1.00", "first token that differs", "came of a push"]
+    shades = [patch.get_facecolor()[3] for patch in legend.get_patches()[:3]]
+    words = {text.get_text(): text.get_bbox_patch() for text in figure.axes[0].texts if text.get_bbox_patch()}
+    assert shades == sorted(shades)
+    assert (shades[0], shades[-1]) == (words["e"].get_facecolor()[3], words["g"].get_facecolor()[3])
+    titles = [text for text in texts_of(figure) if text.startswith("LRS, ")]
+    assert titles == ["LRS, first repaired: sum 1 2", "LRS, first broken (steered tokens not marked): sum 3 4"]
+
+
 def test_counts_are_those_of_the_table():
     assert count_range([500, 500], "problems") == "n 500 problems"
     assert count_range([30, 1500], "problems") == "n 30 to 1,500 problems"
@@ -602,37 +686,37 @@ def test_counts_are_those_of_the_table():
 def test_pooled_comes_first_and_prompting_has_a_scale_of_its_own():
     table = main_table((0,), SIX).copy()
     table.loc[table["arm"] == "cot", ["delta", "delta_low", "delta_high"]] = -0.9, -0.95, -0.85
-    steering, prompting = results.delta_figure(table).axes
-    assert (steering.get_title(), prompting.get_title()) == ("steering", "prompting")
-    heights = {text.get_text(): text.xy[1] for text in steering.texts if text.get_text() in ("pooled", *SIX)}
-    assert sorted(heights, key=heights.get) == ["pooled", *SIX]
-    low, high = steering.get_ylim()
-    assert low > high  # so the least height is on top
-    gaps = np.diff(list(map(heights.get, ["pooled", *SIX])))
-    assert gaps[0] > gaps[1]
-    np.testing.assert_allclose(gaps[1:], gaps[1])
-    assert steering.get_xlim()[0] > -0.8
-    assert prompting.get_xlim()[0] < -0.9
-    assert {label.get_text() for label in prompting.get_yticklabels()} == {"CoT"}
+    axes = results.delta_figure(table).axes
+    steering, prompting = axes[:7], axes[7:]
+    assert [axis.get_title().replace("\n", "_") for axis in steering] == ["pooled", *SIX]
+    assert len({axis.get_xlim() for axis in steering}) == len({axis.get_xlim() for axis in prompting}) == 1
+    low, high = steering[0].get_ylim()
+    assert low > high  # so the first arm is on top
+    assert steering[0].get_xlim()[0] > -0.8
+    assert prompting[0].get_xlim()[0] < -0.9
+    assert {label.get_text() for label in prompting[0].get_yticklabels()} == {"CoT"}
 
 
 def test_forest_plot_draws_each_difference_beside_its_arm_with_wins_and_losses():
     table = main_table((0, 1, 2), SIX)
-    steering, prompting = results.delta_figure(table).axes
-    row = table.query("benchmark == 'gcd' and arm == 'lrs' and decoding == 'sampled'").iloc[0]
-    lines = [line for line in steering.lines if line.get_color() == ARM_COLORS["lrs"] and len(line.get_xdata()) == 1]
+    axes = results.delta_figure(table).axes
+    row, pooled = (
+        table.query("benchmark == @name and arm == 'lrs' and decoding == 'sampled'").iloc[0] for name in ("gcd", POOLED)
+    )
+    (gcd,) = [axis for axis in axes if axis.get_title() == "gcd"]
+    lines = [line for line in gcd.lines if line.get_color() == ARM_COLORS["lrs"] and len(line.get_xdata()) == 1]
     (dot,) = [line for line in lines if line.get_xdata()[0] == row["delta"] and line.get_markerfacecolor() == "white"]
-    ticks = dict(zip(steering.get_yticks(), [label.get_text() for label in steering.get_yticklabels()], strict=True))
-    place = min(ticks, key=lambda y: abs(y - dot.get_ydata()[0]))
-    assert ticks[place] == "LRS"
-    said = [text.get_text() for text in steering.texts if text.xy[1] == place]
-    assert said[1] == f"{row['wins']:.0f}/{row['losses']:.0f}"
-    assert len(prompting.lines) == 1 + 7 * 2  # zero, and a dot a benchmark (and pooled) and decoding
+    names = [label.get_text() for label in axes[0].get_yticklabels()]
+    place = names.index("LRS")
+    assert round(dot.get_ydata()[0]) == place
+    said = [text.get_text() for text in axes[0].texts if text.xy[1] == place and "/" in text.get_text()]
+    assert said[1] == f"{pooled['wins']:.0f}/{pooled['losses']:.0f}"
+    assert [len(axis.lines) for axis in axes[7:]] == [1 + 2] * 7  # zero, and a dot a decoding
 
 
-def test_a_table_without_prompting_has_one_panel():
+def test_a_table_without_prompting_has_one_row():
     table = main_table((0,))
-    assert len(results.delta_figure(table[table["arm"] != "cot"]).axes) == 1
+    assert len(results.delta_figure(table[table["arm"] != "cot"]).axes) == len([POOLED, *TWO])
 
 
 def test_calibration_counts_are_those_of_the_bins():

@@ -5,6 +5,9 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -72,6 +75,42 @@ def test_text_is_escaped_and_shaded_by_how_strongly_a_latent_fires():
     assert "&lt;b&gt;" in case
 
 
+class Shown(HTMLParser):
+    """What a page shows: each span's text, how opaque its background is, and whether it is bold or underlined."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.spans, self.style = [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.style = dict(attrs).get("style", "") if tag == "span" else None
+
+    def handle_data(self, data):
+        if self.style is not None:
+            opaque = re.search(r"rgba\(255,140,0,([\d.]+)\)", self.style)
+            marks = "bold" in self.style, "border-bottom" in self.style
+            self.spans.append((data, float(opaque[1]) if opaque else 0.0, *marks))
+            self.style = None
+
+
+def test_pages_show_each_token_as_it_was_given():
+    case = case_html(["<a>", "b", "c"], [0.25, 0.5, 1.0], [False, True, False])
+    assert Shown(case).spans == [
+        ("<a>", 0.25, False, False),
+        ("b", 0.5, False, True),
+        ("c", 1.0, False, False),
+    ]
+    page = dashboard_html(CARDS, "Latents")
+    assert Shown(page).spans == 2 * [
+        ("<eos> +1.25", 0.0, False, False),
+        ("& -0.50", 0.0, False, False),
+        ("a", 0.0, False, False),
+        ("<think>", 1.0, True, False),
+        ("b", 0.5, False, False),
+    ]
+
+
 def test_a_histogram_draws_a_bar_a_bin_as_high_as_it_counts():
     drawn = histogram_html([2, 0, 4], [-1.0, 0.0, 1.0, 2.0], "<logits>")
     heights = [float(height) for height in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
@@ -123,6 +162,22 @@ FLAGS = (
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def title_of(path, scratch):
+    """What a browser leaves in the title of a page, from JSON, and the page as it then is."""
+    profile = f"--user-data-dir={scratch / 'profile'}"
+    command = [BROWSER, *FLAGS, profile, path.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.DOTALL)[1])), shown
+
+
+def asked_of(page, driver, scratch):
+    """What a driver leaves of a page of latents that may load nothing, as `title_of`."""
+    path = scratch / "latents.html"
+    watched = page.replace('<meta charset="utf-8">', NOTHING_LOADED).replace("</html>", driver)
+    path.write_text(watched, encoding="utf-8")
+    return title_of(path, scratch)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (apt-get install chromium)")
@@ -139,14 +194,7 @@ def test_a_browser_searches_and_sorts_the_page_and_asks_nobody(tmp_path):
     ]
     page = dashboard_html(cards, "Latents")
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//|@import|url\(", page)
-    path = tmp_path / "latents.html"
-    watched = page.replace('<meta charset="utf-8">', NOTHING_LOADED).replace("</html>", DRIVER)
-    path.write_text(watched, encoding="utf-8")
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    shown = subprocess.run(
-        [BROWSER, *FLAGS, profile, path.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    told = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown.stdout, re.DOTALL)[1]))
+    told, shown = asked_of(page, DRIVER, tmp_path)
     assert told == {
         "opened": ["3", "7", "11"],
         "dense first": ["7", "11", "3"],
@@ -159,8 +207,62 @@ def test_a_browser_searches_and_sorts_the_page_and_asks_nobody(tmp_path):
         "asked": [],
         "strange": 0,
     }
-    assert shown.stdout.count('<section class="card"') == len(cards)
-    assert "<option>density</option><option>shapley</option>" in shown.stdout
+    assert shown.count('<section class="card"') == len(cards)
+    assert "<option>density</option><option>shapley</option>" in shown
+
+
+# As `DRIVER`, of a page whose cards are not known: sorts by each number, searches for what is not there, and for all.
+ANY = """<script>
+const told = {}, find = document.querySelector('#find'), sort = document.querySelector('#sort');
+const listed = () => [...document.querySelectorAll('.card')];
+const values = by => listed().map(card => facts[card.dataset.latent][by]);
+const type = text => {find.value = text; find.dispatchEvent(new Event('input', {bubbles: true}))};
+told.cards = listed().length;
+told.unsorted = [...sort.options].map(option => option.value).filter(by => {
+    sort.value = by; sort.dispatchEvent(new Event('change', {bubbles: true}));
+    return values(by).some((value, place, all) => place && value > all[place - 1])});
+type('what no latent is called'); told.none = listed().filter(card => !card.hidden).length;
+type(''); told.all = listed().filter(card => !card.hidden).length;
+addEventListener('load', () => setTimeout(() => document.title = JSON.stringify({...told, asked}), 100));
+</script></html>"""
+ACCEPTED = sorted((Path(__file__).parents[1] / "data/expected").glob("*/*/latents.html"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (apt-get install chromium)")
+@pytest.mark.parametrize("page", ACCEPTED, ids=lambda path: path.parent.name)
+def test_a_browser_opens_the_accepted_pages(page, tmp_path):
+    text = page.read_text(encoding="utf-8")
+    count = len(re.findall(r'<section class="card"', text))
+    told, _ = asked_of(text, ANY, tmp_path)
+    assert count > 0
+    assert told == {"cards": count, "unsorted": [], "none": 0, "all": count, "asked": []}
+
+
+# Put at the end of a page of the site: which of its pictures could not be shown, once all are loaded.
+PICTURES = """<script>addEventListener('load', () => setTimeout(() => document.title = JSON.stringify({
+    shown: document.images.length,
+    broken: [...document.images].filter(image => !image.naturalWidth).map(image => image.src)}), 100));
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (apt-get install chromium)")
+def test_a_browser_shows_every_picture_of_the_gallery(tmp_path):
+    root, site = Path(__file__).parents[1], tmp_path / "site"
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(site)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    page = site / "docs/gallery.html"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("</body>", PICTURES), encoding="utf-8")
+    told, _ = title_of(page, tmp_path)
+    pictures = set(
+        re.findall(r"^!\[.*\]\((.*)\)$", (root / "docs/gallery.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert told["broken"] == []
+    assert told["shown"] >= len(pictures) > 20
 
 
 def test_cards_show_each_latents_strongest_contexts():

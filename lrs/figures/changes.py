@@ -4,9 +4,11 @@ import pandas as pd
 from matplotlib.patches import Patch
 
 from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, LIGHT, arm_label
-from lrs.figures.parts import categories, decodings_in, legend_above, panels, percent_axis
+from lrs.figures.parts import decodings_in, fitted, legend_above, named_lines, panels, percent_axis
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
+
+_LINE, _AROUND = 0.17, 1.2  # inches: of an arm, and for titles, legends and labels
 
 
 @styled
@@ -18,7 +20,8 @@ def transitions_figure(table: pd.DataFrame) -> Sheet:
         table: of one backbone, what `lrs.report.changes.transitions_table` returns.
     """
     decodings, arms = decodings_in(table["decoding"]), list(table["arm"].unique())
-    figure, axes = panels(1, len(decodings), PAGE, 1.2 + 0.17 * len(arms), sharex=True, sharey=True)
+    each = fitted(len(arms), _AROUND, _LINE)
+    figure, axes = panels(1, len(decodings), PAGE, _AROUND + each * len(arms), sharex=True, sharey=True)
     named = {f"opens_{behavior}": BEHAVIOR_COLORS[behavior] for behavior in BEHAVIORS}
     for axis, decoding in zip(axes[0], decodings, strict=True):
         part = table[table["decoding"] == decoding].set_index("arm")
@@ -35,7 +38,7 @@ def transitions_figure(table: pd.DataFrame) -> Sheet:
         axis.axvline(0, color="black", linewidth=0.6)
         axis.set_title(decoding)
         percent_axis(axis, "")
-    categories(axes, [arm_label(arm) for arm in arms])
+    named_lines(axes, [arm_label(arm) for arm in arms], each)
     figure.supxlabel("answers broken (left) and repaired (right), %", size="medium")
     handles = [Patch(color=BEHAVIOR_COLORS[name], label=f"opens {BEHAVIOR_LABELS[name]}") for name in BEHAVIORS]
     legend_above(figure, [*handles, Patch(color=LIGHT, label="opens none")])

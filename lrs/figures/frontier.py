@@ -1,11 +1,13 @@
 """Figure of what accuracy costs: methods that choose among attempts, and methods that steer, against tokens."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from lrs.core.frames import each_row
-from lrs.figures.palette import BLACK, GREY, LIGHT, REWARD_COLORS, VERMILLION, arm_color, arm_label
+from lrs.figures.palette import BLACK, GREY, LIGHT, REWARD_COLORS, VERMILLION, arm_color, arm_label, looks_of
 from lrs.figures.parts import draw_intervals, legend_above, marker_handle, panels, percent_axis
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.methods import GUIDED
@@ -27,7 +29,10 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     Args:
         table: of `lrs.bench.rivals.compare_rivals`.
     """
-    figure, axes = panels(1, 2, PAGE, 3.0, sharex=True, sharey=True)
+    arms = pd.concat([arms_in(table, decoding) for decoding in ("sampled", "greedy")])["arm"]
+    colors = {_told(arm): arm_color(arm) for arm in dict.fromkeys(arms)}
+    looks = looks_of(colors)
+    figure, axes = panels(1, 2, PAGE, 2.7 + 0.07 * len(looks), sharex=True, sharey=True)
     start = table[table["method"] == "one"]
     for axis, decoding in zip(axes[0], ("sampled", "greedy"), strict=True):
         for method, color in {**_CHOICES, "any": LIGHT}.items():
@@ -39,22 +44,27 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
             axis.plot([row.tokens], [row.accuracy], marker="*", color=color, markersize=6, linestyle="")
         draw_intervals(axis, start["tokens"], start["accuracy"], start["low"], start["high"], BLACK, vertical=True)
         for row in each_row(arms_in(table, decoding)):
-            x, y = [row.tokens], [row.accuracy]
-            draw_intervals(axis, x, y, [row.low], [row.high], arm_color(row.arm), vertical=True)
+            x, y, (marker, filled) = [row.tokens], [row.accuracy], looks[_told(row.arm)]
+            draw_intervals(axis, x, y, [row.low], [row.high], arm_color(row.arm), filled, True, marker=marker)
         axis.set_title("one sample of each arm" if decoding == "sampled" else "the greedy answer of each arm")
         axis.set(xscale="log", xlabel="tokens a problem")
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xticks([50, 100, 200, 400, 800])
     percent_axis(axes[0, 0], "accuracy (%)", vertical=True)
-    arms = dict.fromkeys(pd.concat([arms_in(table, decoding) for decoding in ("sampled", "greedy")])["arm"])
-    labels = {_WARMER if arm.startswith("base at") else arm_label(arm): arm_color(arm) for arm in arms}
-    handles = [marker_handle(label, color) for label, color in labels.items()]
-    lines = [marker_handle(name, color) for name, color in {**_CHOICES, "any of them right": GREY}.items()]
+    handles = [marker_handle(name, color, looks[name][1], looks[name][0]) for name, color in colors.items()]
+    point: dict[str, Any] = {"linewidth": 1, "marker": ".", "markersize": 4}
+    lines = [Line2D([], [], color=color, label=name, **point) for name, color in _CHOICES.items()]
+    lines += [Line2D([], [], color=LIGHT, linestyle="--", label="any of them right", **point)]
     stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
     legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure
+
+
+def _told(arm: str) -> str:
+    """The name of an arm in the legend, where base has one for all of its other temperatures."""
+    return _WARMER if arm.startswith("base at") else arm_label(arm)
 
 
 def arms_in(table: pd.DataFrame, decoding: str) -> pd.DataFrame:

@@ -8,9 +8,11 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from lrs.core.frames import each_group, each_row
-from lrs.figures.palette import BEHAVIOR_LABELS, BLACK, GREEN, GREY, ORANGE, VERMILLION, arm_color, arm_label
+from lrs.figures.palette import BEHAVIOR_LABELS, BLACK, GREEN, GREY, ORANGE, VERMILLION, arm_color, arm_label, dashes_of
 from lrs.figures.parts import categories, dodge, draw_band, draw_intervals, ink_on, legend_above, marker_handle, panels
 from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 from lrs.tasks.behaviors import BEHAVIORS
@@ -21,6 +23,8 @@ _LINE, _LABEL = 120, 24  # letters: of a line of tokens, and of the label before
 Line = tuple[str, list[tuple[int, str, float, bool, bool]]]
 # inside its axes, so that the layout need not ask each word how large it is
 _WORD = {"family": "monospace", "size": 5.5, "va": "center", "in_layout": False}
+_ENDS = {"right": GREEN, "wrong": VERMILLION}
+_UNMARKED = " (steered tokens not marked)"
 _MARGIN = 0.1  # of rewards, above and below what is drawn
 
 
@@ -112,7 +116,7 @@ def words_figure(table: pd.DataFrame) -> Sheet:
 def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str, str]], questions: Mapping[str, str]) -> Sheet:
     """Case studies: each answer without and with steering, a token darker where the reward is higher (from the lowest
     of these answers to the highest), framed where the steered one first goes another way, and underlined where it came
-    because of a push.
+    because of a push; it is told of a case that these are not known.
 
     Args:
         paths: of `lrs.experiment.reward_paths.keep_paths`.
@@ -121,14 +125,15 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str, str]], que
     """
     lines: list[Line] = []
     for by, title, name in cases:
-        lines.append((f"{arm_label(by)}, {title}: {questions[name]}", []))
         told = paths[(paths["by"] == by) & (paths["problem_id"] == name)]
+        known = told.loc[told["arm"] == by, "pushed"].map(len).all()
+        lines.append((f"{arm_label(by)}, {title}{'' if known else _UNMARKED}: {questions[name]}", []))
         pairs = enumerate(zip(*told["words"], strict=False))
         split = next((place for place, (one, other) in pairs if one != other), -1)
         for row in each_row(told):
             came = [*row.pushed, *[False] * (len(row.words) - len(row.pushed))]
             lines += _wrapped(arm_label(row.arm), row.words, row.rewards, came, split if row.arm != "base" else -1)
-    figure, axes = panels(1, 1, PAGE, 0.3 + 0.16 * len(lines))
+    figure, axes = panels(1, 1, PAGE, 0.5 + 0.16 * len(lines))
     axis = axes[0, 0]
     axis.set(xlim=(0, _LINE + _LABEL), ylim=(len(lines), 0))
     axis.axis("off")
@@ -138,13 +143,23 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str, str]], que
     for height, (label, words) in enumerate(lines):
         axis.text(0, height + 0.5, label, size=6.5, va="center", weight="normal" if words else "bold")
         for start, word, reward, first, pushed in words:
-            shade = to_rgba(ORANGE, float(np.clip(0.08 + 0.92 * (reward - low) / max(high - low, 1e-9), 0, 1)))
+            shade = _shade(reward, low, high)
             frame = {"boxstyle": "square,pad=0.15", "lw": 0.8 if first else 0, "ec": BLACK, "fc": shade}
             axis.text(_LABEL + start, height + 0.5, word, bbox=frame, **_WORD)
             if pushed:
                 axis.plot([_LABEL + start, _LABEL + start + len(word)], [height + 0.93] * 2, color=VERMILLION, lw=1)
+    scale: list[Artist] = [
+        Patch(facecolor=_shade(reward, low, high), label=f"reward {reward:.2f}") for reward in np.linspace(low, high, 3)
+    ]
+    scale += [Patch(facecolor="none", edgecolor=BLACK, linewidth=0.8, label="first token that differs")]
+    scale += [Line2D([], [], color=VERMILLION, lw=1, label="came of a push")]
+    figure.legend(handles=scale, loc="outside upper center", ncols=len(scale), fontsize=6.5)
     figure.counted = count_range([len(cases)], "cases")
     return figure
+
+
+def _shade(reward: float, low: float, high: float) -> tuple[float, float, float, float]:
+    return to_rgba(ORANGE, float(np.clip(0.08 + 0.92 * (reward - low) / max(high - low, 1e-9), 0, 1)))
 
 
 def _wrapped(
@@ -172,10 +187,11 @@ def push_paths_figure(table: pd.DataFrame) -> Sheet:
     """
     titles = {"gate": "tokens pushed", "push": "push, of the residual stream", "instability": "instability, nats"}
     figure, axes = panels(1, len(titles), PAGE, 2.4, sharex=True)
+    dashes = dashes_of(line for line in table["line"].unique() if line not in _ENDS)
     for axis, (quantity, title) in zip(axes[0], titles.items(), strict=True):
         for line, part in each_group(table[table["quantity"] == quantity], "line", sort=False):
-            color = {"right": GREEN, "wrong": VERMILLION}.get(line, arm_color(line))
-            draw_band(axis, part["place"], part, color, arm_label(line))
+            color = _ENDS.get(line, arm_color(line))
+            draw_band(axis, part["place"], part, color, arm_label(line), dashes.get(line, "-"))
         axis.set_title(title)
         axis.set_xlabel("tenth of the trace")
         axis.set_ylim(bottom=0)

@@ -1,12 +1,17 @@
 """One colour and one name a thing, in every figure.
 
-The first colours are Okabe and Ito's, which colour-blind readers can tell apart; there are more arms than these.
+The first colours are Okabe and Ito's, which colour-blind readers can tell apart. There are more arms than these: where
+many are in one panel, each has a line of its own on the axis, or a look of its own beside its colour.
 """
 
 import re
+from collections.abc import Iterable
+from itertools import cycle, product
+from typing import Literal
 
 from lrs.tasks.behaviors import BACKTRACKING, BACKWARD_CHAINING, BEHAVIORS, SUBGOAL_SETTING, VERIFICATION
 
+Dashes = Literal["-", "--", ":", "-."]
 _AGAIN = re.compile(r"_([2-9]|tuned)$")  # of a control that is drawn several times, or tuned
 
 BLACK, GREY, LIGHT = "#222222", "#777777", "#bbbbbb"
@@ -152,6 +157,9 @@ PATH_LABELS = {
     "naive_history": "published loop, whole history",
 }
 BEHAVIOR_COLORS = {VERIFICATION: BLUE, BACKTRACKING: VERMILLION, SUBGOAL_SETTING: GREEN, BACKWARD_CHAINING: PURPLE}
+_LOOKS = tuple((marker, filled) for filled, marker in product((True, False), "os^DvPX<>phd"))
+_DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
+BEHAVIOR_MARKERS = {VERIFICATION: "o", BACKTRACKING: "s", SUBGOAL_SETTING: "^", BACKWARD_CHAINING: "D"}
 BEHAVIOR_LABELS = {behavior: behavior.replace("_", " ") for behavior in BEHAVIORS}
 CORRECT_COLORS = {True: BLUE, False: VERMILLION}
 CORRECT_LABELS = {True: "correct", False: "wrong"}
@@ -169,3 +177,13 @@ def arm_label(arm: str) -> str:
     if arm not in ARM_LABELS and first in ARM_LABELS:
         return f"{ARM_LABELS[first]}, {how if how == 'tuned' else f'draw {how}'}"
     return ARM_LABELS.get(arm, arm.replace("_", " "))
+
+
+def looks_of(names: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """A marker for each name, and whether it is filled: what tells them apart beside their colours."""
+    return dict(zip(names, cycle(_LOOKS), strict=False))
+
+
+def dashes_of(names: Iterable[str]) -> dict[str, Dashes]:
+    """A style of line for each name, as `looks_of`."""
+    return dict(zip(names, cycle(_DASHES), strict=False))

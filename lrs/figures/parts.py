@@ -1,6 +1,6 @@
 """Parts that figures are put together from: panels, dots with intervals, axes and legends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,16 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from lrs.figures.palette import BLACK, GREY
+from lrs.figures.palette import BLACK, GREY, LIGHT, Dashes, arm_color, arm_label
 from lrs.figures.style import DECODINGS, PAGE, Sheet
+from lrs.report.comparison import POOLED
 
 _DARK = 0.5  # luminance below which a cell is too dark for black letters
 _LUMINANCE = (0.299, 0.587, 0.114)  # shares of red, green and blue (ITU-R BT.601)
 
 ABREAST = 3  # panels that stand side by side on a page
+_TALL = 9.1  # inches of a page; a figure's foot has the rest of them
+_POINTS, _LETTERS = 72, 0.8  # an inch; and the share of a line that its letters take
 
 
 def panels(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Sheet, np.ndarray]:
@@ -60,6 +63,7 @@ def draw_intervals(
     filled: bool = True,
     vertical: bool = False,
     size: float = 4,
+    marker: str = "o",
 ) -> None:
     """Dots of `size` points with the interval low..high along x (or along y); arrays of one shape."""
     x, y, low, high = (np.asarray(values, dtype=float) for values in (x, y, low, high))
@@ -70,7 +74,7 @@ def draw_intervals(
         y,
         xerr=None if vertical else spread,
         yerr=spread if vertical else None,
-        fmt="o",
+        fmt=marker,
         color=color,
         markerfacecolor=color if filled else "white",
         markersize=size,
@@ -80,9 +84,9 @@ def draw_intervals(
     )
 
 
-def draw_band(axes: Axes, x: ArrayLike, rows: pd.DataFrame, color: str, label: str) -> None:
+def draw_band(axes: Axes, x: ArrayLike, rows: pd.DataFrame, color: str, label: str, style: Dashes = "-") -> None:
     """A line of means in a band from `low` to `high`."""
-    axes.plot(x, rows["mean"], color=color, label=label)
+    axes.plot(x, rows["mean"], color=color, linestyle=style, label=label)
     axes.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0)
 
 
@@ -96,7 +100,7 @@ def dodge(index: int, count: int, width: float = 0.6) -> float:
     return (index - (count - 1) / 2) * width / count
 
 
-def beside(axes: Axes, y: float, text: str, points: float = 4) -> None:
+def beside(axes: Axes, y: float, text: str, points: float = 4, size: float = 7) -> None:
     """Small grey text at height `y` (of the data), `points` to the right of the axes."""
     axes.annotate(
         text,
@@ -105,16 +109,21 @@ def beside(axes: Axes, y: float, text: str, points: float = 4) -> None:
         xytext=(points, 0),
         textcoords="offset points",
         va="center",
-        fontsize=7,
+        fontsize=size,
         color=GREY,
         annotation_clip=False,
     )
 
 
-def marker_handle(label: str, color: str = GREY, filled: bool = True) -> Line2D:
+def marker_handle(label: str, color: str = GREY, filled: bool = True, marker: str = "o") -> Line2D:
     """A legend entry for dots drawn by `draw_intervals`."""
     face = color if filled else "white"
-    return Line2D([], [], marker="o", linestyle="", markersize=4, color=color, markerfacecolor=face, label=label)
+    return Line2D([], [], marker=marker, linestyle="", markersize=4, color=color, markerfacecolor=face, label=label)
+
+
+def arm_handles(looks: Mapping[str, tuple[str, bool]]) -> list[Line2D]:
+    """Legend entries of arms that `looks_of` tells apart."""
+    return [marker_handle(arm_label(arm), arm_color(arm), filled, marker) for arm, (marker, filled) in looks.items()]
 
 
 def decodings_in(decodings: Iterable[str]) -> list[str]:
@@ -154,3 +163,40 @@ def categories(axes: np.ndarray, labels: list[str]) -> None:
     axes.flat[0].set_ylim(len(labels) - 0.45, -0.55)
     for axis in axes.flat:
         axis.tick_params(axis="y", length=0)
+
+
+def fitted(lines: float, around: float, most: float) -> float:
+    """Inches a line: `most`, or as many as let a page hold all `lines` and the inches `around` them."""
+    return min(most, (_TALL - around) / lines)
+
+
+def letters(each: float, most: float = 8) -> float:
+    """Points of the letters of lines that are `each` inches high."""
+    return min(most, _LETTERS * _POINTS * each)
+
+
+def named_lines(axes: np.ndarray, labels: list[str], each: float) -> None:
+    """As `categories`, of lines that are `each` inches high and are ruled through all `axes`."""
+    categories(axes, labels)
+    for axis in axes.flat:
+        axis.tick_params(axis="y", labelsize=letters(each))
+        axis.grid(axis="y", color=LIGHT, linewidth=0.4, alpha=0.5)
+        axis.set_axisbelow(True)
+
+
+def columns_of(table: pd.DataFrame) -> list[str]:
+    """The benchmarks of a table in the order of a figure's columns: pooled first; of a single one, no pool."""
+    single = [benchmark for benchmark in table["benchmark"].unique() if benchmark != POOLED]
+    return [POOLED, *single] if len(single) > 1 and POOLED in set(table["benchmark"]) else single
+
+
+def few_ticks(axis: Axes, columns: int) -> None:
+    """As many ticks along x as a panel has room for of which `columns` stand side by side."""
+    axis.xaxis.set_major_locator(MaxNLocator(2 if columns > ABREAST + 1 else 4, steps=[1, 2, 3, 4, 5, 10]))
+
+
+def name_columns(axes: np.ndarray, benchmarks: list[str]) -> None:
+    """Titles of a row of panels, in lines where these are narrow."""
+    apart = "\n" if len(benchmarks) > ABREAST else " "
+    for axis, benchmark in zip(axes, benchmarks, strict=True):
+        axis.set_title(benchmark.replace("_", apart), fontsize=7)

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from lrs.figures.palette import LIGHT, arm_color, arm_label
-from lrs.figures.parts import decodings_in, dodge, draw_intervals, legend_above, marker_handle, panels, percent_axis
+from lrs.figures.palette import LIGHT, arm_color, looks_of
+from lrs.figures.parts import arm_handles, decodings_in, dodge, draw_intervals, legend_above, panels, percent_axis
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.power import FOUND, power_table
 
@@ -21,6 +21,7 @@ def power_figure(runs: pd.DataFrame, level: float) -> Sheet:
     """
     table, methods, decodings = power_table(runs, level), list(runs["method"].unique()), decodings_in(runs["decoding"])
     figure, axes = panels(2, len(decodings), PAGE, 3.8, sharex="col", sharey="row")
+    looks = looks_of(methods)
     for column, decoding in zip(axes.T, decodings, strict=True):
         above, below = column
         above.axhline(FOUND, color=LIGHT, linewidth=1, linestyle="--", zorder=0)
@@ -30,17 +31,19 @@ def power_figure(runs: pd.DataFrame, level: float) -> Sheet:
         for index, method in enumerate(methods):
             rows = table[(table["method"] == method) & (table["decoding"] == decoding)].sort_values("headroom")
             shift, color = dodge(index, len(methods), len(methods) * _APART), arm_color(method)
+            marker, filled = looks[method]
             x = rows["headroom"] + shift
             above.plot(x, rows["rate"], color=color, linewidth=0.9)
-            draw_intervals(above, x, rows["rate"], rows["rate_low"], rows["rate_high"], color, vertical=True, size=3.5)
+            ends = rows["rate_low"], rows["rate_high"]
+            draw_intervals(above, x, rows["rate"], *ends, color, filled, vertical=True, size=3.5, marker=marker)
             single = runs[(runs["method"] == method) & (runs["decoding"] == decoding)]
-            below.plot(single["ceiling"] + shift, single["gain"], "o", color=color, markersize=2.5, alpha=0.6)
+            below.plot(single["ceiling"] + shift, single["gain"], marker, color=color, markersize=2.5, alpha=0.6)
             below.plot(x, rows["gain"], color=color, linewidth=0.9)
         above.set_title(decoding)
         percent_axis(below, "headroom planted (points)")
     percent_axis(axes[0, 0], "runs that found it (%)", vertical=True)
     percent_axis(axes[1, 0], "gain over base (points)", vertical=True)
     axes[0, 0].set_ylim(-0.03, 1.03)
-    legend_above(figure, [marker_handle(arm_label(method), arm_color(method)) for method in methods])
+    legend_above(figure, arm_handles(looks))
     figure.counted = f"{count_range(table['runs'], 'runs a dose')} · {count_range(table['n'], 'problems a run')}"
     return figure

@@ -1,30 +1,37 @@
 """Figures of 05_steering and 09_paper: what steering does to accuracy and to behavior."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_row
-from lrs.figures.palette import BEHAVIOR_LABELS, LIGHT, arm_color, arm_label
+from lrs.figures.palette import BEHAVIOR_COLORS, BEHAVIOR_LABELS, BEHAVIOR_MARKERS, LIGHT, arm_color, arm_label
 from lrs.figures.parts import (
     beside,
     categories,
+    columns_of,
     decoding_handles,
     decodings_in,
     dodge,
     draw_intervals,
+    few_ticks,
+    fitted,
     legend_above,
+    letters,
     marker_handle,
+    name_columns,
+    named_lines,
     panels,
     percent_axis,
-    wrapped,
 )
-from lrs.figures.style import DECODINGS, PAGE, Sheet, count_range, styled
-from lrs.report.comparison import POOLED, no_controls_where_many, pooled_where_many
+from lrs.figures.style import PAGE, Sheet, count_range, styled
+from lrs.report.comparison import POOLED, no_controls_where_many
 from lrs.tasks.behaviors import BEHAVIORS
 
-_ROW = 0.17  # inches a line of a forest plot
-_HEAD, _GAP = 1.2, 0.8  # lines for the name of a block; more of them below the pooled one, which stands apart
+_LINE, _AROUND = 0.17, 1.2  # inches: of an arm, and for titles, legends and labels
+_LETTER = 0.6  # of its height, the width of a digit
+_LINES = 64  # of arms that a page has room for
 
 
 def _count(table: pd.DataFrame) -> str:
@@ -41,57 +48,60 @@ def _count(table: pd.DataFrame) -> str:
     return " · ".join(told)
 
 
-def _draw_side(axes: Axes, part: pd.DataFrame, tops: dict[str, float], decodings: list[str]) -> None:
-    """Some arms of the forest plot: a line an arm below the `tops` of each block."""
-    arms = list(part["arm"].unique())
-    axes.axvline(0, color=LIGHT, linewidth=1, zorder=0)
+def _draw_side(axis: Axes, part: pd.DataFrame, arms: list[str], decodings: list[str], each: float) -> None:
+    """A benchmark's differences, a line an arm."""
+    axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
     for row in each_row(part):
-        index = decodings.index(row.decoding)
-        line = tops[row.benchmark] + _HEAD + arms.index(row.arm)
-        y = line + dodge(index, len(decodings), 0.7)
-        filled = row.decoding == "greedy"
-        draw_intervals(axes, [row.delta], [y], [row.delta_low], [row.delta_high], arm_color(row.arm), filled, size=3.5)
-        beside(axes, line, f"{row.wins:.0f}/{row.losses:.0f}", 4 + 38 * index)
-    beside(axes, -1.0, "wins/losses")
-    for index, decoding in enumerate(decodings):
-        beside(axes, 0.2, decoding, 4 + 38 * index)
-    places = [(top + _HEAD + index, arm_label(arm)) for top in tops.values() for index, arm in enumerate(arms)]
-    axes.set_yticks(*map(list, zip(*places, strict=True)))
-    axes.tick_params(axis="y", length=0)
-    percent_axis(axes, "")
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        y = arms.index(row.arm) + dodge(decodings.index(row.decoding), len(decodings), 0.7)
+        ends, size = ([row.delta_low], [row.delta_high]), min(3.5, 25 * each)
+        draw_intervals(axis, [row.delta], [y], *ends, arm_color(row.arm), row.decoding == "greedy", size=size)
+
+
+def _write_wins(axis: Axes, part: pd.DataFrame, arms: list[str], decodings: list[str], each: float) -> None:
+    """Beside the lines of a benchmark, a column a decoding: on how many answers an arm wins, and loses."""
+    told, size = [f"{row.wins:.0f}/{row.losses:.0f}" for row in each_row(part)], letters(each, 6.5)
+    apart = _LETTER * size * (1 + max(map(len, told)))
+    for row, text in zip(each_row(part), told, strict=True):
+        beside(axis, arms.index(row.arm), text, 4 + apart * decodings.index(row.decoding), size)
 
 
 @styled
 def delta_figure(table: pd.DataFrame) -> Sheet:
-    """Forest plot: difference to base with bootstrap intervals, a block a benchmark, pooled first; wins/losses beside.
+    """Forest plot: difference to base with bootstrap intervals, a line an arm, a column a benchmark, pooled first, with
+    wins/losses beside it.
 
-    Arms that only ask in another way have a panel with a scale of its own: their losses can be ten times what steering
-    does. Open markers are sampled decoding. With more arms than a page has lines, the pooled block alone.
+    Arms that only ask in another way stand below, on a scale of their own: their losses can be ten times what steering
+    does. Open markers are sampled decoding.
 
     Args:
         table: of one backbone, what `lrs.report.tables.main_results` returns; the rows of base, which have no delta,
             are left out.
     """
-    table = pooled_where_many(table.dropna(subset=["delta"]), "arm")
-    decodings = decodings_in(table["decoding"])
-    asking = table["arm_group"] == "prompting"
+    table, benchmarks = table.dropna(subset=["delta"]), columns_of(table)
+    decodings, asking = decodings_in(table["decoding"]), table["arm_group"] == "prompting"
     halves = {"steering": table[~asking], "prompting": table[asking]}
     sides = {title: part for title, part in halves.items() if len(part)}
-    benchmarks = sorted(table["benchmark"].unique(), key=lambda name: name != POOLED)  # stable: the rest as they come
-    block = _HEAD + 0.3 + max(part["arm"].nunique() for part in sides.values())
-    tops = {name: index * block + _GAP * (index > 0) for index, name in enumerate(benchmarks)}
-    height = tops[benchmarks[-1]] + block
-    figure, axes = panels(1, len(sides), PAGE, 0.7 + _ROW * height, width_ratios=(3, 2)[: len(sides)])
-    for axis, (title, part) in zip(axes[0], sides.items(), strict=True):
-        _draw_side(axis, part, tops, decodings)
-        axis.axhspan(-0.5, block - 0.5, color=LIGHT, alpha=0.2, linewidth=0, zorder=-1)
-        axis.set(title=title, ylim=(height - 0.5, -0.5))
-    first = axes[0, 0]
-    for name, top in tops.items():
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 0), "textcoords": "offset points"}
-        first.annotate(name, (0, top + 0.2), **place, ha="right", va="center", weight="bold", annotation_clip=False)
-    figure.supxlabel("accuracy minus base (points)", size="medium")
+    arms = {title: list(part["arm"].unique()) for title, part in sides.items()}
+    counts = [len(named) for named in arms.values()]
+    around = _AROUND + 0.4 * (len(sides) - 1)
+    each = fitted(sum(counts), around, _LINE)
+    shape: dict[str, Any] = {"height_ratios": counts, "width_ratios": [1.5, *[1] * (len(benchmarks) - 1)]}
+    height = around + each * sum(counts)
+    figure, axes = panels(len(sides), len(benchmarks), PAGE, height, sharex="row", sharey="row", **shape)
+    for row, (title, part) in zip(axes, sides.items(), strict=True):
+        for axis, benchmark in zip(row, benchmarks, strict=True):
+            some = part[part["benchmark"] == benchmark]
+            _draw_side(axis, some, arms[title], decodings, each)
+            if axis is row[0]:
+                _write_wins(axis, some, arms[title], decodings, each)
+        named_lines(row, [arm_label(arm) for arm in arms[title]], each)
+        percent_axis(row[0], "")
+        few_ticks(row[0], len(benchmarks))
+        place = {"xycoords": "axes fraction", "xytext": (-4, 3), "textcoords": "offset points"}
+        row[0].annotate(title, (0, 1), **place, ha="right", va="bottom", weight="bold")
+    name_columns(axes[0], benchmarks)
+    beside_it = f"beside: wins/losses, {' and '.join(decodings)}"
+    figure.supxlabel(f"accuracy minus base (points) · {beside_it}", size="medium")
     legend_above(figure, decoding_handles(decodings))
     figure.counted = _count(table)
     return figure
@@ -99,28 +109,33 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
 
 @styled
 def behaviors_figure(shares: pd.DataFrame) -> Sheet:
-    """Share of traces that show each behavior, by arm and benchmark, with its interval; a row a decoding. Of more arms
-    than colors can tell apart, no controls.
+    """Share of traces that show each behavior, with its interval: a line an arm, a column a benchmark, rows of them a
+    decoding. Of more arms than a page has lines, no controls.
 
     Args:
         shares: of one backbone, what `lrs.report.comparison.behavior_shares` returns.
     """
-    shares = no_controls_where_many(shares)
+    decodings = decodings_in(shares["decoding"])
+    shares = no_controls_where_many(shares, _LINES // len(decodings))
     benchmarks, arms = list(shares["benchmark"].unique()), list(shares["arm"].unique())
-    decodings = [decoding for decoding in DECODINGS if decoding in set(shares["decoding"])]
-    height = 0.3 + len(BEHAVIORS) * (0.08 + 0.06 * len(arms))
-    figure, axes = wrapped(len(decodings), len(benchmarks), 0.5, height, sharex=True, sharey=True)
+    around = _AROUND + 0.4 * (len(decodings) - 1)
+    each = fitted(len(arms) * len(decodings), around, 0.2)
+    height = around + each * len(arms) * len(decodings)
+    figure, axes = panels(len(decodings), len(benchmarks), PAGE, height, sharex=True, sharey=True)
     for axis_row, decoding in zip(axes, decodings, strict=True):
         for axis, benchmark in zip(axis_row, benchmarks, strict=True):
             part = shares[(shares["benchmark"] == benchmark) & (shares["decoding"] == decoding)]
             for place in each_row(part):
-                y = BEHAVIORS.index(place.behavior) + dodge(arms.index(place.arm), len(arms), 0.8)
-                draw_intervals(axis, [place.share], [y], [place.low], [place.high], arm_color(place.arm), size=2.8)
-            axis.set_title(f"{benchmark}, {decoding}")
+                y = arms.index(place.arm) + dodge(BEHAVIORS.index(place.behavior), len(BEHAVIORS), 0.85)
+                color, marker = BEHAVIOR_COLORS[place.behavior], BEHAVIOR_MARKERS[place.behavior]
+                draw_intervals(axis, [place.share], [y], [place.low], [place.high], color, size=2, marker=marker)
+        axis_row[0].set_ylabel(decoding)
+    name_columns(axes[0], benchmarks)
     percent_axis(axes[0, 0], "")
     figure.supxlabel("traces showing it (%)", size="medium")
-    categories(axes, [BEHAVIOR_LABELS[behavior] for behavior in BEHAVIORS])
-    legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms])
+    named_lines(axes, [arm_label(arm) for arm in arms], each)
+    how = [(BEHAVIOR_LABELS[behavior], BEHAVIOR_COLORS[behavior], BEHAVIOR_MARKERS[behavior]) for behavior in BEHAVIORS]
+    legend_above(figure, [marker_handle(label, color, marker=marker) for label, color, marker in how])
     figure.counted = _count(shares)
     return figure
 

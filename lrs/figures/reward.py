@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from lrs.core.frames import each_group
 from lrs.core.statistics import auroc, calibration_bins, resample_groups
-from lrs.figures.palette import LIGHT, REWARD_COLORS
-from lrs.figures.parts import draw_intervals, panels, percent_axis
+from lrs.figures.palette import LIGHT, REWARD_COLORS, looks_of
+from lrs.figures.parts import draw_intervals, legend_above, panels, percent_axis
 from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 from lrs.report.sentences import level_text
 
@@ -170,14 +170,15 @@ def causal_figure(curves: pd.DataFrame) -> Sheet:
     """
     figure, axes = panels(1, 1, COLUMN, 2.3)
     axis = axes[0, 0]
+    looks = looks_of(curves["reward"].unique())
     for reward, part in each_group(curves, "reward", sort=False):
-        right = part.groupby("step")["correct"].mean()
-        axis.plot(right.index, right, "o", color=REWARD_COLORS[reward], markersize=2.5, alpha=0.5)
+        right, (marker, _), color = part.groupby("step")["correct"].mean(), looks[reward], REWARD_COLORS[reward]
+        axis.plot(right.index, right, marker, color=color, markersize=2.5, alpha=0.5)
         smooth = right.rolling(_AVERAGED, min_periods=1, center=True).mean()
-        axis.plot(smooth.index, smooth, color=REWARD_COLORS[reward], label=reward)
+        axis.plot(smooth.index, smooth, marker=marker, markersize=4, markevery=0.2, color=color, label=reward)
     axis.set_xlabel("iteration")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent_axis(axis, "attempts that are right (%)", vertical=True)
-    axis.legend(loc="best")
+    legend_above(figure, axis.get_legend_handles_labels()[0])
     figure.counted = count_range(curves.groupby(["reward", "step"])["n"].sum(), "attempts an iteration")
     return figure

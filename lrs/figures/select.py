@@ -2,7 +2,6 @@
 
 from itertools import product
 from textwrap import fill
-from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,13 +9,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lrs.core.frames import each_row
-from lrs.figures.palette import BLACK, GREY, LIGHT, arm_color, arm_label
-from lrs.figures.parts import decodings_in, draw_intervals, legend_above, panels, percent_axis, wrapped
+from lrs.figures.palette import BLACK, GREY, LIGHT, arm_color, arm_label, dashes_of
+from lrs.figures.parts import decodings_in, draw_intervals, fitted, legend_above, panels, percent_axis, wrapped
 from lrs.figures.style import PAGE, Sheet, count_range, styled
 
 _SERIES = ["num_steps", "reward_quantile", "confidence_quantile"]
-_LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-_ABREAST, _TITLE = 5, 26  # arms, more are broken into lines; and letters of a title there
+_ABREAST, _TITLE = 6, 20  # arms, more are broken into lines; and letters of a title there
+_EACH, _AROUND = 1.3, 1.4  # inches: of such a line, and for legends and labels
 
 
 def _series_name(values: dict[str, float]) -> str:
@@ -50,10 +49,11 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Sheet:
     arms, decodings = list(grid["arm"].unique()), decodings_in(grid["decoding"])
     columns = [column for column in _SERIES if column == "num_steps" or (column in grid and grid[column].nunique() > 1)]
     names = grid[columns].apply(lambda row: _series_name(row.to_dict()), axis=1)
-    lines = {name: _LINES[index % len(_LINES)] for index, name in enumerate(sorted(names.unique()))}
+    lines = dashes_of(sorted(names.unique()))
     crowded = len(arms) > _ABREAST
     if crowded:
-        figure, axes = wrapped(len(decodings), len(arms), 1.0, 1.3, _ABREAST, sharey=True)
+        each = fitted(len(decodings) * -(-len(arms) // _ABREAST), _AROUND, _EACH)
+        figure, axes = wrapped(len(decodings), len(arms), _AROUND, each, _ABREAST, sharey=True)
     else:
         width = max(0.5 * PAGE, min(PAGE, 2.4 * len(arms)))
         figure, axes = panels(len(decodings), len(arms), width, 1.0 + 1.6 * len(decodings), sharey=True)
@@ -66,17 +66,19 @@ def grid_figure(grid: pd.DataFrame, cap: float) -> Sheet:
             axis.plot(points["dose"], points["delta"], color=color, linestyle=lines[name], linewidth=0.8, alpha=0.6)
         ends = part["delta_low"], part["delta_high"]
         draw_intervals(axis, part["dose"], part["delta"], *ends, color, filled=decoding == "greedy", vertical=True)
-        for setting in each_row(part):
-            place = {"xytext": (6, 4), "textcoords": "offset points"}
+        for index, setting in enumerate(each_row(part)):
+            place = {"xytext": (5, -10 if index % 2 else 4), "textcoords": "offset points"}  # neighbours stand close
             axis.annotate(f"{setting.step_size:g}", (setting.dose, setting.delta), **place, fontsize=6.5, color=GREY)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(numticks=3 if crowded else 4))
+        axis.xaxis.set_major_locator(LogLocator(numticks=2 if crowded else 4))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlim(0.5 * part["dose"].min(), 2 * max(cap, part["dose"].max()))
         if crowded or not row:
             title = fill(arm_label(arm), _TITLE) if crowded else arm_label(arm)
             axis.set_title(title, fontsize=6.5 if crowded else None)
+        if crowded:
+            axis.tick_params(axis="x", labelsize=7)
     figure.supxlabel("dose (nats of KL divergence a token)", size="medium")
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, -0.01), max(high, 0.01))

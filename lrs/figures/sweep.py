@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lrs.core.frames import each_row
-from lrs.figures.palette import BLACK, LIGHT, arm_color, arm_label
+from lrs.figures.palette import BLACK, LIGHT, arm_color, arm_label, looks_of
 from lrs.figures.parts import (
+    arm_handles,
     decodings_in,
     dodge,
     draw_intervals,
     ink_on,
     legend_above,
-    marker_handle,
     panels,
     percent_axis,
 )
@@ -32,12 +32,13 @@ _NAMES = {
     "joint": "weight of the joint loss",
 }
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either
+_ABREAST = 2  # of these
 
 
 @styled
 def swept_figure(table: pd.DataFrame) -> Sheet:
-    """Gains over base on validation problems, a column a decoding: a map of K by step size for each arm, one of the two
-    thresholds for those with a gate, and below them what is varied alone, with intervals.
+    """Gains over base on validation problems: a map of K by step size for each arm, one of the two thresholds for those
+    with a gate, and then what is varied alone, with intervals; two of these abreast, each with a panel a decoding.
 
     In a cell stand the gain in points and half the width of its interval.
 
@@ -50,19 +51,32 @@ def swept_figure(table: pd.DataFrame) -> Sheet:
     lines = [quantity for quantity in LINES if len(places[quantity])]
     heights = [_ROW * places[quantity][GRIDS[quantity][1]].nunique() + _AROUND for quantity, _ in maps]
     heights += [_LINE + _AROUND] * len(lines)
-    figure, axes = panels(len(heights), len(decodings), COLUMN, 0.3 + sum(heights), height_ratios=heights, sharey="row")
+    abreast = min(_ABREAST, len(heights))
+    rows = [max(heights[first : first + abreast]) for first in range(0, len(heights), abreast)]
+    figure, axes = panels(
+        len(rows), abreast * len(decodings), abreast * COLUMN, 0.3 + sum(rows), height_ratios=rows, sharey=False
+    )
+    blocks = axes.reshape(-1, len(decodings))
     strongest = max([0.01, *(places[quantity]["delta"].abs().max() for quantity in GRIDS if len(places[quantity]))])
-    for (row, (quantity, arm)), (column, decoding) in product(enumerate(maps), enumerate(decodings)):
+    for (block, (quantity, arm)), (column, decoding) in product(enumerate(maps), enumerate(decodings)):
         some = places[quantity].query("arm == @arm and decoding == @decoding")
-        _draw_map(axes[row, column], some, quantity, strongest)
-        axes[row, column].set_title(f"{arm_label(arm)}, {decoding}", fontsize=6.5)
-    for (row, quantity), (column, decoding) in product(enumerate(lines, len(maps)), enumerate(decodings)):
-        _draw_lines(axes[row, column], places[quantity].query("decoding == @decoding"), arms)
-        axes[row, column].set_xlabel(_NAMES[quantity])
-        axes[row, column].set_title(decoding, fontsize=6.5)
-    for axis in axes[len(maps) :, 0]:
-        percent_axis(axis, "gain (points)", vertical=True)
-    legend_above(figure, [marker_handle(arm_label(arm), arm_color(arm)) for arm in arms] if lines else [])
+        _draw_map(blocks[block, column], some, quantity, strongest)
+        blocks[block, column].set_title(f"{arm_label(arm)}, {decoding}", fontsize=6.5)
+    for (block, quantity), (column, decoding) in product(enumerate(lines, len(maps)), enumerate(decodings)):
+        _draw_lines(blocks[block, column], places[quantity].query("decoding == @decoding"), arms)
+        blocks[block, column].set_xlabel(_NAMES[quantity])
+        blocks[block, column].set_title(decoding, fontsize=6.5)
+    for block in blocks[: len(heights)]:
+        for axis in block[1:]:
+            axis.sharey(block[0])
+            axis.tick_params(labelleft=False)
+    for block in blocks[len(maps) : len(heights)]:
+        percent_axis(block[0], "gain (points)", vertical=True)
+    for quantity, block in zip([name for name, _ in maps], blocks, strict=False):
+        block[0].set_ylabel(_NAMES[GRIDS[quantity][1]])
+    for axis in blocks[len(heights) :].flat:
+        axis.set_visible(False)
+    legend_above(figure, arm_handles(looks_of(arms)) if lines else [])
     device = ", ".join(table["device"].unique())
     figure.counted = (
         f"{count_range(table['n'], 'validation problems')} · {device} · gains in points, ± half the width of the "
@@ -87,9 +101,6 @@ def _draw_map(axis: Axes, places: pd.DataFrame, quantity: str, strongest: float)
     axis.set_xticks(range(len(grid.columns)), [f"{value:g}" for value in grid.columns])
     axis.set_yticks(range(len(grid)), [f"{value:g}" for value in grid.index])
     axis.set_xlabel(_NAMES[x])
-    place = axis.get_subplotspec()
-    if place and place.is_first_col():
-        axis.set_ylabel(_NAMES[y])
     axis.tick_params(length=0)
 
 
@@ -98,13 +109,13 @@ def _draw_lines(axis: Axes, places: pd.DataFrame, arms: list[str]) -> None:
     axis.axhline(0, color=LIGHT, linewidth=1, zorder=0)
     for own in places.loc[places["own"], "value"].unique():
         axis.axvline(values.index(own), color=LIGHT, linewidth=1, linestyle="--", zorder=0)
-    for index, arm in enumerate(arms):
+    for index, (arm, (marker, _)) in enumerate(looks_of(arms).items()):
         rows, color = places[places["arm"] == arm].sort_values("value"), arm_color(arm)
         x = [values.index(value) + dodge(index, len(arms), 0.3) for value in rows["value"]]
         axis.plot(x, rows["delta"], color=color, linewidth=0.8, alpha=0.6)
         ends = rows["delta_low"], rows["delta_high"]
         filled = "greedy" in set(rows["decoding"])
-        draw_intervals(axis, x, rows["delta"], *ends, color, filled=filled, vertical=True, size=3)
+        draw_intervals(axis, x, rows["delta"], *ends, color, filled=filled, vertical=True, size=3, marker=marker)
         for place, row in zip(x, each_row(rows), strict=True):
             if not row.within_cap:
                 axis.annotate("*", (place, row.delta_high), ha="center", va="bottom", fontsize=6.5, color=color)

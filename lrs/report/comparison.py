@@ -22,7 +22,6 @@ from lrs.method.arms import ARMS, STEERED
 from lrs.tasks.behaviors import BEHAVIORS
 
 POOLED = "pooled"
-COLORS = 16  # arms that a figure can tell apart by their colors
 PRIMARY = {"benchmark": POOLED, "decoding": "greedy", "arm": "lrs"}
 PRIMARY_REFERENCE = "base"
 
@@ -175,18 +174,7 @@ def behavior_shares(outcomes: pd.DataFrame, confidence_level: float) -> pd.DataF
     return shares_by(counts.assign(shown=counts["count"] > 0), by, "shown", confidence_level)
 
 
-def pooled_where_many(table: pd.DataFrame, arm: str, most: int = 110) -> pd.DataFrame:
-    """All rows; or, where arms and benchmarks are more than the `most` lines of a page, those of all benchmarks pooled.
-
-    Args:
-        table: with a column benchmark, and one that names arms.
-        arm: that column.
-    """
-    lines = table[["benchmark", arm]].drop_duplicates()
-    return table if len(lines) <= most else table[table["benchmark"] == POOLED]
-
-
-def no_controls_where_many(table: pd.DataFrame, most: int = COLORS) -> pd.DataFrame:
+def no_controls_where_many(table: pd.DataFrame, most: int) -> pd.DataFrame:
     """All rows; or, of more than `most` arms, those that are no controls."""
     if table["arm"].nunique() <= most:
         return table

@@ -4,6 +4,11 @@ here."""
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
+from lrs.core.frames import records
+from lrs.tasks.behaviors import BEHAVIORS
+
 
 class Item(NamedTuple):
     """An item of the paper, or of ours.
@@ -11,7 +16,7 @@ class Item(NamedTuple):
     Attributes:
         name: what it is.
         files: that show it, under `data/expected`; none of what is not here.
-        notebook: that draws it.
+        notebook: in which it is told; the files may be saved by another, see `writer_of`.
         command: that makes its numbers.
         why: it is not here, or differs.
     """
@@ -24,7 +29,9 @@ class Item(NamedTuple):
 
 
 _PAPER = "09_paper"
+_RATES_TOLD = "How often each behavior is shown in 100 tokens of a greedy answer, with its interval:"
 _FROM = "../data/expected/"  # the page's links
+RATES = "cpu/behavior_rates.csv"
 PAPER_ITEMS = (
     Item("the method (Figure 1)", ("cpu/method.png",), _PAPER),
     Item(
@@ -34,6 +41,7 @@ PAPER_ITEMS = (
         why="ours, on reasoners of our own, beside the paper's numbers, which nobody here can make",
     ),
     Item("settings", ("cpu/settings.md",), _PAPER),
+    Item("how they were chosen", ("cpu/pocket-3m/selection.png", "cpu/selection.csv"), "04_select"),
     Item("prompts", ("cpu/prompts.md",), _PAPER),
     Item("efficiency", ("cpu/costs.md", "cpu/costs.png", "cpu/cost_curves.png"), "08_bench", "make bench"),
     Item(
@@ -65,7 +73,25 @@ PAPER_ITEMS = (
         "make transfer",
         why="not to other backbones: a reward reads the latents of its own dictionary",
     ),
-    Item("which behaviors are promoted", ("cpu/pocket-3m/promoted.png", "cpu/pocket-3m/behaviors.png"), _PAPER),
+    Item(
+        "which behaviors are promoted",
+        (
+            *("cpu/pocket-3m/promoted.png", "cpu/pocket-3m/behaviors.png"),
+            *("cpu/promoted.csv", "cpu/behaviors.csv", RATES, "cpu/behavior_rates.md"),
+        ),
+        _PAPER,
+    ),
+    Item(
+        "behaviors of the unsteered reasoner",
+        ("cpu/pocket-3m/trace_behaviors.png",),
+        "01_traces",
+    ),
+    Item(
+        "what the labels are worth",
+        ("cpu/notebooks/pocket-3m/01_traces.ipynb",),
+        "01_traces",
+        why="precision and recall of the rules for models of the hub, against the exact labels",
+    ),
     Item(
         "what latents mean",
         ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png", "cpu/pocket-3m/latents.html"),
@@ -79,11 +105,16 @@ PAPER_ITEMS = (
         "make controls",
         why="its column `long trace`",
     ),
-    Item("transitions between right and wrong", ("controls/pocket-3m/transitions.png",), _PAPER, "make controls"),
-    Item("reward paths", ("cpu/pocket-3m/reward_paths.png",), "07_latents"),
+    Item(
+        "transitions between right and wrong",
+        ("controls/pocket-3m/transitions.png", "controls/transitions.csv"),
+        _PAPER,
+        "make controls",
+    ),
+    Item("reward paths", ("cpu/pocket-3m/reward_paths.png", "cpu/reward_ends.csv"), "07_latents"),
     Item(
         "where pushes act, and which heads read them",
-        ("cpu/pocket-3m/push_paths.png", "cpu/pocket-3m/heads.png"),
+        ("cpu/pocket-3m/push_paths.png", "cpu/pocket-3m/heads.png", "cpu/instability.csv"),
         "07_latents",
     ),
     Item(
@@ -106,8 +137,19 @@ OUR_ITEMS = (
     ),
     Item("how large a gain must be to be found", ("cpu/power.png",), "06_assay", "make power"),
     Item("accuracy against tokens", ("cpu/frontier.png",), "06_assay", "make rivals"),
-    Item("how much of a gain goes through each behavior", ("cpu/pocket-3m/mediation.png",), _PAPER),
-    Item("rewards that predict", ("cpu/pocket-3m/reward_roc.png", "cpu/pocket-3m/reward_by_position.png"), "03_reward"),
+    Item(
+        "how much of a gain goes through each behavior",
+        ("cpu/pocket-3m/mediation.png", "cpu/mediation.csv"),
+        _PAPER,
+    ),
+    Item(
+        "rewards that predict",
+        (
+            *("cpu/pocket-3m/reward_roc.png", "cpu/pocket-3m/reward_calibration.png"),
+            *("cpu/pocket-3m/reward_by_position.png", "cpu/reward_quality.csv"),
+        ),
+        "03_reward",
+    ),
 )
 
 
@@ -124,8 +166,8 @@ def gallery_page(expected: Path) -> str:
         "`lrs/report/gallery.py`.",
     ]
     for heading, items in (("The paper's items", PAPER_ITEMS), ("Ours", OUR_ITEMS)):
-        rows = ["| item | here | notebook | command | profile |", "|---|---|---|---|---|"]
-        rows += [f"| {item.name} | {_shown(item)} | {_notebook(item)} | {_origin(item)} |" for item in items]
+        rows = ["| item | here | told in | files saved by | command | profile |", "|---|---|---|---|---|---|"]
+        rows += [f"| {item.name} | {_shown(item)} | {_notebooks(item)} | {_origin(item)} |" for item in items]
         sections += [f"## {heading}", "\n".join(rows)]
         for item in items:
             pictures = [name for name in item.files if name.endswith(".png") and name not in drawn]
@@ -133,6 +175,8 @@ def gallery_page(expected: Path) -> str:
             sections += [f"### {item.name[:1].upper()}{item.name[1:]}"] if pictures else []
             sections += [f"![{item.name}]({_FROM}{name})" for name in pictures]
             drawn |= set(pictures)
+            if RATES in item.files and (expected / RATES).exists():
+                sections += [_RATES_TOLD, rates_shown(pd.read_csv(expected / RATES))]
     return "\n\n".join(sections) + "\n"
 
 
@@ -141,8 +185,36 @@ def _shown(item: Item) -> str:
     return "; ".join(part for part in (links or "**not here**", item.why) if part)
 
 
-def _notebook(item: Item) -> str:
-    return f"`{item.notebook}`" if item.notebook else ""
+def writer_of(name: str) -> str:
+    """The notebook that saves a file under `data/expected`; empty for a page that `make accept` writes."""
+    path = Path(name)
+    if path.suffix == ".ipynb":
+        return path.stem
+    if path.suffix == ".html":
+        return "07_latents"
+    return "" if path.name == "results.md" else _PAPER
+
+
+def rates_shown(rates: pd.DataFrame) -> str:
+    """A table for people: how often each arm shows each behavior in 100 tokens of its greedy answers, with intervals.
+
+    Args:
+        rates: of `lrs.report.promoted.rates_table`.
+    """
+    greedy = rates[rates["decoding"] == "greedy"]
+    cells = [f"{row['rate']:.2f} [{row['rate_low']:.2f}, {row['rate_high']:.2f}]" for row in records(greedy)]
+    wide = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`", backbone="`" + greedy["backbone"] + "`")
+    order = wide[["backbone", "arm"]].drop_duplicates()
+    wide = wide.pivot(index=["backbone", "arm"], columns="behavior", values="cell")
+    table = wide.loc[list(order.itertuples(index=False, name=None)), list(BEHAVIORS)].reset_index()
+    return table.rename(columns=lambda name: name.replace("_", " ")).to_markdown(index=False, disable_numparse=True)
+
+
+def _notebooks(item: Item) -> str:
+    """The notebook that tells of an item, and, in a cell of its own, those that save its files."""
+    writers = dict.fromkeys(writer_of(name) for name in item.files)
+    told = ", ".join(f"`{writer or 'make accept'}`" for writer in writers)
+    return f"{f'`{item.notebook}`' if item.notebook else ''} | {told}"
 
 
 def _origin(item: Item) -> str:
