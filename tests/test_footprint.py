@@ -81,7 +81,7 @@ def test_traces_lie_there_twice():
 )
 def test_totals_are_held_against_the_device(there, said):
     giga = 10**9
-    memory = Memory(*(size * giga for size in (1, 2, 3, 4, 5, 6, 7)))
+    memory = Memory(*(size * giga for size in (1, 2, 3, 4, 5, 9.5)))
     steering, learning, device = memory_lines(memory, ("some GPU", there * giga))
     told = "weights 1.00, keys and values of a batch 2.00, dictionary 3.00, reward 4.00, logits 5.00"
     assert steering == f"  memory while steering 15.00 GB: {told}"
