@@ -213,7 +213,7 @@ def _samples_against_greedy(pooled: pd.DataFrame) -> str:
     right = pooled.set_index(["decoding", "arm", "backbone"])["accuracy"].sort_index()
     places = list(pooled["backbone"].unique())
     reading = [arm for arm in _READERS if all(("sampled", arm, place) in right.index for place in places)]
-    if not reading or ("greedy", "base") not in right.index.droplevel("backbone"):
+    if not reading or not all(("greedy", "base", place) in right.index for place in places):
         return ""
     each = [_percents(right["sampled", arm], places, f" (`{arm}`)") for arm in reading]
     return (

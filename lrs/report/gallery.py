@@ -204,9 +204,9 @@ def rates_shown(rates: pd.DataFrame) -> str:
     greedy = rates[rates["decoding"] == "greedy"]
     cells = [f"{row['rate']:.2f} [{row['rate_low']:.2f}, {row['rate_high']:.2f}]" for row in records(greedy)]
     wide = greedy.assign(cell=cells, arm="`" + greedy["arm"] + "`", backbone="`" + greedy["backbone"] + "`")
-    order = wide[["backbone", "arm"]].drop_duplicates()
+    order = pd.MultiIndex.from_frame(wide[["backbone", "arm"]].drop_duplicates())
     wide = wide.pivot(index=["backbone", "arm"], columns="behavior", values="cell")
-    table = wide.loc[list(order.itertuples(index=False, name=None)), list(BEHAVIORS)].reset_index()
+    table = wide.loc[order, list(BEHAVIORS)].reset_index()
     return table.rename(columns=lambda name: name.replace("_", " ")).to_markdown(index=False, disable_numparse=True)
 
 
