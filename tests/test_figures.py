@@ -241,6 +241,14 @@ def head_rows():
 CASES = [("lrs", "first repaired", "p"), ("lrs", "first broken", "q")]
 
 
+def context_rows():
+    """Two latents with two and one contexts, one of them longer before its strongest token than is shown."""
+    rows = [(7, 2.0, "a b c d", [0, 2.0, 0.5, 0], 1), (7, 2.0, "w " * 20 + "x y", [0.0] * 20 + [1.5, 0.1], 20)]
+    rows.append((3, 0.4, "e f", [0.4, 0.0], 0))
+    table = pd.DataFrame(rows, columns=["latent", "highest", "words", "values", "at"])
+    return table.assign(words=table["words"].str.split())
+
+
 def case_rows():
     texts = {("p", "base"): "a b c d", ("p", "lrs"): "a b x y z " * 12, ("q", "base"): "e f", ("q", "lrs"): "e g"}
     told = {"by": "lrs", "pushed": []}
@@ -380,6 +388,7 @@ FIGURES = {
     "paper": lambda **how: results.paper_figure(read_paper_table(), **how),
     "meaning": lambda **how: latents.meaning_figure(latent_rows(), **how),
     "words": lambda **how: latents.words_figure(word_rows(), **how),
+    "contexts": lambda **how: latents.contexts_figure(context_rows(), **how),
     "reward_paths": lambda **how: latents.reward_paths_figure(path_rows(), **how),
     "push_paths": lambda **how: latents.push_paths_figure(push_rows(), **how),
     "heads": lambda **how: latents.heads_figure(head_rows(), **how),

@@ -18,7 +18,7 @@ from lrs.config import StatisticsSection
 from lrs.experiment.reward_paths import changed_by
 from lrs.figures.dashboard import card_html, case_html, context_html, dashboard_html, histogram_html
 from lrs.figures.latents import meaning_figure, reward_paths_figure, words_figure
-from lrs.learning.meaning import cards_of
+from lrs.learning.meaning import cards_of, contexts_of
 from lrs.learning.reward_metrics import cases_of
 from lrs.report.along import path_means
 from lrs.report.sentences import meaning_sentence
@@ -285,6 +285,18 @@ def test_cards_show_each_latents_strongest_contexts():
             trace, place = map(int, context["words"][context["at"]].split("."))
             assert context["values"][context["at"]] == pytest.approx(float(dense[trace][place, card["latent"]]))
             assert len(context["words"]) == len(context["values"])
+
+
+def test_contexts_of_some_latents_are_those_of_their_cards_with_the_strongest_word_in_brackets():
+    weak = {"words": ["a", "b"], "values": [0.5, 0.1], "at": 0}
+    strong = {"words": ["c", "d", "e"], "values": [0.0, 2.0, 1.0], "at": 1}
+    cards = [{"latent": 4, "contexts": [weak]}, {"latent": 9, "contexts": [strong, weak]}]
+    table = contexts_of(cards, [9, 7, 4])  # 7 never fires
+    assert table["latent"].tolist() == [9, 9, 4]
+    assert table["highest"].tolist() == [2.0, 2.0, 0.5]
+    assert table["text"].tolist() == ["c [d] e", "[a] b", "[a] b"]
+    assert table["words"].tolist() == [strong["words"], weak["words"], weak["words"]]
+    assert contexts_of(cards, []).empty
 
 
 def test_figures_draw_their_tables():

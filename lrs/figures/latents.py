@@ -25,6 +25,7 @@ Line = tuple[str, list[tuple[int, str, float, bool, bool]]]
 _WORD = {"family": "monospace", "size": 5.5, "va": "center", "in_layout": False}
 _ENDS = {"right": GREEN, "wrong": VERMILLION}
 _UNMARKED = " (steered tokens not marked)"
+_BEFORE = 10  # tokens of a context, before the one on which a latent is strongest
 _MARGIN = 0.1  # of rewards, above and below what is drawn
 
 
@@ -109,6 +110,35 @@ def words_figure(table: pd.DataFrame) -> Sheet:
     categories(axes, [f"{row.word} (latent {row.latent})" for row in each_row(table)])
     legend_above(figure, [marker_handle("written by the model", ORANGE), marker_handle("put in", ORANGE, filled=False)])
     figure.counted = count_range([*table["n_genuine"], *table["n_put_in"]], "tokens")
+    return figure
+
+
+@styled
+def contexts_figure(table: pd.DataFrame, count: int = 3) -> Sheet:
+    """Where latents fire most strongly: each of the first contexts of each, a token darker where the latent is stronger
+    (full where it is strongest of all), and framed where it is strongest in this context.
+
+    Args:
+        table: of `lrs.learning.meaning.contexts_of`.
+    """
+    lines: list[tuple[str, float, list[tuple[int, str, float, bool, bool]]]] = []
+    for latent, of_latent in each_group(table, "latent", sort=False):
+        for place, row in enumerate(each_row(of_latent.head(count))):
+            first = max(0, row.at - _BEFORE)
+            shown, values = row.words[first:], row.values[first:]
+            ((_, words), *_) = _wrapped("", shown, values, [False] * len(shown), row.at - first)
+            lines.append(("" if place else f"latent {latent}", row.highest, words))
+    figure, axes = panels(1, 1, PAGE, 0.3 + 0.16 * len(lines))
+    axis = axes[0, 0]
+    axis.set(xlim=(0, _LINE + _LABEL), ylim=(len(lines), 0))
+    axis.axis("off")
+    for height, (label, highest, words) in enumerate(lines):
+        axis.text(0, height + 0.5, label, size=6.5, va="center")
+        for start, word, value, strongest, _ in words:
+            shade = _shade(value, 0, highest) if value > 0 else "none"
+            frame = {"boxstyle": "square,pad=0.15", "lw": 0.8 if strongest else 0, "ec": BLACK, "fc": shade}
+            axis.text(_LABEL + start, height + 0.5, word, bbox=frame, **_WORD)
+    figure.counted = count_range([table["latent"].nunique()], f"latents, {count} contexts of each")
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -176,3 +176,20 @@ def cards_of(
                 told[name] = tuple(part.tolist() for part in np.histogram(values, _BINS))
             cards.append(told)
     return cards
+
+
+def contexts_of(cards: Sequence[Mapping[str, Any]], latents: Sequence[int]) -> pd.DataFrame:
+    """The contexts of some latents, those of `cards_of`, strongest first.
+
+    Returns:
+        A row a context: latent, highest (the latent's strongest activation), words, values, at, and text (the words,
+        the one at which it is strongest in brackets).
+    """
+    by_latent = {card["latent"]: card["contexts"] for card in cards}
+    rows = []
+    for latent in latents:
+        for context in by_latent.get(latent, []):
+            marked = [f"[{word}]" if place == context["at"] else word for place, word in enumerate(context["words"])]
+            highest = max(by_latent[latent][0]["values"])
+            rows.append({"latent": latent, "highest": highest} | context | {"text": " ".join(marked)})
+    return pd.DataFrame(rows, columns=["latent", "highest", "words", "values", "at", "text"])

@@ -94,7 +94,10 @@ PAPER_ITEMS = (
     ),
     Item(
         "what latents mean",
-        ("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png", "cpu/pocket-3m/latents.html"),
+        (
+            *("cpu/pocket-3m/latents.png", "cpu/pocket-3m/words.png", "cpu/pocket-3m/contexts.png"),
+            "cpu/pocket-3m/latents.html",
+        ),
         "07_latents",
         why="the page has all of them, with their contexts, to be searched and sorted",
     ),
