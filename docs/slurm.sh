@@ -26,4 +26,4 @@ if ((others)); then
   srun --nodes=$others --ntasks=$others --exclude="$head" ray start --address="$head:$port" $resources --block &
   sleep 30
 fi
-python -m lrs cluster --profile "$profile" --address auto  # this runs on the first node
+python -m lrs cluster --profile "$profile" --stage "${2:-steering}" --address auto  # this runs on the first node

@@ -216,9 +216,9 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     )
     assert (
         " Sampled, above the unsteered model by 5 points and above every control of direction by 3 (each Holm p below "
-        "0.01) are `lrs_slope` on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`. Of "
-        "what `lrs_slope` gains, +1.0 to +3.0 greedily is more than pushes have that go as far at each token in one "
-        "direction, its average (`slope_along`): these read the state too, by their length alone.\n\n" in told
+        "0.01) are `lrs_slope` on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`. "
+        "`lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
+        "reads the state too, by its length alone), is +1.0 to +3.0 greedily.\n\n" in told
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")

@@ -30,6 +30,7 @@ CHECKED = "<think> b 3 + 4 = 8 . check 3 + 4 = 7 no . back to b . b 3 + 4 = 7 . 
         ("a b", "a b c", Difference(2, "(its end)", "c", None)),
         ("a b c", "a", Difference(1, "b", "(its end)", None)),
         ("a b", "a back to b .", Difference(1, "b", "back", "backtracking")),
+        ("a b .", "a\nb  check 2 .", Difference(2, ".", "check", "verification")),  # whatever space there is
         ("a check 1 .", "a check 2 .", Difference(2, "1", "2", None)),  # inside of a behavior, and none opens
     ],
 )

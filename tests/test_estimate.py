@@ -81,12 +81,12 @@ def test_a_model_of_unknown_shape_has_no_memory_told(tmp_path):
     )
 
 
-def test_of_many_gpus_steering_alone_makes_use():
+def test_of_many_gpus_all_but_the_training_of_rewards_makes_use():
     """At a rate at which a token takes an hour."""
     config = load_config("cpu")
     tokens = {stage.name: stage.tokens for stage in stages_of(config)}
-    alone = tokens["traces"] + tokens["reward"] + tokens["select"]
-    hours = f"  on 8 of these {alone + tokens['steering'] / 8:,.1f} hours: steering alone is shared out"
+    shared = tokens["traces"] + tokens["select"] + tokens["steering"]
+    hours = f"  on 8 of these {tokens['reward'] + shared / 8:,.1f} hours: all but rewards is shared out"
     assert any(line.startswith(hours) for line in estimate_lines(config, 1 / 3600))
 
 

@@ -166,6 +166,10 @@ def test_the_sentence_tells_the_numbers_of_the_table():
     assert "`lrs` on `toy`, greedy: " in mediation_sentence(table)
     other = table.assign(arm=table["arm"].replace("lrs", "lrs_causal"))  # which is neither the paper's nor wins
     assert "`lrs" not in mediation_sentence(other)
+    bounds = {"unmatched": 0.25, "indirect_least": -0.4, "indirect_most": 0.3}
+    apart = mediation_sentence(table.assign(**bounds))
+    assert "; 25.0% of its answers show what base's never do" in apart
+    assert "the part through them lies between -40.0 and +30.0." in apart
 
 
 def test_the_figure_has_a_panel_a_behavior_and_one_for_all():

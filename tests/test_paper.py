@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,6 +23,9 @@ def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch()
             "tokens_per_problem": 10.0,
             "seconds_per_problem": [2.0, 3.0, 5.0, 4.0, 9.0],
             "ratio_to_unsteered": [1.0, 1 / 1.5, 0.8, 1.0, 4 / 9],
+            "device": "cpu",
+            "workload": ["a", "a", "b", "b", "b"],
+            "rounds": 3,
             "steered_fraction": 0.1,
             "triggers": 1.0,
         }
@@ -31,6 +35,10 @@ def test_slowdown_is_over_the_unsteered_run_of_the_same_source_model_and_batch()
     assert table["this artifact", "a", "lrs_token"] == pytest.approx(1.5)
     assert table["this artifact", "b", "lrs_token"] == pytest.approx(1.25)
     assert ("this artifact", "b", "naive") not in table.index
+    once = ours.assign(rounds=[3, 3, 1, 3, 1])
+    cold = paper.beside_the_paper(once).set_index(["source", "model", "path"])["slowdown"]
+    assert np.isnan(cold["this artifact", "b", "lrs_token"])
+    assert cold["this artifact", "a", "lrs_token"] == pytest.approx(1.5)
 
 
 def test_settings_in_use_are_the_chosen_ones_and_those_of_the_paper_for_each_benchmark():

@@ -153,9 +153,11 @@ def test_the_answer_is_two_short_sentences():
     ):
         denser(table, "small", arm, behavior, by)
     denser(table, "large", "free_push", "verification", 5.0)  # which does not win there
+    denser(table, "large", "lrs", "backtracking", -1.0)
     assert promoted_answer(table) == (
-        "No: decoded greedily, LRS as the paper trains it makes no cognitive behavior denser beyond chance "
-        "(2 reasoners). The steered arm that gains most (`free_push`, `lrs_causal`) makes behaviors denser on 1 of 2: "
+        "No: decoded greedily, LRS as the paper trains it makes no cognitive behavior denser beyond chance, "
+        "by intervals of each (2 reasoners; sparser: backtracking on 1). "
+        "The steered arm that gains most (`free_push`, `lrs_causal`) makes behaviors denser on 1 of 2: "
         "subgoal setting per 100 tokens changes by +0.00 to +2.50, with a trained constant by at most +0.00 to +1.25."
     )
     for name in ("small", "large"):
@@ -173,7 +175,7 @@ def test_the_answer_where_nothing_is_promoted_or_wins_or_was_run():
     assert promoted_answer(table).endswith("The steered arm that gains most (`trained_constant`) makes none denser.")
     denser(table, "small", "trained_constant", "verification", 1.0)  # it wins itself: nothing to hold it against
     assert promoted_answer(table).endswith("on 1 of 2: verification per 100 tokens changes by +0.00 to +1.00.")
-    assert promoted_answer(gaining(lrs=-0.01)).endswith("beyond chance (2 reasoners).")
+    assert promoted_answer(gaining(lrs=-0.01)).endswith("by intervals of each (2 reasoners).")
     assert promoted_answer(gaining(cot=0.5)) == ""
 
 

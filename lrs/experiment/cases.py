@@ -20,6 +20,7 @@ def extremes(latents: pd.DataFrame, count: int = 5) -> pd.DataFrame:
 
 def studied_arms(candidates: pd.DataFrame) -> list[str]:
     """The arm that gained most on validation problems, greedily, of those that can be written anew; then the paper's.
+    None, if neither was run.
 
     Args:
         candidates: of `lrs.saved.load_candidates`.

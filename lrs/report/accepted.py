@@ -61,14 +61,13 @@ def read_accepted(folder: Path) -> Accepted:
 
 
 def of_natural(table: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """The rows of the profile's reasoners in which no mode was planted; all rows where every one has one.
+    """The rows of the profile's reasoners in which no mode was planted.
 
     Args:
         table: with a column backbone.
     """
     planted = [name for name, one in load_config(profile).backbones.items() if one.planted]
-    rows = table[~table["backbone"].isin(planted)]
-    return table if rows.empty else rows
+    return table[~table["backbone"].isin(planted)]
 
 
 def embedded(folder: Path, *stems: str, under: Path | None = None) -> list[str]:

@@ -227,15 +227,16 @@ def _percents(right: pd.Series, places: list[str], by: str = "") -> str:
 
 
 def _beyond_lengths(over: pd.DataFrame) -> str:
-    """What the slope's direction is worth: its gain over pushes that go as far at each token, along its average."""
+    """What the slope's direction is worth: its gain over pushes that go as far at each token, along its average; empty
+    where a reasoner was not asked."""
     rows = over[(over["reference"] == "lrs_slope") & (over["arm"] == "slope_along")]
+    if rows.empty or set(rows["backbone"]) != set(over["backbone"]):
+        return ""
     ways = {"greedy": "greedily", "sampled": "in samples"}
     told = [f"{_span(-part['delta'])} {ways[how]}" for how, part in each_group(rows, "decoding", sort=False)]
     return (
-        f" Of what `lrs_slope` gains, {' and '.join(told)} is more than pushes have that go as far at each token in "
-        "one direction, its average (`slope_along`): these read the state too, by their length alone."
-        if told
-        else ""
+        f" `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
+        f"reads the state too, by its length alone), is {' and '.join(told)}."
     )
 
 

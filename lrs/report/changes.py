@@ -1,5 +1,6 @@
 """What steering changes, problem by problem: the two by two of right and wrong, and the first word that differs."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -51,8 +52,8 @@ def first_difference(base: str, other: str, find: Finder = find_behaviors) -> Di
     )
     if place == len(said) == len(instead):
         return None
-    here = len(" ".join([*instead[:place], ""])) if place < len(instead) else -1
-    opened = [span.behavior for span in find(" ".join(instead)) if span.start == here]
+    starts = [word.start() for word in re.finditer(r"\S+", other)]
+    opened = [span.behavior for span in find(other) if starts[place : place + 1] == [span.start]]
     there, then = (words[place] if place < len(words) else _END for words in (said, instead))
     return Difference(place, there, then, opened[0] if opened else None)
 

@@ -140,9 +140,9 @@ def estimate_lines(
         lines.append(f"  {name:9}{generations:>10,} generations, {tokens / 1e6:>8,.1f}M tokens{hours}")
     if rate:
         lines.append(f"  hours of decoding at {rate.tokens_per_second:,.0f} tokens a second ({rate.measured})")
-        shared = next(stage.tokens for stage in stages if stage.name == "steering")
-        many = rate.hours(total.tokens - shared + shared / _MANY)
-        lines.append(f"  on {_MANY} of these {many:,.1f} hours: steering alone is shared out, by `lrs cluster`")
+        alone = next(stage.tokens for stage in stages if stage.name == "reward")
+        many = rate.hours(alone + (total.tokens - alone) / _MANY)
+        lines.append(f"  on {_MANY} of these {many:,.1f} hours: all but rewards is shared out, by `lrs cluster`")
     lines.append(f"  disk {disk_of(config) / _GIGA:.1f} GB")
     if shape := _shape_of(home):
         traced = next(stage.tokens for stage in stages if stage.name == "traces")

@@ -36,16 +36,20 @@ class Memory(NamedTuple):
 
 def parameters_of(shape: Shape) -> int:
     """Weights of a model, norms and biases left out."""
-    width, kept = shape["hidden_size"], _kept(shape)
-    block = 2 * width * (width + kept) + 3 * width * shape["intermediate_size"]
+    width, kept, heads = shape["hidden_size"], _kept(shape), shape["num_attention_heads"]
+    block = 2 * width * (heads * _head(shape) + kept) + 3 * width * shape["intermediate_size"]
     words = shape["vocab_size"] * width * (1 if shape.get("tie_word_embeddings") else 2)
     return shape["num_hidden_layers"] * block + words
 
 
 def _kept(shape: Shape) -> int:
     """Numbers that a layer keeps of a token, as keys and as values."""
-    heads = shape["num_attention_heads"]
-    return shape.get("num_key_value_heads", heads) * shape.get("head_dim", shape["hidden_size"] // heads)
+    return (shape.get("num_key_value_heads") or shape["num_attention_heads"]) * _head(shape)
+
+
+def _head(shape: Shape) -> int:
+    """Numbers of one head of attention."""
+    return shape.get("head_dim") or shape["hidden_size"] // shape["num_attention_heads"]
 
 
 def memory_of(config: Config, shape: Shape, traced: int) -> Memory:

@@ -169,8 +169,8 @@ def _answers(benchmarks: list[_Benchmark]) -> float:
 
 def mediation_sentence(table: pd.DataFrame) -> str:
     """Of the paper's arm, and of the one that wins on each backbone in each decoding, how much of the gain goes through
-    all four behaviors together, and through which of them most; with the share of answers that have no match, where
-    there are any."""
+    all four behaviors together, and through which of them most; where some answers have no match, how many these are,
+    and between what that part may lie. As an accounting, no proof: see the module."""
     told = []
     for (backbone, decoding), part in each_group(table, ["backbone", "decoding"], sort=False):
         for arm in worded_arms(part, "total"):
@@ -182,9 +182,13 @@ def _parts_told(rows: pd.DataFrame) -> str:
     (together,) = records(rows[rows["behavior"] == ALL_FOUR])
     apart = max(records(rows[rows["behavior"] != ALL_FOUR]), key=lambda row: row["indirect"])
     interval = f"[{points(together['indirect_low'])}, {points(together['indirect_high'])}]"
-    most = f", most through {apart['behavior'].replace('_', ' ')} ({points(apart['indirect'])})"
-    alone = f"; {percent(together['unmatched'])} of its answers show what base's never do"
+    most = f", most through {apart['behavior'].replace('_', ' ')}, taken alone ({points(apart['indirect'])})"
+    alone = (
+        f"; {percent(together['unmatched'])} of its answers show what base's never do, and their gain counts as past "
+        f"them: the part through them lies between {points(together['indirect_least'])} and "
+        f"{points(together['indirect_most'])}"
+    )
     return (
         f"of {points(together['total'])} points {points(together['indirect'])} {interval} go through the four behaviors"
-        f"{most * (apart['indirect'] > 0)}{alone * (together['unmatched'] > 0)}"
+        f"{most * (round(apart['indirect'], 3) > 0)}{alone * (together['unmatched'] > 0)}"
     )

@@ -16,17 +16,23 @@ _NAMED = ["source", "backbone", "benchmark", "decoding", "arm", "num_steps", "st
 _COSTS = ["tokens_per_problem", "seconds_per_problem", "slowdown", "steered_fraction", "triggers"]
 
 
+def measured_alike(costs: pd.DataFrame) -> pd.Series:
+    """Which rows were timed in as many rounds as any of their workload: ratios to others are not to be cited."""
+    return costs["rounds"] == costs.groupby(["device", "workload"])["rounds"].transform("max")
+
+
 def beside_the_paper(paths: pd.DataFrame) -> pd.DataFrame:
     """Tokens, seconds, slowdown, steered share and triggers a problem: ours, and the paper's (its numbers, not ours).
 
     Returns:
         columns source, model, batch, path and the costs; seconds a problem are those of the whole batch over its
-        problems, and slowdown is over the unsteered run of the same source, model and batch.
+        problems, and slowdown is over the unsteered run of the same source, model and batch, where both were measured
+        alike.
     """
     paper = pd.read_csv(PAPER_COSTS).assign(source="Li et al.", model="ORZ-7B", batch=1)
     paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path")["seconds_per_problem"]["unsteered"]
     ours = paths[paths["path"].isin(_COMPARED)].assign(source="this artifact")
-    ours = ours.assign(slowdown=1 / ours["ratio_to_unsteered"])
+    ours = ours.assign(slowdown=(1 / ours["ratio_to_unsteered"]).where(measured_alike(paths)))
     return pd.concat([paper, ours], ignore_index=True)[["source", "model", "batch", "path", *_COSTS]]
 
 

@@ -151,11 +151,16 @@ def promoted_answer(table: pd.DataFrame) -> str:
     told = []
     if paper:
         places = [name for rows in paper for name in rows.loc[rows["density_low"] > 0, "behavior"]]
-        shown = ", ".join(f"{_words(name)} on {places.count(name)}" for name in BEHAVIORS if name in places)
+        fewer = [name for rows in paper for name in rows.loc[rows["density_high"] < 0, "behavior"]]
+        shown, lost = (
+            ", ".join(f"{_words(name)} on {found.count(name)}" for name in BEHAVIORS if name in found)
+            for found in (places, fewer)
+        )
         told.append(
             f"{'Yes' if places else 'No'}: decoded greedily, LRS as the paper trains it makes "
-            f"{'a' if places else 'no'} cognitive behavior denser beyond chance "
-            f"({f'{shown} of ' * bool(places)}{len(paper)} reasoner{'s' * (len(paper) > 1)})."
+            f"{'a' if places else 'no'} cognitive behavior denser beyond chance, by intervals of each "
+            f"({f'{shown} of ' * bool(places)}{len(paper)} reasoner{'s' * (len(paper) > 1)}"
+            f"{f'; sparser: {lost}' * bool(fewer)})."
         )
     return " ".join([*told, _winner_told(winning, constants)] if winning else told)
 

@@ -9,6 +9,7 @@ from lrs.report.accepted import Accepted, as_markdown, embedded, of_natural
 from lrs.report.budget import budget_sentence
 from lrs.report.comparison import POOLED, PRIMARY
 from lrs.report.mediation import mediation_sentence
+from lrs.report.paper import measured_alike
 from lrs.report.promoted import promoted_answer
 from lrs.report.sentences import p_value, percent, points, with_interval
 
@@ -138,18 +139,21 @@ def _promoted(accepted: Accepted) -> list[str]:
     greedy = table[table["decoding"] == "greedy"].replace({"behavior": {"_": " "}}, regex=True)
     greedy = greedy.assign(arm="`" + greedy["arm"] + "`")
     intro = "Times in 100 tokens beyond base on the same problems, greedily, with intervals over problems:"
-    told = promoted_answer(of_natural(table, accepted.main["profile"].iloc[0]))
-    asked = f"Does steering promote them, the paper's second claim? {told}"
+    profile = accepted.main["profile"].iloc[0]
+    told = promoted_answer(of_natural(table, profile))  # a planted mode is none of the four
+    asked = f"Does steering promote them, the paper's second claim? {told}" if told else ""
     parts = [asked, intro, _by_behavior(greedy, "density", ["backbone", "arm", "n"])]
     if "at_length" in greedy:
         intro = (
             "Times a problem beyond base's answers of like length, in fifths of each benchmark's; unmatched: the share "
-            "of the arm's answers that are so long, or so short, that base has none:"
+            "of the arm's answers that are so long, or so short, that base has none (held against base's average):"
         )
         rows = greedy.assign(unmatched=greedy["unmatched"].map(percent))
         parts += [intro, _by_behavior(rows, "at_length", ["backbone", "arm", "unmatched"])]
-    if len(accepted.mediation):
-        parts.append(f"By base's answers, matched for behaviors: {mediation_sentence(accepted.mediation)}")
+    if len(matched := of_natural(accepted.mediation, profile)) and told:
+        parts.append(
+            f"By base's answers, matched for behaviors (an accounting, no proof): {mediation_sentence(matched)}"
+        )
     return parts
 
 
@@ -187,8 +191,7 @@ def costs_section(accepted: Accepted) -> str:
     rows["rows"], rows["tokens/s"] = costs["batch"], costs["tokens_per_s"].map("{:,.0f}".format)
     ends = (1 / costs[f"ratio_to_unsteered{end}"] for end in ("", "_high", "_low"))
     times = [f"{time:.2f} [{low:.2f}, {high:.2f}]" for time, low, high in zip(*ends, strict=True)]
-    alike = costs["rounds"] == costs.groupby(["device", "workload"])["rounds"].transform("max")
-    rows["time of a token"] = pd.Series(times, rows.index).where(alike, "")
+    rows["time of a token"] = pd.Series(times, rows.index).where(measured_alike(costs), "")
     rows["steered"] = costs["steered_fraction"].map(percent)
     rows["work"] = ["" if work != work else f"{work:.2f}" for work in costs["work_ratio"]]
     intro = (
