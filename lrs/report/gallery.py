@@ -88,7 +88,7 @@ PAPER_ITEMS = (
     ),
     Item(
         "what the labels are worth",
-        ("cpu/notebooks/pocket-3m/01_traces.ipynb",),
+        ("cpu/notebooks/pocket-3m/01_traces.ipynb", "cpu/labeller.md"),
         "01_traces",
         why="precision and recall of the rules for models of the hub, against the exact labels",
     ),
@@ -110,7 +110,7 @@ PAPER_ITEMS = (
     ),
     Item(
         "transitions between right and wrong",
-        ("controls/pocket-3m/transitions.png", "controls/transitions.csv"),
+        ("controls/pocket-3m/transitions.png", "controls/transitions.csv", "cpu/first_differences.csv"),
         _PAPER,
         "make controls",
     ),

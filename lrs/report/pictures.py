@@ -15,6 +15,7 @@ PICTURES = {
     "reward_calibration": "rewards against how often the answer was right, on held-out problems",
     "reward_by_position": "how early in a trace the reward knows",
     "latents": "what the latents that weigh most in the reward go with, and what a causal push does to them",
+    "contexts": "where these latents fire most strongly",
     "words": "latents of behaviors, or of the words that open them",
     "reward_paths": "the reward along traces that steering repaired and broke",
     "cases": "what steering did to one answer that it repaired and one that it broke, token by token",
