@@ -105,6 +105,7 @@ def test_pages_show_each_token_as_it_was_given():
     assert Shown(page).spans == 2 * [
         ("<eos> +1.25", 0.0, False, False),
         ("& -0.50", 0.0, False, False),
+        ("<three>", 0.0, False, False),
         ("a", 0.0, False, False),
         ("<think>", 1.0, True, False),
         ("b", 0.5, False, False),

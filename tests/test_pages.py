@@ -77,6 +77,7 @@ def folder(tmp_path: Path) -> Path:
     gains = promoted["arm"].map({"lrs": 0.01, "free_push": 0.09, one: 0.02})
     promoted.assign(**of, gain=gains, gain_more=0.08).to_csv(tmp_path / "promoted.csv", index=False)
     parts = of | {"arm": "lrs", "total": 0.01, "indirect_low": -0.01, "indirect_high": 0.02, "unmatched": 0.0}
+    parts |= {"indirect_least": 0.004, "indirect_most": 0.004}
     gone = [parts | {"behavior": name, "indirect": by} for name, by in (("all_four", 0.004), ("verification", 0.0))]
     pd.DataFrame(gone).to_csv(tmp_path / "mediation.csv", index=False)
     costs = {"device": "cpu", "model": "pocket", "path": "lrs_token", "batch": 128, "tokens_per_s": 3654.6}
