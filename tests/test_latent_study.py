@@ -59,9 +59,8 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     np.testing.assert_allclose(table.set_index("latent").loc[effects.index, "kl"], effects["kl"], rtol=1e-6)
 
     shown, encoded = table[table["word"].notna()], [dictionary.encode(states) for states in activations]
-    firing = extremes(table).query("density > 0")
-    assert 0 < len(shown) < LATENTS
-    assert set(shown["latent"]) == set(firing["latent"])
+    assert len(shown) > 10
+    assert set(shown["latent"]) == set(table.query("density > 0")["latent"])
     assert table.loc[table["word"].isna(), ["genuine", "put_in", "n_put_in"]].isna().all(axis=None)
     order = np.random.default_rng(0).choice(3, 3, replace=False)  # as the study draws its traces
     for row in shown.itertuples():

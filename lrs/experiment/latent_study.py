@@ -57,8 +57,8 @@ class LatentStudy(NamedTuple):
             it is active); promotes and demotes (tokens, by direct attribution); pushed (how far one step of the
             causal reward moves it, on average); of those that are studied, kl, lost and gained of `ablation_effects`,
             if they fire in the traces that are read, and score and score_without of `output_scores`; standard errors
-            over tokens of two of the means, shapley_se and pushed_se; of the `extremes`, if they fire in the traces
-            that are read, the word on which each fires most strongly there, and what is told of `words`.
+            over tokens of two of the means, shapley_se and pushed_se; of those that are studied, if they fire in the
+            traces that are read, the word on which each fires most strongly there, and what is told of `words`.
         words: a row a behavior and the latent most tied to its beginning: word (the token that opens it), latent,
             genuine and put_in (its mean where the model wrote the word, and where it was put in the place of another),
             their standard errors genuine_se and put_in_se, n_genuine and n_put_in.
@@ -114,7 +114,7 @@ def study(
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
     put = cache(lambda token: injected(backbone, layer, dictionary, pairs, token, seed))
-    shown = [(latent, _strongest(dense, pairs, latent)) for latent in extremes(table)["latent"]]
+    shown = [(latent, _strongest(dense, pairs, latent)) for latent in studied]
     strongest = [_word_test(latent, token, put(token), backbone) for latent, token in shown if token is not None]
     table = table.merge(pd.DataFrame(strongest, columns=_WORD_TEST), on="latent", how="left")
     openings = [of_trace.opens[:-1] for of_trace in told]
