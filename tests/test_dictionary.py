@@ -98,7 +98,7 @@ def test_dictionary_keeps_the_scale_of_what_it_was_trained_on(trained, activatio
 def test_explained_variance_of_simple_reconstructions(activations):
     class Fixed:
         def __init__(self, reconstruct):
-            self.reconstruct, self.sae = reconstruct, torch.nn.Module()
+            self.reconstruct = reconstruct
 
     assert explained_variance(Fixed(lambda x: x), activations) == 1.0
     assert explained_variance(Fixed(lambda x: x.mean(dim=0)), activations) == pytest.approx(0, abs=1e-5)
@@ -107,9 +107,18 @@ def test_explained_variance_of_simple_reconstructions(activations):
 
 
 def test_explained_variance_in_parts_is_that_of_all_together(trained, activations, monkeypatch):
-    whole = explained_variance(trained[0], activations)
+    dictionary, sizes = trained[0], []
+    whole, reconstruct = explained_variance(dictionary, activations), dictionary.reconstruct
+
+    def counted(some):
+        sizes.append(len(some))
+        return reconstruct(some)
+
     monkeypatch.setattr(sae, "_AT_ONCE", 7)
-    assert explained_variance(trained[0], activations) == pytest.approx(whole, abs=1e-6)
+    monkeypatch.setattr(dictionary, "reconstruct", counted)
+    assert explained_variance(dictionary, activations) == pytest.approx(whole, abs=1e-6)
+    assert sum(sizes) == len(activations)
+    assert max(sizes) == 7
 
 
 def test_round_trip(saved, trained, activations):

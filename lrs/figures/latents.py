@@ -150,7 +150,7 @@ def cases_figure(paths: pd.DataFrame, cases: Sequence[tuple[str, str, str]], que
 
     Args:
         paths: of `lrs.experiment.reward_paths.keep_paths`.
-        cases: of `lrs.learning.reward_metrics.cases_of`.
+        cases: of `lrs.experiment.cases.case_studies`.
         questions: by problem id.
     """
     lines: list[Line] = []
