@@ -175,7 +175,7 @@ def check(profile: Profile = "") -> None:
     print("\n".join(moved))
     if len(moved) > 1:
         print("Bytes may differ on another kind of machine or by other releases of libraries; accuracies decide:")
-    print("\n".join(faults) if faults else f"{profile}: every accuracy is within its interval")
+    print("\n".join(faults) if faults else f"{profile}: no accuracy differs from the accepted one beyond chance")
     raise typer.Exit(min(len(faults), 1))
 
 

@@ -16,6 +16,7 @@ from lrs.core.statistics import (
     calibration_bins,
     effective_sample_size,
     expected_calibration_error,
+    fisher_p,
     holm,
     mcnemar_exact,
     minimum_detectable_effect,
@@ -48,6 +49,18 @@ def test_wilson_agrees_with_scipy_and_takes_arrays():
     low, high = wilson_interval(np.array([8, 8]), np.array([30, 30]))
     np.testing.assert_allclose(low, expected.low)
     np.testing.assert_allclose(high, expected.high)
+
+
+@given(st.integers(1, 25), st.integers(1, 25), st.data())
+def test_fisher_sums_every_split_of_the_successes_that_is_no_likelier(n, other_n, data):
+    right, other = data.draw(st.integers(0, n)), data.draw(st.integers(0, other_n))
+    all_right = right + other
+    ways = {
+        k: comb(n, k) * comb(other_n, all_right - k) for k in range(min(n, all_right) + 1) if all_right - k <= other_n
+    }
+    expected = sum(count for count in ways.values() if count <= ways[right]) / comb(n + other_n, all_right)
+    assert fisher_p(right, other, n, other_n) == pytest.approx(expected, abs=1e-9)
+    assert fisher_p(right + 0.2, other - 0.2, n, other_n) == fisher_p(right, other, n, other_n)  # a mean over seeds
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import binomtest, fisher_exact, norm, rankdata
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -68,6 +68,15 @@ def mcnemar_exact(wins: int, losses: int) -> float:
     """Two-sided exact McNemar p-value: discordant pairs against a fair coin; 1 when there are none."""
     discordant = int(wins) + int(losses)
     return float(binomtest(int(wins), discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def fisher_p(successes: float, others: float, n: int, other_n: int) -> float:
+    """Two-sided p-value of Fisher's exact test that two samples, drawn apart, share one rate of success.
+
+    `successes` (of `n`) and `others` (of `other_n`) are rounded: of several seeds a problem, give accuracy * problems.
+    """
+    first, second = round(successes), round(others)
+    return float(fisher_exact([[first, n - first], [second, other_n - second]]).pvalue)
 
 
 def bootstrap_interval(

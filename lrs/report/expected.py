@@ -11,10 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from lrs.core.frames import records
+from lrs.core.statistics import fisher_p, holm
 from lrs.core.store import write_text
 from lrs.report.accepted import DATE, read_accepted
 from lrs.report.answer import put_block, readme_block
@@ -28,13 +31,15 @@ GALLERY = Path("docs/gallery.md")
 _OUTPUTS = "outputs.sha256"
 _KEPT = (".csv", ".md", ".png")  # .tex and .pdf say the same
 _KEYS = ["backbone", "benchmark", "split", "decoding", "arm"]
+_LEVEL = 0.05  # of a whole table: how often a run that differs by chance alone is faulted
 
 
 class Comparison(NamedTuple):
     """A run beside the accepted one, in lines for people.
 
     `moved` tells which outputs have other bytes, which is no fault: another kind of machine rounds in another way.
-    `faults` are accuracies outside their intervals, and rows or tables that are missing or were not expected.
+    `faults` are accuracies that differ from the accepted ones beyond chance, and rows or tables that are missing or
+    were not expected. On another kind of machine a run is a draw of its own: its numbers carry chance, and so do ours.
     """
 
     moved: list[str]
@@ -134,7 +139,8 @@ def _left_behind(profile: str, home: Path) -> set[Path]:
 
 
 def check(profile: str, home: Path = Path()) -> Comparison:
-    """Compare a run with the accepted one: bytes of outputs, and each accuracy with its expected interval.
+    """Compare a run with the accepted one: bytes of outputs, and each accuracy by Fisher's exact test, Holm-adjusted
+    over all of the table.
 
     Args:
         home: the folder in which the profile ran.
@@ -169,15 +175,29 @@ def _faults(profile: str, home: Path) -> list[str]:
         return absent
     found, expected = map(pd.read_csv, paths)
     merged = expected.merge(found, on=_KEYS, how="outer", indicator="side", suffixes=("_expected", ""))
+    rows = records(merged)
+    p_values = [_chance(row) if row["side"] == "both" else float("nan") for row in rows]
     faults = []
-    for row in merged.to_dict("records"):
+    for row, p in zip(rows, holm(np.array(p_values)), strict=True):
         cell = " ".join(str(row[key]) for key in _KEYS)
-        low, high = row["ci_low_expected"], row["ci_high_expected"]
         if row["side"] != "both":
             faults.append(f"{cell}: {'missing row' if row['side'] == 'left_only' else 'unexpected row'}")
-        elif not low <= row["accuracy"] <= high:
-            faults.append(f"{cell}: accuracy {row['accuracy']:.3f} outside the expected [{low:.3f}, {high:.3f}]")
+        elif p < _LEVEL:
+            faults.append(
+                f"{cell}: accuracy {row['accuracy']:.3f} of {row['n']:.0f}, where {row['accuracy_expected']:.3f} of "
+                f"{row['n_expected']:.0f} was expected (Holm p {p:.2g})"
+            )
     return faults
+
+
+def _chance(row: dict[str, Any]) -> float:
+    """The p-value of a cell in which a run and the accepted one differ; 0 where the run has no accuracy."""
+    if not np.isfinite(row["accuracy"]):
+        return 0.0
+    (right, n), (other, other_n) = (
+        (row[f"accuracy{of}"] * row[f"n{of}"], int(row[f"n{of}"])) for of in ("", "_expected")
+    )
+    return fisher_p(right, other, n, other_n)
 
 
 def _copy(source: Path, target: Path) -> None:
