@@ -167,7 +167,7 @@ def pages() -> None:
 
 @app.command()
 def check(profile: Profile = "") -> None:
-    """Tell which outputs of this run differ from the accepted ones; fail if an accuracy left its interval."""
+    """Tell which outputs of this run differ from the accepted ones; fail if an accuracy differs beyond chance."""
     from lrs.report import expected
 
     profile, home = _profile_and_home(profile)

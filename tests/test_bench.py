@@ -13,6 +13,7 @@ from lrs.engine.policy import Policy
 
 SHAPE = Shape(d_sae=24, k=4, width=16, layers=1, heads=2)
 CPU = torch.device("cpu")
+OURS = ("unsteered", "lrs_token", "lrs_history", "lrs_slope")
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def test_every_path_writes_the_same_tokens_and_steers_the_asked_share(workload):
     for name in ("lrs_token", "lrs_history"):
         assert abs(done[f"{name}_all_rows"][1] - done[name][1]) <= 2
     processed = done["unsteered"][0] - len(workload.prompts)
+    assert done["lrs_slope"][1] == processed  # at every token
     for variant in ("token", "history"):
         assert 0.25 < done[f"lrs_{variant}"][1] / processed < 0.55
     for name, ours in (("naive", "lrs_token"), ("naive_history", "lrs_history")):
@@ -59,14 +61,14 @@ def test_table_of_paths(workload):
     assert (table.drop(index="unsteered")["ratio_to_unsteered"] > 0).all()
     steered = table.loc["lrs_token"]
     assert steered["triggers"] == pytest.approx(steered["steered_fraction"] * (steered["tokens_per_problem"] - 1))
-    assert list(table.index[table["work_ratio"] > 1]) == ["lrs_token", "lrs_history"]
+    assert list(table.index[table["work_ratio"] > 1]) == ["lrs_token", "lrs_history", "lrs_slope"]
 
 
 def test_naive_paths_may_run_not_at_all_and_the_others_write_and_run_alike(workload):
     steerings = steerings_for(workload, SHAPE)
     table = compare_paths(workload, steerings, rounds=3, naive_prompts=0, naive_tokens=2).set_index("path")
     assert table["tokens_per_problem"]["hf_generate"] == table["tokens_per_problem"]["unsteered"] > 2
-    assert table["rounds"].to_dict() == {"hf_generate": 3, "unsteered": 3, "lrs_token": 3, "lrs_history": 3}
+    assert table["rounds"].to_dict() == dict.fromkeys(("hf_generate", *OURS), 3)
     assert table["ratio_to_hf_generate"].notna().all()
     assert (table["peak_memory_mb"].isna() | (table["peak_memory_mb"] > 0)).all()
 
@@ -76,13 +78,12 @@ def test_the_papers_shapes_are_measured_in_half_precision(monkeypatch, tmp_path)
     small = {"small": Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=1, **sizes)}
     monkeypatch.setattr(tables, "larger_shapes", lambda device: small)
     measured = list(compare_shapes(SHAPE, "cpu", torch.bfloat16, 8, (4, 1), rounds=2, naive_tokens=3))
-    ours = ["unsteered", "lrs_token", "lrs_history"]
     assert [list(table["path"]) for table in measured] == [
-        ["hf_generate", *ours],
-        ["hf_generate", *ours, "naive", "naive_history"],
+        ["hf_generate", *OURS],
+        ["hf_generate", *OURS, "naive", "naive_history"],
     ]
     for table in measured:
-        assert [2, 2, 2, 2, 1, 1][: len(table)] == list(table["rounds"])
+        assert [2, 2, 2, 2, 2, 1, 1][: len(table)] == list(table["rounds"])
         assert all(table["tokens_per_problem"] == [3 if path.startswith("naive") else 8 for path in table["path"]])
     with pytest.raises(ValueError, match="need an accelerator"):
         write_shapes(load_config("paper"), tmp_path)
@@ -95,7 +96,13 @@ def test_work_is_the_sizes_of_the_maps_that_a_token_goes_through(workload, share
     mix = {"token": 16 * 16, "history": 4 * 16 * 16}
     attend = {"token": 0, "history": 2 * 16}  # over one token, scores and means
     of_model = sum(part.weight.numel() for part in workload.model.modules() if isinstance(part, torch.nn.Linear))
-    for variant, steering in steerings_for(workload, SHAPE).items():
+    steerings = steerings_for(workload, SHAPE)
+    quadratic = (
+        24 + 2 * 24 * 8
+    )  # the head, and to rank 8 and back; its gradient goes there anew, and the same ways back
+    expected = encode + quadratic + share * (2 * quadratic + decode + quadratic)
+    assert work_ratio(workload, steerings.pop("slope"), share) == pytest.approx(1 + expected / of_model, rel=1e-6)
+    for variant, steering in steerings.items():
         backward = embed + mix[variant] + mlp + attend[variant]
         forward = backward + 16  # the head
         expected = encode + forward + share * (backward + decode + forward)
@@ -105,8 +112,8 @@ def test_work_is_the_sizes_of_the_maps_that_a_token_goes_through(workload, share
 def test_cost_curves_have_a_row_a_point_and_path(workload):
     grid = {"batch": (1, 3), "length": (4,), "num_steps": (2,), "d_sae": (8,), "width": (8,)}
     table = cost_curves(workload, 4, 4, SHAPE, grid, rounds=2)
-    assert len(table) == 6 * 3
-    assert set(table["path"]) == {"unsteered", "lrs_token", "lrs_history"}
+    assert len(table) == 6 * 4
+    assert set(table["path"]) == set(OURS)
     assert (table["ratio_low"] <= table["ratio"]).all()
     assert (table["ratio"] <= table["ratio_high"]).all()
     assert (table.loc[table["path"] == "unsteered", ["ratio_low", "ratio", "ratio_high"]] == 1).all(axis=None)

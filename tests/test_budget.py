@@ -6,8 +6,17 @@ import pytest
 
 from lrs.config import StatisticsSection
 from lrs.figures.budget import budget_figure
-from lrs.report.budget import STAGES, budget_sentence, budget_table
+from lrs.report.budget import (
+    STAGES,
+    budget_sentence,
+    budget_table,
+    cap_sentence,
+    cap_table,
+    what_is_lost,
+)
 
+MORE = {"one": {"lrs": 12}, "two": {"free_push": 18}}
+LATER = "length, direction, difficulty, gate"
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=500)
 
 
@@ -48,3 +57,34 @@ def test_the_figure_has_a_line_a_stage():
     figure = budget_figure(table, about="toy")
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert sorted(labels) == sorted(STAGES[arm] for arm in ("cot", "free_push", "lrs"))
+
+
+def test_what_is_lost_is_told_of_every_stage_between_two_that_were_run():
+    both = [outcomes(cot=20, base=10, lrs_slope=15, **more).assign(backbone=name) for name, more in MORE.items()]
+    table = budget_table(pd.concat(both), STATISTICS)
+    table["lost"] = what_is_lost(table)
+    told = table.set_index(["backbone", "arm"])["lost"].to_dict()
+    assert told == {
+        **{("one", "cot"): "", ("one", "lrs_slope"): "layer, span, gradient", ("one", "lrs"): LATER},
+        **{("two", "cot"): "", ("two", "free_push"): "layer, span", ("two", "lrs_slope"): "gradient"},
+    }
+
+
+def test_the_cap_costs_what_the_best_of_all_tried_gains_beyond_the_chosen():
+    tried = pd.DataFrame(
+        [
+            ("lrs", 0.02, True, True),
+            ("lrs", 0.05, False, False),  # over the cap
+            ("free_push", 0.2, True, True),
+            ("free_push", 0.1, False, True),
+            ("random", -0.1, True, True),  # no stage
+        ],
+        columns=["arm", "delta", "chosen", "within_cap"],
+    ).assign(backbone="toy", decoding="greedy", n=50)
+    table = cap_table(tried).set_index("arm")
+    assert table.loc["lrs", ["n", "tried", "within_cap"]].tolist() == [50, 2, 1]
+    assert table.loc["lrs", ["best", "chosen", "lost"]].tolist() == pytest.approx([0.05, 0.02, 0.03])
+    assert table["lost"].to_dict() == pytest.approx({"lrs": 0.03, "free_push": 0.0})
+    assert cap_sentence(cap_table(tried)).endswith("by validation: on `toy`, greedy, 3.0 points (`lrs`).")
+    assert cap_sentence(cap_table(tried[2:])).startswith("The cap on dose costs no stage anything")
+    assert cap_sentence(cap_table(tried[:0])) == ""

@@ -309,7 +309,7 @@ def test_check_fails_by_accuracies_and_not_by_bytes(repository: Path, monkeypatc
     printed = capsys.readouterr().out.splitlines()
     assert printed[:3] == moved
     assert "accuracies decide" in printed[3]
-    assert printed[4:] == (faults or ["smoke: every accuracy is within its interval"])
+    assert printed[4:] == (faults or ["smoke: no accuracy differs from the accepted one beyond chance"])
 
 
 def test_a_run_is_accepted_from_where_it_ran(repository: Path, monkeypatch: pytest.MonkeyPatch):

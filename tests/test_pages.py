@@ -49,7 +49,8 @@ def folder(tmp_path: Path) -> Path:
     )
     tried = [("lrs_basic", 0.5, 0.008, True), ("lrs_basic", 2.0, -0.03, False), ("lrs", 1.0, 0.01, True)]
     selection = pd.DataFrame(tried, columns=["arm", "step_size", "delta", "chosen"])
-    selection = selection.assign(backbone="pocket", decoding="greedy", push_ratio=0.044, dose=0.0123)
+    selection = selection.assign(backbone="pocket", decoding="greedy", n=90, push_ratio=0.044)
+    selection = selection.assign(dose=0.0123, within_cap=True)
     selection.to_csv(tmp_path / "selection.csv", index=False)
     known = {"backbone": "pocket", "decoding": "greedy", "method": "lrs", "n": 1000, "wins": 12, "losses": 2}
     known |= {"ceiling": 0.1, "ceiling_low": 0.05, "ceiling_high": 0.15, "gain": 0.01, "gain_low": 0, "gain_high": 0.02}
@@ -215,10 +216,11 @@ def test_rewards_behaviors_and_costs(page: str):
 
 def test_where_it_is_lost_and_what_a_push_owes(page: str):
     assert cells(page, "Where it is lost") == [
-        ["pocket", "greedy", "told", "`cot`", "80", "+10.0 [+5.0, +15.0]", ""],
-        ["pocket", "greedy", "pushed", "`free_push`", "80", "+9.0 [+4.0, +14.0]", "-1.0 [-2.0, +0.0]"],
+        ["pocket", "greedy", "told", "`cot`", "", "80", "+10.0 [+5.0, +15.0]", ""],
+        ["pocket", "greedy", "pushed", "`free_push`", "layer, span", "80", "+9.0 [+4.0, +14.0]", "-1.0 [-2.0, +0.0]"],
     ]
     assert "most is lost from `cot` to `free_push`: -1.0 [-2.0, +0.0] points" in page
+    assert "The cap on dose costs no stage anything" in page
     assert cells(page, "What a push owes to the state, to its direction and to its gate") == [
         ["pocket", "greedy", "`free_push`", "`free_turned`", "by lot", "+9.5 [+5.0, +14.0]", "9/1", "0.021"]
     ]

@@ -89,11 +89,12 @@ def paths_of(
         without: whether our loop also runs without what its policy does for speed.
         naive_tokens: new tokens of the naive paths; None: as many as the others write.
     """
-    ours = {"unsteered": None, "lrs_token": steerings["token"], "lrs_history": steerings["history"]}
+    ours = {"unsteered": None, **{f"lrs_{name}": steering for name, steering in steerings.items()}}
     variants = {name: (workload, steering) for name, steering in ours.items()}
     if without and workload.policy.selects_rows:
         all_rows = replace(workload, policy=replace(workload.policy, selects_rows=False))
-        variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in ours.items() if steering}
+        gated = {name: steering for name, steering in ours.items() if steering and steering.gate != ALWAYS}
+        variants |= {f"{name}_all_rows": (all_rows, steering) for name, steering in gated.items()}
     brief = replace(workload, max_new_tokens=naive_tokens or workload.max_new_tokens)
     few = replace(brief.spread(naive_prompts), batch=1, policy=alone(workload.policy))
     naive = {"naive": "token", "naive_history": "history"} if naive_prompts else {}

@@ -22,7 +22,7 @@ from lrs.engine.requests import Generation, Request
 from lrs.learning.sae import input_scale_for
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import SaeDictionary
-from lrs.method.gate import Gate
+from lrs.method.gate import ALWAYS, Gate
 from lrs.method.reward import LatentRewardModel, RewardConfig
 from lrs.method.steering import Steering
 from lrs.models.activations import replay
@@ -138,7 +138,8 @@ def larger_shapes(device: str) -> dict[str, PretrainedConfig]:
 
 
 def steerings_for(workload: Workload, shape: Shape, share: float = PAPER_SHARE) -> dict[str, Steering]:
-    """Steering of each reward variant, with random weights, that pushes `share` of the tokens."""
+    """Steering of each way to climb, with random weights: up a reward of variant `token` and `history`, at `share` of
+    the tokens, and `slope`, up one of variant `potential` at every token."""
     model, written = workload.model, workload.write()
     pairs = [(prompt, generation.token_ids) for prompt, generation in zip(workload.prompts, written, strict=True)]
     recorded = [activations for _, activations in replay(model, workload.layer, pairs, workload.batch, pad_id=0)]
@@ -151,7 +152,8 @@ def steerings_for(workload: Workload, shape: Shape, share: float = PAPER_SHARE) 
         rewards = [reward(dictionary.encode(activations)[None])[0].sigmoid() for activations in recorded]
         gate = Gate(reward_threshold=torch.cat(rewards).quantile(share).item(), confidence_threshold=0.0)
         steerings[variant] = Steering(workload.layer, dictionary, reward, gate, Ascent(shape.num_steps, _STEP_SIZE))
-    return steerings
+    potential = LatentRewardModel(RewardConfig(shape.d_sae, "potential")).eval().requires_grad_(False).to(model.device)
+    return steerings | {"slope": replace(steerings["token"], reward=potential, gate=ALWAYS)}
 
 
 def _random_dictionary(activations: Tensor, shape: Shape, layer: int) -> SaeDictionary:

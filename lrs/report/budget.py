@@ -1,13 +1,14 @@
 """The loss budget: where the gain that is known to be there is lost, one stage of the method at a time.
 
 From what the reasoner gains when it is told how to go about it, to the method as it was released; each stage is closer
-to that than the one before, and what it changes is paired, problem by problem.
+to that than the one before, and what it changes is paired, problem by problem. What the cap on dose costs beside is
+told by the validation problems on which settings were chosen.
 """
 
 import pandas as pd
 
 from lrs.config import StatisticsSection
-from lrs.core.frames import least
+from lrs.core.frames import least, most
 from lrs.report.comparison import POOLED, bootstrap_by_problem, by_problem_means, pair_arms
 from lrs.report.sentences import points
 
@@ -22,7 +23,19 @@ STAGES = {
     "lrs": "up a reward that learned from traces, gated",
     "lrs_published": "as released",
 }
+_LOST = {  # what a stage has not that the one before it has
+    "raw_free_push": "layer",
+    "free_push": "span",
+    "lrs_slope": "gradient",
+    "lrs_causal": "length",
+    "lrs_advantage": "direction",
+    "lrs_basic": "difficulty",
+    "lrs": "gate",
+    "lrs_published": "release",
+}
 BUDGET_COLUMNS = ["backbone", "decoding", "arm", "stage", "n", "gain", "low", "high", "step", "step_low", "step_high"]
+
+CAP_COLUMNS = ["backbone", "decoding", "arm", "n", "tried", "within_cap", "best", "chosen", "lost"]
 
 
 def budget_table(outcomes: pd.DataFrame, statistics: StatisticsSection, seed: int = 0) -> pd.DataFrame:
@@ -74,3 +87,50 @@ def budget_sentence(table: pd.DataFrame) -> str:
             f"{points(worst['step'])} {interval} points"
         )
     return f"{POOLED.capitalize()} over benchmarks, {'; '.join(told)}." if told else "Too few stages were run."
+
+
+def what_is_lost(table: pd.DataFrame) -> pd.Series:
+    """What each stage of a budget has not that the one before it has, in a word or, where stages between them were not
+    run, several; empty for the first. Gradient: that the push must be one of a reward; direction: that the reward was
+    trained through its push."""
+    order, lost = list(STAGES), pd.Series("", table.index)
+    for _, part in table.groupby(["backbone", "decoding"], sort=False):
+        places = part["arm"].map(order.index)
+        for row, first, last in zip(part.index[1:], places, places.iloc[1:], strict=False):
+            lost[row] = ", ".join(_LOST[arm] for arm in order[first + 1 : last + 1])
+    return lost
+
+
+def cap_table(candidates: pd.DataFrame) -> pd.DataFrame:
+    """What the cap on dose costs each stage: on the validation problems on which settings were chosen, the best of all
+    that were tried less the chosen one.
+
+    Args:
+        candidates: of all backbones, as `lrs.saved.load_candidates` returns them, with a column backbone.
+
+    Returns:
+        columns `CAP_COLUMNS`: n problems; how many settings were tried, and how many of them lay within the cap; the
+        rest are fractions, gains over base.
+    """
+    rows = []
+    tried = candidates[candidates["arm"].isin(list(STAGES))]
+    for (backbone, decoding, arm), group in tried.groupby(["backbone", "decoding", "arm"], sort=False):
+        best, chosen = group["delta"].max(), group.loc[group["chosen"].astype(bool), "delta"].max()
+        row = {"backbone": backbone, "decoding": decoding, "arm": arm, "n": group["n"].iloc[0], "tried": len(group)}
+        row |= {"within_cap": int(group["within_cap"].sum()), "best": best, "chosen": chosen, "lost": best - chosen}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=CAP_COLUMNS)
+
+
+def cap_sentence(table: pd.DataFrame) -> str:
+    """Which stage the cap costs most, of each backbone and decoding where it costs anything; `table` of `cap_table`."""
+    if table.empty:
+        return ""
+    costly = table[table["lost"] > 0].groupby(["backbone", "decoding"], sort=False)
+    told = [
+        f"on `{backbone}`, {decoding}, {100 * worst['lost']:.1f} points (`{worst['arm']}`)"
+        for (backbone, decoding), worst in ((key, most(part, "lost")) for key, part in costly)
+    ]
+    if not told:
+        return "The cap on dose costs no stage anything: of all settings tried, the best in validation lies within it."
+    return f"The cap on dose costs, at most, by validation: {'; '.join(told)}."

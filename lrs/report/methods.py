@@ -42,5 +42,7 @@ def _path_of(method: str) -> str:
     if arm is None or not arm.reward:
         return "unsteered"
     variant = REWARDS[arm.reward].variant
+    if variant in ("potential", "free") and not arm.gated:
+        return "lrs_slope"  # a free push is as many multiplications, and no gradient
     path = {"token": "lrs_token", "linear": "lrs_token", "history": "lrs_history"}.get(variant, "not measured")
     return path if arm.gated else f"{path}_all_rows"

@@ -11,7 +11,7 @@ from lrs.core.statistics import mcnemar_exact, wilson_interval
 PAPER_TABLE = Path("data/paper/table1.csv")
 PAPER_SETTINGS = Path("data/paper/settings.csv")
 PAPER_COSTS = Path("data/paper/efficiency.csv")
-_COMPARED = ("hf_generate", "unsteered", "lrs_token", "lrs_history")
+_COMPARED = ("hf_generate", "unsteered", "lrs_token", "lrs_history", "lrs_slope")
 _NAMED = ["source", "backbone", "benchmark", "decoding", "arm", "num_steps", "step_size"]
 _COSTS = ["tokens_per_problem", "seconds_per_problem", "slowdown", "steered_fraction", "triggers"]
 

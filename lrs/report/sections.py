@@ -6,7 +6,7 @@ import pandas as pd
 from lrs.core.frames import each_group, each_row, most, records
 from lrs.method.arms import ARMS, STEERED
 from lrs.report.accepted import Accepted, as_markdown, embedded, of_natural
-from lrs.report.budget import budget_sentence
+from lrs.report.budget import budget_sentence, cap_sentence, cap_table, what_is_lost
 from lrs.report.comparison import POOLED, PRIMARY
 from lrs.report.mediation import mediation_sentence
 from lrs.report.paper import measured_alike
@@ -21,13 +21,19 @@ def budget_section(accepted: Accepted) -> str:
     if (table := accepted.budget).empty:
         return ""
     rows = pd.DataFrame({"backbone": table["backbone"], "decoding": table["decoding"], "stage": table["stage"]})
-    rows["arm"], rows["n"] = "`" + table["arm"] + "`", table["n"]
+    rows["arm"], rows["lost"], rows["n"] = "`" + table["arm"] + "`", what_is_lost(table), table["n"]
     ends = {"gain_low": table["low"], "gain_high": table["high"]}
     rows["points over base"] = [with_interval(row, "gain") for row in records(table.assign(**ends))]
     steps = [with_interval(row, "step") for row in records(table)]
     rows["over the stage before"] = pd.Series(steps, rows.index).where(table["step"].notna(), "")
-    intro = "From what is known to be there to the method as it was released, each stage with less freedom."
+    intro = (
+        "From what is known to be there to the method as it was released, each stage with less freedom; `lost` is what "
+        "a stage has not that the one before it has (*gradient*: that it must be one of a reward; *direction*: that "
+        "the reward was trained through its push)."
+    )
     parts = ["## Where it is lost", intro, as_markdown(rows.astype(str)), budget_sentence(table)]
+    if not accepted.selection.empty:
+        parts.append(cap_sentence(cap_table(accepted.selection)))
     return "\n\n".join([*parts, *embedded(accepted.folder, "budget")])
 
 

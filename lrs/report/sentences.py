@@ -178,9 +178,10 @@ def speed_sentence(costs: pd.DataFrame) -> str:
         published = (
             f"; steered in the published loop, one problem at a time, {times['naive']}" if "naive" in times else ""
         )
+        slope = f", up a quadratic reward at every token {times['lrs_slope']}" if "lrs_slope" in times else ""
         sentences.append(
             f"{workload}: our loop writes {rows['tokens_per_s']['unsteered']:,.0f} tokens a second. Steered, a "
-            f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}; unsteered in "
+            f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}{slope}; unsteered in "
             f"transformers' `generate` {times['hf_generate']}{published}."
         )
     return "\n\n".join(sentences)
