@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from lrs.config import load_config
 from lrs.report.methods import METHODS_COLUMNS, methods_table
 
 
@@ -15,8 +16,13 @@ def test_seconds_are_tokens_over_the_speed_of_the_path_that_writes_them():
     speeds = [("pocket", "unsteered", 1200.0), ("pocket", "lrs_token", 600.0), ("pocket", "lrs_history", 400.0)]
     speeds += [("pocket", "lrs_token_all_rows", 300.0), ("pocket", "lrs_slope", 800.0)]
     costs = pd.DataFrame([*speeds, ("other", "unsteered", 1.0)], columns=["model", "path", "tokens_per_s"])
-    table = methods_table(rivals, costs.assign(device="cpu"), "cpu", "pocket", seed=3)
+    config = load_config("cpu").model_copy(update={"seed": 3})
+    table = methods_table(rivals, costs.assign(device="cpu"), config, "pocket")
     assert list(table.columns) == METHODS_COLUMNS
     assert table["seconds"].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.2, 0.3, 0.4, 0.15, float("nan")], nan_ok=True)
     assert table["p_holm"].tolist() == pytest.approx([float("nan"), 0.07, 0.6, 0.18, 1.0, 0.2, 0.2, 1.0], nan_ok=True)
-    assert (table[["profile", "backbone", "speed_device", "seed"]] == ["cpu", "pocket", "cpu", 3]).all(axis=None)
+    assert (table[["profile", "device", "backbone", "speed_device", "seed"]] == ["cpu", "cpu", "pocket", "cpu", 3]).all(
+        axis=None
+    )
+    assert table["decoding"].tolist() == ["sampled", "sampled", "greedy", "sampled", *["greedy"] * 4]
+    assert table["mde"].tolist() == pytest.approx([2.8016 * (2 / 800 / 800) ** 0.5] * 8, rel=1e-4)

@@ -264,3 +264,16 @@ def test_reasoners_with_a_planted_mode_are_no_answer():
     table = pd.DataFrame({"backbone": ["pocket-3m", planted, "gone"]})
     assert of_natural(table, "cpu")["backbone"].tolist() == ["pocket-3m", "gone"]
     assert of_natural(table[1:2], "cpu").empty
+
+
+def test_margins_over_controls_are_told_where_a_run_has_them(folder: Path):
+    main = main_table().replace({"arm": {"lrs": "lrs_causal", "lrs_basic": "random"}})
+    own = main["arm"] == "lrs_causal"
+    main.loc[own, ["delta", "delta_low", "delta_high", "p_holm"]] = [0.08, 0.06, 0.1, 0.001]
+    main.to_csv(folder / "main_results.csv", index=False)
+    against = main[main["arm"] == "random"].assign(reference="lrs_causal", delta=-0.1, p_holm=0.002)
+    against.assign(delta_low=-0.13, delta_high=-0.07).to_csv(folder / "controls.csv", index=False)
+    gains = ["1000", "+3.0", "+8.0 [+6.0, +10.0]", "0.001"]
+    assert cells(results_page(read_accepted(folder)), "Over base, and over every control of direction") == [
+        ["pocket", "greedy", "`lrs_causal`", *gains, "`random`", "+10.0 [+7.0, +13.0]", "0.002", "yes"]
+    ]

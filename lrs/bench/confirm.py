@@ -25,9 +25,8 @@ from lrs.experiment.prompting import prompting_for
 from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
-from lrs.report.comparison import compare_arms
 from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
-from lrs.report.tables import caption_for, main_results, readable
+from lrs.report.tables import caption_for, controls_table, main_results, readable
 from lrs.saved import load_selection, selection_digest, write_measured
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, draw_problems, load_problems
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 CONFIRMED = Path("data/confirm")
 _SCRATCH = Path("build/confirm")  # outcomes, from which a killed confirmation resumes
-_REFERENCES = ("lrs_causal", "lrs_slope", "free_push", "free_along")  # arms that every other one is compared with too
 _SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
 _SHOWN += ["wins", "losses", "p_holm"]
 
@@ -90,9 +88,9 @@ def confirm(
     """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, `arms` (of the profile; all,
     if none are named) in every decoding.
 
-    Writes `results.csv` (every arm against base), `controls.csv` (every arm against each of `_REFERENCES` that was run)
-    and what people read of them, beside the selection, in a folder of `home` that is its own,
-    `<profile>/<backbone>/<digest>`, and returns that; a killed run resumes.
+    Writes `results.csv` (`main_results`), `controls.csv` (`controls_table`) and what people read of them, beside the
+    selection, in a folder of `home` that is its own, `<profile>/<backbone>/<digest>`, and returns that; a killed run
+    resumes.
 
     Args:
         actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.
@@ -135,13 +133,9 @@ def confirm(
     outcomes = pd.concat(parts, ignore_index=True).assign(backbone=config.backbone_name, device=device)
     results = main_results(outcomes, config)
     write_measured(results, "results", folder)
-    against = [
-        compare_arms(outcomes, config.statistics, reference=arm, seed=config.seed).assign(reference=arm)
-        for arm in _REFERENCES
-        if arm in steering.arms
-    ]
-    if against:
-        write_measured(pd.concat(against), "controls", folder)
+    against = controls_table(outcomes, config)
+    if len(against):
+        write_measured(against, "controls", folder)
     write_text(folder / "README.md", _page(named, results, folder, config))
     return folder
 

@@ -20,6 +20,7 @@ class Accepted(NamedTuple):
     quality: pd.DataFrame
     selection: pd.DataFrame
     assay: pd.DataFrame
+    controls: pd.DataFrame
     budget: pd.DataFrame
     specific: pd.DataFrame
     behaviors: pd.DataFrame
@@ -50,6 +51,7 @@ def read_accepted(folder: Path) -> Accepted:
         quality=read("reward_quality"),
         selection=read("selection"),
         assay=read("assay"),
+        controls=read("controls"),
         budget=read("budget"),
         specific=read("specific"),
         behaviors=read("behaviors"),

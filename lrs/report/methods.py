@@ -2,32 +2,43 @@
 
 import pandas as pd
 
-from lrs.core.statistics import holm
+from lrs.config import Config
+from lrs.core.statistics import holm, minimum_detectable_effect
 from lrs.method.arms import ARMS, REWARDS
+from lrs.report.comparison import POOLED
 
 GUIDED = "guided by "  # before the name of a reward: the method that `lrs.bench.guided` measures
 METHODS_COLUMNS = [
-    *("profile", "backbone", "seed", "method", "attempts", "n", "accuracy", "low", "high"),
-    *("tokens", "seconds", "speed_device", "delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm"),
+    *("profile", "device", "backbone", "benchmark", "split", "decoding", "seed", "method", "attempts", "n", "accuracy"),
+    *("ci_low", "ci_high", "delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm", "mde"),
+    *("tokens", "seconds", "speed_device"),
 ]
 
 
-def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, profile: str, backbone: str, seed: int) -> pd.DataFrame:
+def methods_table(
+    rivals: pd.DataFrame, costs: pd.DataFrame, config: Config, backbone: str, device: str = "cpu"
+) -> pd.DataFrame:
     """The rivals of one backbone of a profile, whoever reads it.
 
     Args:
-        rivals: of `lrs.bench.rivals.compare_rivals`.
+        rivals: of `lrs.bench.rivals.compare_rivals`, measured on `device`.
         costs: of `make bench`: the speed of each path on this backbone.
+        config: of the profile.
 
     Returns:
-        columns `METHODS_COLUMNS`: `seconds` a problem are tokens over the speed, on `speed_device`, of the path that
-        writes them, with rows side by side (what voting or ranking takes is not in it; none where no path like it was
-        measured); `p_holm` is adjusted over all methods beside one attempt.
+        columns `METHODS_COLUMNS`: `decoding` is sampled but of greedy answers; `seconds` a problem are tokens over the
+        speed, on `speed_device`, of the path that writes them, with rows side by side (what voting or ranking takes is
+        not in it; none where no path like it was measured); `p_holm` is adjusted over all methods beside one attempt.
     """
     own = costs[costs["model"] == backbone].set_index("path")
     speed = own["tokens_per_s"].reindex([_path_of(method) for method in rivals["method"]])
-    table = rivals.assign(profile=profile, backbone=backbone, seed=seed, speed_device=", ".join(own["device"].unique()))
+    table = rivals.rename(columns={"low": "ci_low", "high": "ci_high"})
+    table = table.assign(profile=config.profile, device=device, backbone=backbone, benchmark=POOLED, split="test")
+    table = table.assign(seed=config.seed, speed_device=", ".join(own["device"].unique()))
+    table["decoding"] = ["greedy" if method.endswith(", greedy") else "sampled" for method in table["method"]]
     table["seconds"] = table["tokens"] / speed.to_numpy()
+    discordant, level = (table["wins"] + table["losses"]) / table["n"], config.statistics.confidence_level
+    table["mde"] = [minimum_detectable_effect(n, s, level) for n, s in zip(table["n"], discordant, strict=True)]
     others = table["method"] != "one"
     table["p_holm"] = pd.Series(holm(table.loc[others, "p_mcnemar"].to_numpy()), table.index[others])
     return table[METHODS_COLUMNS]

@@ -8,6 +8,7 @@ from lrs.method.arms import ARMS, STEERED
 from lrs.report.accepted import Accepted, as_markdown, embedded, of_natural
 from lrs.report.budget import budget_sentence, cap_sentence, cap_table, what_is_lost
 from lrs.report.comparison import POOLED, PRIMARY
+from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_table, readable_margins
 from lrs.report.mediation import mediation_sentence
 from lrs.report.paper import measured_alike
 from lrs.report.promoted import promoted_answer
@@ -52,6 +53,27 @@ def specific_section(accepted: Accepted) -> str:
         "steps of that push."
     )
     return "\n\n".join(["## What a push owes to the state, to its direction and to its gate", intro, as_markdown(rows)])
+
+
+def margins_section(accepted: Accepted) -> str:
+    """How far methods are above base and above every control of their direction, of each reasoner."""
+    tables = [
+        margin_table(main, accepted.controls[accepted.controls["backbone"] == backbone]).assign(backbone=backbone)
+        for backbone, main in each_group(accepted.main, "backbone", sort=False)
+        if not accepted.controls.empty
+    ]
+    table = pd.concat(tables) if tables else pd.DataFrame()
+    if table.empty:
+        return ""
+    pooled = table[table["benchmark"] == POOLED].reset_index(drop=True)
+    rows = readable_margins(pooled).drop(columns="benchmark")
+    rows.insert(0, "backbone", pooled["backbone"])
+    intro = (
+        "All benchmarks pooled. A control of direction goes along one vector, the other way, or by lot; `which` is the "
+        f"one that comes closest. `held`: above base by {100 * GAIN:.0f} points and above every such control by "
+        f"{100 * MARGIN:.0f}, each Holm p below {LEVEL:g}."
+    )
+    return "\n\n".join(["## Over base, and over every control of direction", intro, as_markdown(rows.astype(str))])
 
 
 def rewards_section(accepted: Accepted) -> str:

@@ -15,17 +15,25 @@ from lrs.report.comparison import RESULT_COLUMNS, compare_arms
 from lrs.report.sentences import level_text, smoke_warning
 
 MAIN_COLUMNS = ["profile", "device", *RESULT_COLUMNS]
+REFERENCES = ("lrs_causal", "lrs_slope", "free_push", "free_along")  # arms that every other one is compared with too
 
 
-def main_results(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
+def main_results(outcomes: pd.DataFrame, config: Config, reference: str = "base") -> pd.DataFrame:
     """`compare_arms` with the profile and the device that each backbone ran on in front: columns `MAIN_COLUMNS`.
 
     Args:
         outcomes: of all backbones together, as `lrs.saved.load_outcomes` returns them.
     """
-    table = compare_arms(outcomes, config.statistics, seed=config.seed)
+    table = compare_arms(outcomes, config.statistics, reference, config.seed)
     device = table["backbone"].map(outcomes.groupby("backbone")["device"].first())
     return table.assign(profile=config.profile, device=device)[MAIN_COLUMNS]
+
+
+def controls_table(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Every arm against each of `REFERENCES` that was run, named in column reference, as `main_results` compares."""
+    run = [arm for arm in REFERENCES if arm in set(outcomes["arm"])]
+    tables = [main_results(outcomes, config, arm).assign(reference=arm) for arm in run]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=[*MAIN_COLUMNS, "reference"])
 
 
 def describe_rows(outcomes: pd.DataFrame, config: Config) -> str:
