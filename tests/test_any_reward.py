@@ -106,7 +106,21 @@ def test_a_shift_is_the_same_everywhere(latents):
     assert torch.equal(reward.direction(latents[0]), reward.shift.expand(5, -1))
 
 
-@pytest.mark.parametrize("variant", ["published", "potential", "free", "along", "shift"])
+def test_what_is_drawn_anew_at_each_state_is_the_states_own_and_has_no_mean():
+    reward = tiny_reward("fresh")
+    states = torch.rand(400, reward.d_sae, dtype=reward.dtype)
+    pushes = reward.direction(states)
+    assert torch.allclose(pushes.norm(dim=1), torch.ones(400, dtype=reward.dtype))
+    assert torch.allclose(reward.direction(states[7:9]), pushes[7:9])  # the same in any batch
+    near = states.clone()
+    near[:, 3] += 0.3  # one latent differs a little
+    for others in (pushes.roll(1, dims=0), reward.direction(near)):
+        assert (pushes * others).sum(dim=1).mean().abs() < 0.1
+    assert pushes.mean(dim=0).norm() < 0.15
+    assert torch.allclose(reward.direction(states + 1e-7), pushes, atol=1e-4)  # rounding is nothing
+
+
+@pytest.mark.parametrize("variant", ["published", "potential", "free", "along", "shift", "fresh"])
 def test_round_trip(variant, latents, tmp_path):
     reward = tiny_reward(variant).float()
     save_reward(reward, tmp_path)

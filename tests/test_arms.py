@@ -28,12 +28,15 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_advantage": "advantage", "lrs_advantage_history": "advantage_history"},
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
         "lrs_causal_history": "causal_history",
-        **dict.fromkeys(("gate_reward", "gate_confidence", "lrs_negated"), "token"),
+        **dict.fromkeys(("gate_reward", "lrs_negated"), "token"),
+        **{f"gate_{signal}": "token" for signal in get_args(Signal)},
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
         **dict.fromkeys(("lrs_slope", "slope_negated", "slope_even"), "slope"),
         **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
         **{name: name for name in ("free_mean", "free_rest", "free_along", "free_constant", "slope_mean")},
-        "slope_along": "slope_mean",
+        **{"slope_along": "slope_mean", "causal_along": "causal_mean", "lrs_along": "token_mean"},
+        "free_mean_along": "free_mean",
+        **{f"random_fresh{draw}": f"fresh{draw}" for draw in DRAWN},
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
         **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
@@ -45,7 +48,7 @@ def test_steered_arms_and_what_they_steer_with():
     assert {name for arm in ARMS.values() for name in arm.reads} == set(REWARDS_THERE_ARE)
     assert {name: ARMS[name].paced for name in STEERED if ARMS[name].paced} == {
         **{"slope_along": "slope", "slope_even": "slope_level", "slope_along_tuned": "slope"},
-        "slope_turned_tuned": "slope",
+        **{"slope_turned_tuned": "slope", "causal_along": "causal", "lrs_along": "token", "free_mean_along": "free"},
         **{f"lrs_turned{draw}": "token" for draw in DRAWN},
         **{f"{name}_turned{draw}": name for name in ("slope", "free") for draw in DRAWN},
     }

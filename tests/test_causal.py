@@ -47,7 +47,7 @@ def padded(ids):
     return tokens, steered
 
 
-@pytest.mark.parametrize("variant", ["token", "history", "linear", "potential", "free", "along", "shift"])
+@pytest.mark.parametrize("variant", ["token", "history", "linear", "potential", "free", "along", "shift", "fresh"])
 @pytest.mark.parametrize("num_steps", [1, 2])
 def test_a_replay_reads_what_the_steered_model_wrote(model, prompts, variant, num_steps):
     steering = tiny_steering(variant, ALWAYS, num_steps)

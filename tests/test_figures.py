@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -857,3 +858,13 @@ def test_trace_html_escapes_and_takes_any_text():
     assert "<script>" not in traces.trace_html("<script>alert(1)</script>")
     assert traces.trace_html("").startswith("<div")
     assert "check 1 &lt; 2</span>" in traces.trace_html("check 1 < 2")  # truncated within a clause
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.endswith("_many")])
+def test_names_of_many_arms_do_not_stick_out_of_the_page_as_it_is_saved(name):
+    figure = FIGURES[name](about="toy")
+    figure.set_dpi(style.STYLE["savefig.dpi"])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [axis.get_tightbbox(renderer) for axis in figure.axes if axis.get_visible()]
+    assert min(box.x0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1

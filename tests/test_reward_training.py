@@ -343,6 +343,17 @@ def test_a_push_has_a_mean(variant):
     assert torch.allclose(mean.direction(here)[0], whole.direction(here).mean(dim=0), atol=1e-5)
 
 
+def test_steps_of_one_length_have_a_mean_which_no_gate_reads():
+    latents = toy_traces()
+    whole = random_reward(latents, "token", CONFIG, 0).model
+    seen = np.flatnonzero(~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0))
+    dense, mask = latents.dense(seen, torch.device("cpu"))
+    mean = part_of_push(whole, "mean", W_DEC, latents, CONFIG, seed=0).model
+    steps = [whole.direction(token[None])[0] for token in dense[mask]]
+    assert torch.allclose(mean.direction(dense[mask])[0], sum(steps) / len(steps), atol=1e-5)
+    assert not mean(dense).any()
+
+
 def test_a_push_of_the_mean_way_is_as_long_everywhere_as_pushes_are_on_average():
     whole, latents, here = push_of_any_length("potential")
     level, mean = (part_of_push(whole, part, W_DEC, latents, CONFIG, seed=0).model for part in ("level", "mean"))

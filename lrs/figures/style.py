@@ -50,6 +50,7 @@ STYLE: dict[Any, Any] = {  # matplotlib's types list the keys, hundreds
 # down takes nearly half of the time of saving a figure.
 Options._drop_tables_default += ["GDEF", "GPOS", "GSUB"]
 _FOOT_SIZE, _FOOT_LINE = 6.5, 0.11  # points; inches a line
+_HIGH, _ROOM = 7.0, 0.024  # inches; share of the width left free: small letters are wider when saved than when measured
 _VISIBLE, _AREA = 8, 0.002  # of 255, by which a colour moves; and a share of the picture
 _ABOVE_FOOT = 0.1  # inches at most, of a label that all axes share
 _SHOWN = 100  # of a browser's pixels an inch, in notebooks
@@ -127,7 +128,8 @@ def _write_foot(figure: Sheet, text: str) -> float:
     share = strip / (height + strip)
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):  # as `STYLE` has it
-        engine.set(rect=(0, share, 1, 1 - share))
+        room = _ROOM if height > _HIGH else 0
+        engine.set(rect=(room, share, 1 - 2 * room, 1 - share))
     return share
 
 

@@ -215,7 +215,11 @@ def part_of_push(
         model.shift.sub_(mean)
     else:
         model = LatentRewardModel(replace(whole.config, variant="shift")).to(whole.device)
-        model.head.load_state_dict(whole.head.state_dict())
+        if whole.head.weight.shape == model.head.weight.shape:
+            model.head.load_state_dict(whole.head.state_dict())
+        else:  # a score that is no sum of latents has no place here: an arm asks `whole` for it
+            for weight in model.head.parameters():
+                weight.zero_()
         model.shift.copy_(mean)
     return _untrained(model, latents, config, seed)
 

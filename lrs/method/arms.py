@@ -22,6 +22,7 @@ REWARDS = {
     "linear": RewardKind("linear", "means"),
     "raw_linear": RewardKind("linear", "means", "raw"),
     **{f"random{draw}": RewardKind("linear", "lot", draw=index) for index, draw in enumerate(DRAWS)},
+    **{f"fresh{draw}": RewardKind("fresh", "lot", draw=index) for index, draw in enumerate(DRAWS)},
     "outside": RewardKind("linear", "lot", "outside"),
     "untrained": RewardKind("token", "lot"),
     "causal": RewardKind("token", "push", begins_as="token"),
@@ -31,6 +32,8 @@ REWARDS = {
     "free": RewardKind("free", "push"),
     "free_along": RewardKind("along", "push"),
     "free_constant": RewardKind("shift", "push"),
+    "token_mean": RewardKind("shift", "mean", begins_as="token"),
+    "causal_mean": RewardKind("shift", "mean", begins_as="causal"),
     "free_mean": RewardKind("shift", "mean", begins_as="free"),
     "free_rest": RewardKind("free", "rest", begins_as="free"),
     "slope_mean": RewardKind("shift", "mean", begins_as="slope"),
@@ -59,6 +62,9 @@ _ARMS = {
         Arm("lrs_slope", "method", reward="slope"),  # steps as long as the reward is steep
         Arm("gate_reward", "control", reward="token", gated="reward"),  # the paper's ablations of its gate
         Arm("gate_confidence", "control", reward="token", gated="confidence"),
+        Arm("gate_certainty", "control", reward="token", gated="certainty"),
+        Arm("gate_stability", "control", reward="token", gated="stability"),
+        Arm("gate_lot", "control", reward="token", gated="lot"),
         Arm("causal_gate_reward", "control", reward="causal", gated="reward"),
         Arm("causal_gate_confidence", "control", reward="causal", gated="confidence"),
         Arm("causal_gate_certainty", "control", reward="causal", gated="certainty"),
@@ -67,6 +73,11 @@ _ARMS = {
         Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
         Arm("free_mean", "control", reward="free_mean", matches="free_push"),  # the same everywhere,
         Arm("free_rest", "control", reward="free_rest", matches="free_push"),  # and what is left without it
+        Arm(
+            "free_mean_along", "control", reward="free_mean", paced="free", matches="free_push"
+        ),  # as far, where that goes
+        Arm("lrs_along", "control", reward="token_mean", gated=True, paced="token", matches="lrs"),
+        Arm("causal_along", "control", reward="causal_mean", paced="causal", matches="lrs_causal"),
         Arm("slope_mean", "control", reward="slope_mean", matches="lrs_slope"),
         Arm("slope_along", "control", reward="slope_mean", paced="slope", matches="lrs_slope"),  # its lengths alone,
         Arm("slope_even", "control", reward="slope", paced="slope_level", matches="lrs_slope"),  # its directions alone
@@ -79,6 +90,9 @@ _ARMS = {
         Arm("slope_negated", "control", reward="slope", descends=True, matches="lrs_slope"),
         # Drawn by lot, in the decoder's span; and the same with the gate of another arm, and as far at each token.
         *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
+        *(
+            Arm(f"random_fresh{n}", "control", reward=f"fresh{n}", matches="lrs_causal") for n in DRAWS
+        ),  # anew at each state
         *(Arm(f"lrs_turned{n}", "control", f"random{n}", gated=True, paced="token", matches="lrs") for n in DRAWS),
         *(Arm(f"slope_turned{n}", "control", f"random{n}", paced="slope", matches="lrs_slope") for n in DRAWS),
         *(Arm(f"free_turned{n}", "control", f"random{n}", paced="free", matches="free_push") for n in DRAWS),

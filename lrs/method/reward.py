@@ -3,13 +3,15 @@
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
 everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed in
 proportion to its gradient; `free` is no reward but a push of any direction and length, which says what a layer has to
-give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether. Here whole
-traces are scored, as in training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
+give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether; `fresh` goes
+in a direction drawn by lot, another at every state. Here whole traces are scored, as in training; in steering a token
+at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
+_SCATTER = 30.0  # radians by which a latent of size one turns what `fresh` draws: near states have nothing in common
 _RANK = 8  # of the push of variant `free`, beside its shift; and of the form of `potential`, whose push has up to 16
 
 
@@ -119,8 +122,12 @@ class LatentRewardModel(nn.Module):
         if config.variant == "published":
             self.released = PublishedReward(config.d_sae, config.width, config.layers, config.heads)
             return
-        if config.variant in ("linear", "potential", "free", "along", "shift"):
+        if config.variant in ("linear", "potential", "free", "along", "shift", "fresh"):
             self.head = nn.Linear(config.d_sae, 1)
+            if config.variant == "fresh":
+                self.lots = nn.Linear(config.d_sae, config.d_sae)
+                nn.init.normal_(self.lots.weight, std=_SCATTER)
+                nn.init.uniform_(self.lots.bias, 0, 2 * math.pi)
             if config.variant in ("free", "shift"):
                 self.shift = nn.Parameter(torch.zeros(config.d_sae))
             if config.variant in ("potential", "free", "along"):
@@ -153,8 +160,8 @@ class LatentRewardModel(nn.Module):
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
         """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
-        variant `potential` the gradient itself, of `free`, `along` and `shift` a push of any length. Differentiable in
-        the weights.
+        variant `potential` the gradient itself, of `free`, `along` and `shift` a push of any length, of `fresh` what is
+        drawn for these latents, of length 1. Differentiable in the weights.
 
         Raises:
             ValueError: the reward sees the trace so far: its gradient is not one token's alone (`direction_in`).
@@ -167,6 +174,8 @@ class LatentRewardModel(nn.Module):
             return self.push(latents)
         if self.config.variant == "free":
             return self.push(latents) + self.shift
+        if self.config.variant == "fresh":
+            return unit(self.lots(latents).cos())
         slope = self._slope(latents, lambda here: self(here[None]))
         return slope if self.config.variant == "potential" else unit(slope)
 
@@ -183,7 +192,7 @@ class LatentRewardModel(nn.Module):
             return self.released(latents)
         if self.config.variant == "potential":
             return self.head(latents).squeeze(-1) + (latents * self.push(latents)).sum(-1)
-        if self.config.variant in ("linear", "free", "along", "shift"):
+        if self.config.variant in ("linear", "free", "along", "shift", "fresh"):
             return self.head(latents).squeeze(-1)
         x = self._embedded(latents)
         for block in self.blocks:

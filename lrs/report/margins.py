@@ -16,9 +16,10 @@ from lrs.report.sentences import p_value, points, with_interval
 GAIN, MARGIN, LEVEL = 0.05, 0.03, 0.01  # over base, over every control (fractions), and Holm-adjusted p
 DIRECTION_CONTROLS = (
     *("trained_constant", "free_constant", "free_mean", "slope_mean", "mean_difference", "caa"),
+    *("lrs_along", "causal_along"),  # steps of one length, and in one direction
     *("negated", "slope_negated", "random_outside"),
     *(name for name in TUNED if name != "slope_along_tuned"),
-    *(f"{name}{draw}" for name in ("random", "slope_turned", "free_turned") for draw in DRAWS),
+    *(f"{name}{draw}" for name in ("random", "random_fresh", "slope_turned", "free_turned") for draw in DRAWS),
 )
 MARGIN_COLUMNS = [
     *("decoding", "benchmark", "method", "n", "told", "gain", "gain_low", "gain_high", "gain_p"),
