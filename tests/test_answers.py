@@ -301,3 +301,19 @@ def test_no_answer_in_words_raises(answer):
     assert not answered(graph(3, "ab", "bc", "ac"), answer) or sorted(answer.split()[1::2]) == ["1", "2", "3"]
     assert not answered(knights(True, False, True), answer) or answer.split()[1::2] == ["knight", "knave", "knight"]
     assert not answered(sorting(1, 2, 3), answer) or answer.split() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (r"First 3 + 4 = 7, so the sum is \boxed{12}.", True),  # as another model concludes
+        (r"<think> 5 </think> It is \boxed{12}", True),
+        (r"<think> 5 </think> answer 12 <eos>", True),
+        (r"<think> 5 </think> answer 11 \boxed{12} <eos>", False),  # what a built-in reasoner writes goes first
+        (r"\boxed{12} <think> 5 </think> it is 11", False),
+        (r"It is \boxed{11}.", False),
+        ("It is 12.", False),
+    ],
+)
+def test_an_answer_in_a_box_counts_where_none_is_behind_answer(text, right):
+    assert is_correct(chain_sum(12), text) is right

@@ -130,6 +130,17 @@ def test_a_recipe_without_weights_says_how_to_make_them(tmp_path):
         load_backbone(str(tmp_path))
 
 
+def test_a_reference_may_name_a_folder_elsewhere(folder, tmp_path, tiny_backbone):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/hub.yaml").write_text(f"folder: {folder}\n")
+    loaded = load_backbone(str(tmp_path / "mine"))
+    assert loaded.name == "mine"
+    assert loaded.identity == load_backbone(str(folder)).identity
+    (tmp_path / "mine/hub.yaml").write_text("folder: nowhere\n")
+    with pytest.raises(StoreError, match="cannot load backbone 'nowhere'"):
+        load_backbone(str(tmp_path / "mine"))
+
+
 @pytest.fixture
 def named(folder, tmp_path, monkeypatch):
     """A folder that names the model of `folder` as one of the hub, which LRS_DATA stands for."""

@@ -32,6 +32,11 @@ def test_an_example_stands_in_its_guide(path: Path):
     assert f"```python\n{path.read_text('utf-8')}```" in guide
 
 
+def test_what_it_takes_for_a_model_of_ones_own_is_fifteen_lines():
+    lines = Path("docs/examples/own_model.py").read_text("utf-8").splitlines()
+    assert len([line for line in lines if line]) <= 15
+
+
 @pytest.mark.parametrize("name", SAID)
 def test_an_example_runs(name: str, capsys, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "gcd", None)  # and taken out again afterwards

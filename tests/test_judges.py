@@ -68,7 +68,7 @@ def test_mathematics(answer, reference, right):
 
 @pytest.mark.parametrize("part", ["42 ", "9", "(", r"\frac{1}", "42+"])
 def test_an_answer_of_200_kb_is_wrong_at_once(part, monkeypatch):
-    monkeypatch.setattr(judges, "_pool", lambda: pytest.fail("math-verify was asked"))
+    monkeypatch.setattr(judges, "_judge", lambda: pytest.fail("math-verify was asked"))
     started = time.monotonic()
     assert same_mathematics(part * (200_000 // len(part)), "42") is False
     assert time.monotonic() - started < 1
@@ -76,6 +76,15 @@ def test_an_answer_of_200_kb_is_wrong_at_once(part, monkeypatch):
 
 def slow(answer, reference):
     time.sleep(60)
+
+
+def test_a_judge_that_died_is_replaced_and_none_is_timed_while_it_begins(monkeypatch):
+    judges._judge.cache_clear()
+    monkeypatch.setattr(judges, "_SECONDS", 1.0)  # less than the imports of a new process take
+    assert same_mathematics("0.25", "1/4") is True
+    judges._judge()._process.kill()
+    assert same_mathematics("0.75", "3/4") is True
+    assert same_mathematics("0.75", "1/4") is False
 
 
 def test_what_takes_too_long_is_wrong_and_the_next_is_judged_all_the_same(monkeypatch):

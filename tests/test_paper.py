@@ -65,3 +65,15 @@ def test_capacity_plan_by_hand():
     assert plan["generations"].tolist() == [1000, 1000]
     assert plan["device_hours"].tolist() == [10.0, 10.0]
     assert plan["hours"].tolist() == [10.0, 1.25]
+
+
+def test_ratios_between_a_cold_path_and_a_warm_one_are_not_told():
+    paths = ["hf_generate", "unsteered", "lrs_token", "naive"]
+    costs = pd.DataFrame({"path": paths, "rounds": [1, 3, 3, 1], "device": "gpu", "workload": "big"})
+    ratios = [f"ratio_to_{name}{end}" for name in ("unsteered", "hf_generate") for end in ("", "_low", "_high")]
+    costs[ratios] = 0.5
+    cold = paper.without_cold_ratios(costs).set_index("path")[ratios]
+    assert cold[ratios[:3]].notna().all(axis=1).tolist() == [False, True, True, False]
+    assert cold[ratios[3:]].isna().all(axis=None)
+    warm = paper.without_cold_ratios(costs.assign(rounds=[3, 3, 3, 1])).set_index("path")[ratios]
+    assert warm.notna().all(axis=1).tolist() == [True, True, True, False]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from small_hub import FEW_SAMPLES, SHAPE, SMALL, byte_tokenizer, half_right, sums, write_data
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
@@ -225,6 +226,56 @@ def test_a_revision_is_looked_up_once(tmp_path, monkeypatch):
     ]
     assert json.loads(hub.LOCK.read_text()) == {"a/b": "revision-1", "c/d": "revision-2"}
     assert asked == [("a/b", "dataset"), ("c/d", "model")]
+
+
+@pytest.mark.parametrize("name", ["math_500", "ineq_math"])
+def test_what_the_hub_gives_is_of_the_revision_that_is_held(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("LRS_STANDS", str(tmp_path))
+    monkeypatch.delenv("LRS_DATA", raising=False)
+    monkeypatch.setattr(hub, "held_revision", {SOURCES[name].path: "abc"}.__getitem__)
+    asked = []
+    monkeypatch.setattr("datasets.load_dataset", lambda path, **how: asked.append((path, how)) or [])
+    assert list(rows_of(SOURCES[name])) == []
+    (path, how), source = asked[0], SOURCES[name]
+    assert (path, how["revision"]) == (source.path, "abc")
+    assert how.get("data_files") == source.file
+    monkeypatch.setattr("datasets.load_dataset", lambda *path, **how: 1 / 0)
+    with pytest.raises(StoreError, match=f"cannot load {path} from the hub .ZeroDivisionError.*or set LRS_DATA to"):
+        list(rows_of(source))
+
+
+def test_offline_what_is_not_held_yet_cannot_be_looked_up_and_what_is_need_not_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("LRS_STANDS", str(tmp_path))
+    monkeypatch.delenv("LRS_DATA", raising=False)
+    with pytest.raises(StoreError, match=r"cannot load math-ai/amc23 from the hub .OfflineModeIsEnabled"):
+        list(rows_of(SOURCES["amc_23"]))
+    (tmp_path / hub.LOCK).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / hub.LOCK).write_text(json.dumps({"math-ai/amc23": "abc"}))
+    assert hub.version_of(SOURCES["amc_23"]) == "abc"
+    monkeypatch.setenv("LRS_DATA", str(tmp_path))
+    with pytest.raises(StoreError, match="holds no folder math-ai--amc23 for math-ai/amc23"):
+        hub.version_of(SOURCES["amc_23"])
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "named"])
+def test_a_folder_may_hold_tables_of_any_of_these_kinds(data, kind):
+    source = SOURCES["ineq_math"]
+    folder, expected = data / source.path.replace("/", "--"), list(rows_of(source))
+    rows = json.loads((folder / "rows.json").read_text())
+    (folder / "rows.json").unlink()
+    (data / hub.LOCK).unlink(missing_ok=True)
+    (data / "stands" / hub.LOCK).unlink()
+    if kind == "parquet":
+        Dataset.from_list(rows).to_parquet(folder / "dev.parquet")
+    elif kind == "jsonl":
+        (folder / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "json":
+        (folder / "dev.json").write_text(json.dumps(rows))
+    else:
+        (folder / "json").mkdir()
+        (folder / source.file).write_text(json.dumps(rows))
+        (folder / "train.json").write_text(json.dumps(rows[:1]))  # another split, which nobody asked for
+    assert list(rows_of(source)) == expected
 
 
 @pytest.mark.parametrize("shots", [0, 2, 9])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import LATENTS, VOCABULARY, WIDTH, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
 from oracle import naive_generate
-from transformers import GenerationConfig
+from transformers import CompileConfig, GenerationConfig
 
 from lrs.engine.decoding import generate
 from lrs.engine.policy import Policy
@@ -240,6 +240,39 @@ def test_earlier_layers_do_not_notice():
     plain, pushed = 1, 3  # the second and the fourth pass processed token 7
     assert torch.equal(seen[0][plain], seen[0][pushed])
     assert not torch.equal(seen[2][plain], seen[2][pushed])
+
+
+def test_over_a_static_cache_no_compiled_pass_goes_by_the_steering(model, prompts, monkeypatch):
+    """As on an accelerator, where transformers compiles the forward pass of a cache that allows it."""
+    compiled = []
+    monkeypatch.setattr(model, "get_compiled_call", lambda config: compiled.append(config) or model.__call__)
+    config = CompileConfig()
+    config._compile_all_devices = True
+    batch = left_padded(prompts)
+    asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": ENDS, "pad_token_id": 0}
+    how = asked | {"cache_implementation": "static", "compile_config": config}
+    plain = model.generate(**batch, **how)
+    assert compiled
+    compiled.clear()
+    with steered(model, gate=ALWAYS):
+        static = model.generate(**batch, **how)
+        grown = model.generate(**batch, **asked)
+    assert not compiled
+    assert torch.equal(static, grown)
+    assert not torch.equal(static, plain)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", [{}, {"cache_implementation": "static"}], ids=["growing", "static"])
+def test_steered_on_an_accelerator_as_on_the_cpu(model, prompts, how, monkeypatch):
+    asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": ENDS, "pad_token_id": 0}
+    batch = left_padded(prompts)
+    with steered(model, gate=ALWAYS):
+        here = model.generate(**batch, **asked)
+    monkeypatch.setattr("conftest.DEVICE", "cuda")
+    with steered(model.to("cuda"), gate=ALWAYS):
+        there = model.generate(**{name: part.to("cuda") for name, part in batch.items()}, **asked, **how)
+    assert torch.equal(there.cpu(), here)
 
 
 @pytest.mark.parametrize("signal", ["certainty", "stability"])

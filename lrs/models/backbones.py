@@ -88,6 +88,8 @@ def _whence(path: str) -> tuple[str, dict[str, str]]:
         named = yaml.safe_load(reference.read_text("utf-8"))
         if "package" in named:
             path = _folder_of(named["package"])
+        elif "folder" in named:
+            path = str(Path(named["folder"]).expanduser())
         elif home := local_folder(named["model"]):
             hold(named["model"], home, _glance(home))
             path = str(home)

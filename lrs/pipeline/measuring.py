@@ -93,6 +93,18 @@ def transfer(profile: Profile = "") -> None:
 
 
 @app.command()
+def survey(
+    model: Annotated[str, typer.Argument(help="its folder")],
+    problems: Annotated[int, typer.Option(help="of each family")] = 200,
+) -> None:
+    """Which families of reasoning-gym, in plain English, is a model right on neither always nor never? data/survey."""
+    from lrs.bench.survey import measure_survey
+
+    table = measure_survey(model, problems)
+    print(table.drop(columns=["backbone", "example"]).round(3).to_string(index=False))
+
+
+@app.command()
 def as_published(profile: Profile = "paper") -> None:
     """Run the released method at the paper's own setting of each benchmark, into data/as_published. Resumes."""
     from lrs.bench.as_published import measure_as_published

@@ -21,6 +21,17 @@ def measured_alike(costs: pd.DataFrame) -> pd.Series:
     return costs["rounds"] == costs.groupby(["device", "workload"])["rounds"].transform("max")
 
 
+def without_cold_ratios(costs: pd.DataFrame) -> pd.DataFrame:
+    """Costs without ratios between paths that were not timed alike, which compare unlike things."""
+    alike, cold = measured_alike(costs), costs.copy()
+    theirs = costs.assign(alike=alike)[costs["path"] == "hf_generate"].set_index(["device", "workload"])["alike"]
+    warm = theirs.reindex(pd.MultiIndex.from_frame(costs[["device", "workload"]])).to_numpy(dtype=bool)
+    for reference, fair in (("unsteered", alike), ("hf_generate", alike & warm)):
+        columns = [column for column in map(str, costs) if column.startswith(f"ratio_to_{reference}")]
+        cold[columns] = cold[columns].where(fair)
+    return cold
+
+
 def beside_the_paper(paths: pd.DataFrame) -> pd.DataFrame:
     """Tokens, seconds, slowdown, steered share and triggers a problem: ours, and the paper's (its numbers, not ours).
 

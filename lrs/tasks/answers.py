@@ -31,8 +31,8 @@ def _scorer(dataset: str) -> Any:
 
 
 def final_answer(benchmark: str, text: str) -> str | None:
-    """The final answer of a text, where a benchmark's answers stand: in a box, or behind `answer`."""
-    return boxed(text) if BENCHMARKS[benchmark].judge else extract_answer(text)
+    """The final answer of a text: in a box, or, as built-in reasoners write it, behind `answer`."""
+    return boxed(text) if BENCHMARKS[benchmark].judge else extract_answer(text) or boxed(text)
 
 
 def is_correct(problem: Problem, text: str) -> bool:

@@ -4,14 +4,13 @@ An answer is what stands in the last `\\boxed{}` of what a model concludes. A ju
 runs it; mathematical equality is math-verify's, in a process of its own that is ended when it takes too long.
 """
 
-import atexit
 import multiprocessing
 import re
 from functools import cache
-from typing import Any
+from multiprocessing.connection import Connection
 
 _LONGEST = 400  # characters of an answer that is looked at
-_SECONDS = 5.0  # for one comparison
+_SECONDS, _TRIES = 5.0, 2  # for one comparison: once more if the process died, or the machine had other work
 _FEW = 20_000  # characters at the end of a text, in which a box is sought
 _EQUATION = re.compile(
     r"(?:\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?\s*=)?([^=<>]*)"
@@ -44,12 +43,11 @@ def same_mathematics(answer: str, reference: str) -> bool:
         return False
     if "".join(answer.split()) == "".join(reference.split()):
         return True
-    try:
-        return _pool().apply_async(_verify, (answer, reference)).get(_SECONDS)
-    except multiprocessing.TimeoutError:  # or its process died: a new one is begun for the next
-        _pool().terminate()
-        _pool.cache_clear()
-        return False
+    for _ in range(_TRIES):
+        if (verdict := _judge().asked(answer, reference)) is not None:
+            return verdict
+        _judge.cache_clear()  # a new one is begun
+    return False
 
 
 def _verify(answer: str, reference: str) -> bool:
@@ -62,11 +60,46 @@ def _verify(answer: str, reference: str) -> bool:
         return False
 
 
-@cache
-def _pool() -> Any:
-    pool = multiprocessing.get_context("spawn").Pool(1)
-    atexit.register(pool.terminate)
-    return pool
+class _Judge:
+    """A process of its own, which has imported what it needs before it is asked: that is on no comparison's time."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._line, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._line.recv()
+
+    def asked(self, answer: str, reference: str) -> bool | None:
+        """What `_verify` says; None if it takes too long, or the process has died: it is then ended."""
+        try:
+            self._line.send((_verify, answer, reference))
+            if self._line.poll(_SECONDS):
+                return bool(self._line.recv())
+        except (EOFError, OSError):
+            pass
+        self.end()
+        return None
+
+    def end(self) -> None:
+        """Be no longer there."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(line: Connection) -> None:
+    _verify("1", "1")
+    line.send("ready")
+    while True:
+        try:
+            verify, answer, reference = line.recv()
+        except EOFError:  # nobody asks any more
+            return
+        line.send(verify(answer, reference))
+
+
+_judge = cache(_Judge)
 
 
 def same_letter(answer: str, reference: str) -> bool:

@@ -1,0 +1,105 @@
+"""What a model can do before anybody teaches it: families of reasoning-gym, asked in their own English.
+
+For a profile of a pre-trained model, which needs families that it is right on neither always nor never, with enough
+problems that are not the same. Answers are greedy, and what counts is the last whole number that one says.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from lrs.core.progress import Progress
+from lrs.core.statistics import wilson_interval
+from lrs.engine.decoding import generate
+from lrs.engine.policy import policy_for
+from lrs.engine.requests import Request
+from lrs.models.backbones import Backbone, load_backbone
+from lrs.saved import write_measured
+from lrs.tasks.prompts import Turn, question_ids, text_of
+
+SURVEY = Path("data/survey")
+_SHOTS = 5  # worked examples, where any are shown
+_DRAWS = 3000  # in which distinct problems are counted
+_BUDGET, _BATCH = 64, 64
+_NUMBER = re.compile(r"-?\d+")
+
+
+class Family(NamedTuple):
+    """A data set of reasoning-gym whose answers are whole numbers, at one difficulty."""
+
+    dataset: str
+    difficulty: dict[str, Any]
+    worked: bool = False  # asked after worked sums
+
+
+def _sums(terms: int, low: int, high: int, worked: bool = False) -> Family:
+    sizes = {"min_terms": terms, "max_terms": terms, "min_digits": low, "max_digits": high}
+    return Family("chain_sum", sizes, worked)
+
+
+FAMILIES = (
+    *(_sums(2, 1, 1), _sums(2, 1, 2), _sums(2, 2, 2), _sums(3, 1, 1), _sums(4, 1, 1)),
+    *(_sums(3, 1, 1, worked=True), _sums(4, 1, 1, worked=True)),
+    Family("products", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}),
+    Family("products", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}),
+    Family("gcd", {"min_numbers": 2, "max_numbers": 2, "min_value": 2, "max_value": 30}),
+    Family("lcm", {"min_numbers": 2, "max_numbers": 2, "min_value": 2, "max_value": 10}),
+    Family("letter_counting", {"min_words": 2, "max_words": 4}),
+    Family("leg_counting", {"min_animals": 1, "max_animals": 2, "min_instances": 1, "max_instances": 9}),
+    Family("simple_equations", {}),
+)
+
+
+def worked_sum(expression: str) -> Turn:
+    """A sum, added up term by term: `2 + 3 - 4`, `2 + 3 = 5, 5 - 4 = 1. The answer is 1.`"""
+    first, *others = expression.split()
+    total, steps = int(first), []
+    for sign, term in zip(others[::2], others[1::2], strict=True):
+        before, total = total, total + (int(term) if sign == "+" else -int(term))
+        steps.append(f"{before} {sign} {term} = {total}")
+    return Turn(f"What is {expression}?", f"{', '.join(steps)}. The answer is {total}.")
+
+
+def survey(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """A row a family: accuracy with its Wilson interval, tokens an answer, and how many distinct problems there are.
+
+    Args:
+        problems: distinct ones of each family; fewer, where it has fewer.
+    """
+    import reasoning_gym  # takes seconds
+
+    ends = [backbone.tokenizer.eos_token_id]
+    with Progress(f"survey: {backbone.name}", len(FAMILIES), "families") as progress:
+        for family in FAMILIES:
+            drawn = reasoning_gym.create_dataset(family.dataset, seed=seed, size=_DRAWS, **family.difficulty)
+            found = list({entry["question"]: entry for entry in drawn}.values())
+            asked, shown = found[_SHOTS:][:problems], []
+            questions = [entry["question"] for entry in asked]
+            if family.worked:
+                questions = [worked_sum(entry["metadata"]["expression"]).question for entry in asked]
+                shown = [worked_sum(entry["metadata"]["expression"]) for entry in found[:_SHOTS]]
+            prompts = [Request(question_ids(question, backbone.tokenizer, shown)) for question in questions]
+            policy = policy_for(backbone.model)
+            written = generate(
+                backbone.model, prompts, max_new_tokens=_BUDGET, batch_size=_BATCH, policy=policy, end_ids=ends
+            )
+            said = [_NUMBER.findall(text_of(one.token_ids, backbone.tokenizer)) for one in written]
+            right = sum(numbers[-1:] == [entry["answer"]] for numbers, entry in zip(said, asked, strict=True))
+            low, high = wilson_interval(right, len(asked))
+            difficulty = ", ".join(f"{name} {value}" for name, value in family.difficulty.items())
+            row: dict[str, Any] = {"backbone": backbone.name, "dataset": family.dataset, "difficulty": difficulty}
+            row |= {"worked_examples": len(shown), "distinct": len(found), "n": len(asked), "seed": seed}
+            row |= {"accuracy": right / len(asked), "ci_low": low, "ci_high": high}
+            yield row | {"tokens": sum(len(one.token_ids) for one in written) / len(written), "example": questions[0]}
+            progress.advance(note=f"{family.dataset}: {right / len(asked):.0%}")
+
+
+def measure_survey(path: str, problems: int, folder: Path = SURVEY) -> pd.DataFrame:
+    """Ask a model of each family, and write `<name>.csv`: columns as in `survey`."""
+    backbone = load_backbone(path)
+    table = pd.DataFrame(survey(backbone, problems))
+    write_measured(table, backbone.name, folder)
+    return table
