@@ -39,6 +39,7 @@ LLAMA = SIZES | {"intermediate_size": 24, "num_key_value_heads": 1, "initializer
 MODELS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**LLAMA)),
+    "qwen2, bfloat16": lambda: Qwen2ForCausalLM(Qwen2Config(**LLAMA)).to(torch.bfloat16),
     "gpt2": lambda: GPT2LMHeadModel(
         GPT2Config(vocab_size=40, n_embd=16, n_layer=3, n_head=2, n_positions=64, eos_token_id=0, initializer_range=0.4)
     ),
