@@ -309,7 +309,8 @@ def test_no_answer_in_words_raises(answer):
         (r"First 3 + 4 = 7, so the sum is \boxed{12}.", True),  # as another model concludes
         (r"<think> 5 </think> It is \boxed{12}", True),
         (r"<think> 5 </think> answer 12 <eos>", True),
-        (r"<think> 5 </think> answer 11 \boxed{12} <eos>", False),  # what a built-in reasoner writes goes first
+        (r"<think> 5 </think> The answer is \boxed{12}.", True),
+        (r"<think> 5 </think> answer 12 \boxed{11} <eos>", False),
         (r"\boxed{12} <think> 5 </think> it is 11", False),
         (r"It is \boxed{11}.", False),
         ("It is 12.", False),

@@ -16,7 +16,7 @@ from lrs.report.budget import (
 )
 
 MORE = {"one": {"lrs": 12}, "two": {"free_push": 18}}
-LATER = "length, direction, difficulty, gate"
+LATER = "length, direction, difficulty, tokens outside the gate"
 STATISTICS = StatisticsSection(confidence_level=0.95, bootstrap_resamples=500)
 
 
@@ -86,5 +86,7 @@ def test_the_cap_costs_what_the_best_of_all_tried_gains_beyond_the_chosen():
     assert table.loc["lrs", ["best", "chosen", "lost"]].tolist() == pytest.approx([0.05, 0.02, 0.03])
     assert table["lost"].to_dict() == pytest.approx({"lrs": 0.03, "free_push": 0.0})
     assert cap_sentence(cap_table(tried)).endswith("by validation: on `toy`, greedy, 3.0 points (`lrs`).")
-    assert cap_sentence(cap_table(tried[2:])).startswith("The cap on dose costs no stage anything")
+    assert cap_sentence(cap_table(tried[2:])).startswith("The cap on dose left out no setting")
+    short = tried[2:].assign(within_cap=[True, False, True])
+    assert cap_sentence(cap_table(short)).startswith("The cap on dose cost no stage anything")
     assert cap_sentence(cap_table(tried[:0])) == ""

@@ -87,12 +87,22 @@ def test_a_judge_that_died_is_replaced_and_none_is_timed_while_it_begins(monkeyp
     assert same_mathematics("0.75", "1/4") is False
 
 
+def test_an_answer_that_was_not_waited_for_is_not_the_next_ones(monkeypatch):
+    assert same_mathematics("0.25", "1/4") is True
+    judge = judges._judge()
+    with monkeypatch.context() as patch:
+        patch.setattr(judge._line, "poll", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt), raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            same_mathematics("0.5", "1/2")
+    assert same_mathematics("0.5", "1/4") is False
+
+
 def test_what_takes_too_long_is_wrong_and_the_next_is_judged_all_the_same(monkeypatch):
     monkeypatch.setattr(judges, "_SECONDS", 1.0)
     monkeypatch.setattr(judges, "_verify", slow)
     started = time.monotonic()
     assert same_mathematics("60", "61") is False
-    assert time.monotonic() - started < 30
+    assert 2 < time.monotonic() - started < 40
     monkeypatch.undo()
     assert same_mathematics("1/2", "0.5") is True
 

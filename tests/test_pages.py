@@ -220,7 +220,7 @@ def test_where_it_is_lost_and_what_a_push_owes(page: str):
         ["pocket", "greedy", "pushed", "`free_push`", "layer, span", "80", "+9.0 [+4.0, +14.0]", "-1.0 [-2.0, +0.0]"],
     ]
     assert "most is lost from `cot` to `free_push`: -1.0 [-2.0, +0.0] points" in page
-    assert "The cap on dose costs no stage anything" in page
+    assert "The cap on dose left out no setting" in page
     assert cells(page, "What a push owes to the state, to its direction and to its gate") == [
         ["pocket", "greedy", "`free_push`", "`free_turned`", "by lot", "+9.5 [+5.0, +14.0]", "9/1", "0.021"]
     ]

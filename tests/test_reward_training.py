@@ -345,7 +345,10 @@ def test_a_push_has_a_mean(variant):
 
 def test_steps_of_one_length_have_a_mean_which_no_gate_reads():
     latents = toy_traces()
-    whole = random_reward(latents, "token", CONFIG, 0).model
+    wide = CONFIG.model_copy(
+        update={"width": latents.d_sae, "heads": 1}
+    )  # its head is no map of latents, though as wide
+    whole = random_reward(latents, "token", wide, 0).model
     seen = np.flatnonzero(~held_out(latents.problem_ids, CONFIG.early_stopping_share, 0))
     dense, mask = latents.dense(seen, torch.device("cpu"))
     mean = part_of_push(whole, "mean", W_DEC, latents, CONFIG, seed=0).model

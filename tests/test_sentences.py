@@ -142,5 +142,9 @@ def test_speed_sentence_gives_times_over_the_unsteered_loop_a_paragraph_a_worklo
     assert two.startswith("large: ")
     without = speed_sentence(costs[costs["path"] != "naive"].assign(workload="wide"))
     assert without.endswith("unsteered in transformers' `generate` 4.00 times.")
+    cold = costs.assign(
+        workload="cold", ratio_to_unsteered=costs["ratio_to_unsteered"].where(costs["path"] != "hf_generate")
+    )
+    assert "2.00 times; steered in the published loop" in speed_sentence(cold)
     sloped = speed_sentence(costs.replace({"path": {"naive": "lrs_slope"}}).assign(workload="wide"))
     assert "with `history` 2.00 times, up a quadratic reward at every token 33 times; unsteered" in sloped

@@ -24,7 +24,7 @@ SURVEY = Path("data/survey")
 _SHOTS = 5  # worked examples, where any are shown
 _DRAWS = 3000  # in which distinct problems are counted
 _BUDGET, _BATCH = 64, 64
-_NUMBER = re.compile(r"-?\d+")
+_NUMBER = re.compile(r"(?<![\d.,])-?\d+(?![\d]|[.,]\d)")  # neither a part of `1,234` nor of `12.5`
 
 
 class Family(NamedTuple):
@@ -71,7 +71,7 @@ def survey(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[st
     """
     import reasoning_gym  # takes seconds
 
-    ends = [backbone.tokenizer.eos_token_id]
+    ends, policy = [backbone.tokenizer.eos_token_id], policy_for(backbone.model)
     with Progress(f"survey: {backbone.name}", len(FAMILIES), "families") as progress:
         for family in FAMILIES:
             drawn = reasoning_gym.create_dataset(family.dataset, seed=seed, size=_DRAWS, **family.difficulty)
@@ -82,7 +82,6 @@ def survey(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[st
                 questions = [worked_sum(entry["metadata"]["expression"]).question for entry in asked]
                 shown = [worked_sum(entry["metadata"]["expression"]) for entry in found[:_SHOTS]]
             prompts = [Request(question_ids(question, backbone.tokenizer, shown)) for question in questions]
-            policy = policy_for(backbone.model)
             written = generate(
                 backbone.model, prompts, max_new_tokens=_BUDGET, batch_size=_BATCH, policy=policy, end_ids=ends
             )

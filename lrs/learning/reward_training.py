@@ -215,7 +215,7 @@ def part_of_push(
         model.shift.sub_(mean)
     else:
         model = LatentRewardModel(replace(whole.config, variant="shift")).to(whole.device)
-        if whole.head.weight.shape == model.head.weight.shape:
+        if whole.config.variant in ("linear", "potential", "free", "along", "shift"):
             model.head.load_state_dict(whole.head.state_dict())
         else:  # a score that is no sum of latents has no place here: an arm asks `whole` for it
             for weight in model.head.parameters():

@@ -73,9 +73,7 @@ _ARMS = {
         Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
         Arm("free_mean", "control", reward="free_mean", matches="free_push"),  # the same everywhere,
         Arm("free_rest", "control", reward="free_rest", matches="free_push"),  # and what is left without it
-        Arm(
-            "free_mean_along", "control", reward="free_mean", paced="free", matches="free_push"
-        ),  # as far, where that goes
+        Arm("free_mean_along", "control", reward="free_mean", paced="free", matches="free_push"),
         Arm("lrs_along", "control", reward="token_mean", gated=True, paced="token", matches="lrs"),
         Arm("causal_along", "control", reward="causal_mean", paced="causal", matches="lrs_causal"),
         Arm("slope_mean", "control", reward="slope_mean", matches="lrs_slope"),
@@ -90,9 +88,7 @@ _ARMS = {
         Arm("slope_negated", "control", reward="slope", descends=True, matches="lrs_slope"),
         # Drawn by lot, in the decoder's span; and the same with the gate of another arm, and as far at each token.
         *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
-        *(
-            Arm(f"random_fresh{n}", "control", reward=f"fresh{n}", matches="lrs_causal") for n in DRAWS
-        ),  # anew at each state
+        *(Arm(f"random_fresh{n}", "control", reward=f"fresh{n}", matches="lrs_causal") for n in DRAWS),
         *(Arm(f"lrs_turned{n}", "control", f"random{n}", gated=True, paced="token", matches="lrs") for n in DRAWS),
         *(Arm(f"slope_turned{n}", "control", f"random{n}", paced="slope", matches="lrs_slope") for n in DRAWS),
         *(Arm(f"free_turned{n}", "control", f"random{n}", paced="free", matches="free_push") for n in DRAWS),

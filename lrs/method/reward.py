@@ -4,8 +4,8 @@ Variants: `token` scores one token on its own, `history` each token in the light
 everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed in
 proportion to its gradient; `free` is no reward but a push of any direction and length, which says what a layer has to
 give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether; `fresh` goes
-in a direction drawn by lot, another at every state. Here whole traces are scored, as in training; in steering a token
-at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
+in a direction drawn by lot, another at every state (and so at every step of an ascent). Here whole traces are scored,
+as in training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
 """

@@ -30,8 +30,8 @@ _LOST = {  # what a stage has not that the one before it has
     "lrs_causal": "length",
     "lrs_advantage": "direction",
     "lrs_basic": "difficulty",
-    "lrs": "gate",
-    "lrs_published": "release",
+    "lrs": "tokens outside the gate",
+    "lrs_published": "all that the released one does otherwise",
 }
 BUDGET_COLUMNS = ["backbone", "decoding", "arm", "stage", "n", "gain", "low", "high", "step", "step_low", "step_high"]
 
@@ -131,6 +131,8 @@ def cap_sentence(table: pd.DataFrame) -> str:
         f"on `{backbone}`, {decoding}, {100 * worst['lost']:.1f} points (`{worst['arm']}`)"
         for (backbone, decoding), worst in ((key, most(part, "lost")) for key, part in costly)
     ]
+    if (table["within_cap"] == table["tried"]).all():
+        return "The cap on dose left out no setting that was tried, so that it cost nothing."
     if not told:
-        return "The cap on dose costs no stage anything: of all settings tried, the best in validation lies within it."
+        return "The cap on dose cost no stage anything: of the settings tried, none that it left out was the best."
     return f"The cap on dose costs, at most, by validation: {'; '.join(told)}."

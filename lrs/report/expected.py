@@ -31,7 +31,7 @@ GALLERY = Path("docs/gallery.md")
 _OUTPUTS = "outputs.sha256"
 _KEPT = (".csv", ".md", ".png")  # .tex and .pdf say the same
 _KEYS = ["backbone", "benchmark", "split", "decoding", "arm"]
-_LEVEL = 0.05  # of a whole table: how often a run that differs by chance alone is faulted
+_LEVEL = 0.05  # of a whole table: at most how often a run that differs by chance alone is faulted
 
 
 class Comparison(NamedTuple):
@@ -194,9 +194,8 @@ def _chance(row: dict[str, Any]) -> float:
     """The p-value of a cell in which a run and the accepted one differ; 0 where the run has no accuracy."""
     if not np.isfinite(row["accuracy"]):
         return 0.0
-    (right, n), (other, other_n) = (
-        (row[f"accuracy{of}"] * row[f"n{of}"], int(row[f"n{of}"])) for of in ("", "_expected")
-    )
+    n, other_n = int(row["n"]), int(row["n_expected"])
+    right, other = row["accuracy"] * n, row["accuracy_expected"] * other_n
     return fisher_p(right, other, n, other_n)
 
 

@@ -1,7 +1,8 @@
-"""By how much a method beats base and every control of its direction, benchmark by benchmark, on confirmed problems.
+"""By how much a method beats base and every control of its direction, benchmark by benchmark.
 
 A control of direction goes where the state does not say: along one vector, the other way, or by lot. Pushes that go
-along one learned vector as far as the state says (`slope_along`, `free_along`) are none: they read the state.
+along one learned vector as far as the state says (`slope_along`, `causal_along`, `free_along`) are none: they read the
+state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from lrs.report.sentences import p_value, points, with_interval
 GAIN, MARGIN, LEVEL = 0.05, 0.03, 0.01  # over base, over every control (fractions), and Holm-adjusted p
 DIRECTION_CONTROLS = (
     *("trained_constant", "free_constant", "free_mean", "slope_mean", "mean_difference", "caa"),
-    *("lrs_along", "causal_along"),  # steps of one length, and in one direction
     *("negated", "slope_negated", "random_outside"),
     *(name for name in TUNED if name != "slope_along_tuned"),
     *(f"{name}{draw}" for name in ("random", "random_fresh", "slope_turned", "free_turned") for draw in DRAWS),

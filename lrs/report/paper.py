@@ -24,8 +24,8 @@ def measured_alike(costs: pd.DataFrame) -> pd.Series:
 def without_cold_ratios(costs: pd.DataFrame) -> pd.DataFrame:
     """Costs without ratios between paths that were not timed alike, which compare unlike things."""
     alike, cold = measured_alike(costs), costs.copy()
-    theirs = costs.assign(alike=alike)[costs["path"] == "hf_generate"].set_index(["device", "workload"])["alike"]
-    warm = theirs.reindex(pd.MultiIndex.from_frame(costs[["device", "workload"]])).to_numpy(dtype=bool)
+    theirs = alike & costs["path"].eq("hf_generate")
+    warm = theirs.groupby([costs["device"], costs["workload"]]).transform("any")
     for reference, fair in (("unsteered", alike), ("hf_generate", alike & warm)):
         columns = [column for column in map(str, costs) if column.startswith(f"ratio_to_{reference}")]
         cold[columns] = cold[columns].where(fair)

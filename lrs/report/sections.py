@@ -29,8 +29,9 @@ def budget_section(accepted: Accepted) -> str:
     rows["over the stage before"] = pd.Series(steps, rows.index).where(table["step"].notna(), "")
     intro = (
         "From what is known to be there to the method as it was released, each stage with less freedom; `lost` is what "
-        "a stage has not that the one before it has (*gradient*: that it must be one of a reward; *direction*: that "
-        "the reward was trained through its push)."
+        "a stage has not that the one before it has (*layer*, *span*: pushes elsewhere, or outside of what the "
+        "dictionary writes; *gradient*: pushes that are none; *length*: steps of any; *direction*: a reward that was "
+        "trained through its push; *difficulty*: its being cancelled)."
     )
     parts = ["## Where it is lost", intro, as_markdown(rows.astype(str)), budget_sentence(table)]
     if not accepted.selection.empty:
@@ -57,21 +58,21 @@ def specific_section(accepted: Accepted) -> str:
 
 def margins_section(accepted: Accepted) -> str:
     """How far methods are above base and above every control of their direction, of each reasoner."""
-    tables = [
+    if accepted.controls.empty:
+        return ""
+    table = pd.concat(
         margin_table(main, accepted.controls[accepted.controls["backbone"] == backbone]).assign(backbone=backbone)
         for backbone, main in each_group(accepted.main, "backbone", sort=False)
-        if not accepted.controls.empty
-    ]
-    table = pd.concat(tables) if tables else pd.DataFrame()
+    )
     if table.empty:
         return ""
     pooled = table[table["benchmark"] == POOLED].reset_index(drop=True)
     rows = readable_margins(pooled).drop(columns="benchmark")
     rows.insert(0, "backbone", pooled["backbone"])
     intro = (
-        "All benchmarks pooled. A control of direction goes along one vector, the other way, or by lot; `which` is the "
-        f"one that comes closest. `held`: above base by {100 * GAIN:.0f} points and above every such control by "
-        f"{100 * MARGIN:.0f}, each Holm p below {LEVEL:g}."
+        "All benchmarks pooled, on test problems, which are no confirmation. A control of direction goes along one "
+        "vector, the other way, or by lot; `which` is the one that comes closest. `held`: above base by "
+        f"{100 * GAIN:.0f} points and above every such control by {100 * MARGIN:.0f}, each Holm p below {LEVEL:g}."
     )
     return "\n\n".join(["## Over base, and over every control of direction", intro, as_markdown(rows.astype(str))])
 

@@ -169,20 +169,21 @@ def speed_sentence(costs: pd.DataFrame) -> str:
     """What a token costs on each way, over the unsteered loop; a sentence a workload.
 
     Args:
-        costs: columns workload, path, tokens_per_s, ratio_to_unsteered.
+        costs: columns workload, path, tokens_per_s, ratio_to_unsteered; of paths without that ratio nothing is said.
     """
     sentences = []
     for workload, rows in costs.groupby("workload", sort=False):
         rows = rows.set_index("path")
-        times = {path: _times(1 / ratio) for path, ratio in rows["ratio_to_unsteered"].items()}
+        times = {path: _times(1 / ratio) for path, ratio in rows["ratio_to_unsteered"].dropna().items()}
         published = (
             f"; steered in the published loop, one problem at a time, {times['naive']}" if "naive" in times else ""
         )
+        theirs = f"; unsteered in transformers' `generate` {times['hf_generate']}" if "hf_generate" in times else ""
         slope = f", up a quadratic reward at every token {times['lrs_slope']}" if "lrs_slope" in times else ""
         sentences.append(
             f"{workload}: our loop writes {rows['tokens_per_s']['unsteered']:,.0f} tokens a second. Steered, a "
-            f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}{slope}; unsteered in "
-            f"transformers' `generate` {times['hf_generate']}{published}."
+            f"token takes {times['lrs_token']} as long, with `history` {times['lrs_history']}{slope}{theirs}"
+            f"{published}."
         )
     return "\n\n".join(sentences)
 

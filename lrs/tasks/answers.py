@@ -32,7 +32,7 @@ def _scorer(dataset: str) -> Any:
 
 def final_answer(benchmark: str, text: str) -> str | None:
     """The final answer of a text: in a box, or, as built-in reasoners write it, behind `answer`."""
-    return boxed(text) if BENCHMARKS[benchmark].judge else extract_answer(text) or boxed(text)
+    return boxed(text) if BENCHMARKS[benchmark].judge else boxed(text) or extract_answer(text)
 
 
 def is_correct(problem: Problem, text: str) -> bool:

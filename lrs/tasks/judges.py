@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 
 _LONGEST = 400  # characters of an answer that is looked at
 _SECONDS, _TRIES = 5.0, 2  # for one comparison: once more if the process died, or the machine had other work
+_BEGINS = 120.0  # seconds in which its process must have begun
 _FEW = 20_000  # characters at the end of a text, in which a box is sought
 _EQUATION = re.compile(
     r"(?:\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?\s*=)?([^=<>]*)"
@@ -69,7 +70,8 @@ class _Judge:
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
-        self._line.recv()
+        if not self._line.poll(_BEGINS) or not self._line.recv():
+            raise RuntimeError("the process in which math-verify compares answers does not begin")
 
     def asked(self, answer: str, reference: str) -> bool | None:
         """What `_verify` says; None if it takes too long, or the process has died: it is then ended."""
@@ -79,6 +81,9 @@ class _Judge:
                 return bool(self._line.recv())
         except (EOFError, OSError):
             pass
+        except BaseException:  # interrupted: what it still says is no answer to the next question
+            self.end()
+            raise
         self.end()
         return None
 
@@ -89,8 +94,7 @@ class _Judge:
 
 
 def _serve(line: Connection) -> None:
-    _verify("1", "1")
-    line.send("ready")
+    line.send(_verify("1", "1"))
     while True:
         try:
             verify, answer, reference = line.recv()
