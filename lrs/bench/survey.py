@@ -63,7 +63,7 @@ def worked_sum(expression: str) -> Turn:
     return Turn(f"What is {expression}?", f"{', '.join(steps)}. The answer is {total}.")
 
 
-def survey(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+def ask_families(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """A row a family: accuracy with its Wilson interval, tokens an answer, and how many distinct problems there are.
 
     Args:
@@ -97,8 +97,8 @@ def survey(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[st
 
 
 def measure_survey(path: str, problems: int, folder: Path = SURVEY) -> pd.DataFrame:
-    """Ask a model of each family, and write `<name>.csv`: columns as in `survey`."""
+    """Ask a model of each family, and write `<name>.csv`: columns as in `ask_families`."""
     backbone = load_backbone(path)
-    table = pd.DataFrame(survey(backbone, problems))
+    table = pd.DataFrame(ask_families(backbone, problems))
     write_measured(table, backbone.name, folder)
     return table
