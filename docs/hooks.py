@@ -26,8 +26,14 @@ STAGED = ROOT / "build/docs"
 SOURCES = (
     *("README.md", "LICENSE", "CITATION.cff", "Makefile", "params.yaml", "dvc.yaml", "profiles/*.yaml", "docs/*.*"),
     "docs/examples/*.py",
-    *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/confirm/**/*.*", "data/reasoners/**/*.md"),
-    *("data/reasoners/**/*.csv", "data/reasoners/**/*.png", "data/reasoners/**/recipe.yaml", "tests/oracle.py"),
+    *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/survey/*.csv", "data/confirm/**/*.*"),
+    *(
+        "data/reasoners/**/*.md",
+        "data/reasoners/**/*.csv",
+        "data/reasoners/**/*.png",
+        "data/reasoners/**/recipe.yaml",
+        "tests/oracle.py",
+    ),
 )
 _MODULE_LINK = re.compile(r"\]\((?:\.\./)*(lrs/[\w/]+)\.py\)")
 _NOTEBOOK_LINK = re.compile(r"(\]\([^)\s]+)\.ipynb\)")
