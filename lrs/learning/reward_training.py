@@ -23,7 +23,7 @@ from lrs.learning.latents import LatentTraces, load_latents
 from lrs.learning.objectives import class_weights, task_of
 from lrs.method.dictionary import load_dictionary
 from lrs.method.finite import check_finite
-from lrs.method.reward import LatentRewardModel, RewardConfig, load_reward, save_reward
+from lrs.method.reward import HEAD_ON_LATENTS, LatentRewardModel, RewardConfig, load_reward, save_reward
 from lrs.method.setting import OBJECTIVES, Objective, RewardKind, Variant
 from lrs.models.devices import describe_device, resolve_device
 from lrs.models.memory import in_memory
@@ -215,9 +215,9 @@ def part_of_push(
         model.shift.sub_(mean)
     else:
         model = LatentRewardModel(replace(whole.config, variant="shift")).to(whole.device)
-        if whole.config.variant in ("linear", "potential", "free", "along", "shift"):
+        if whole.config.variant in HEAD_ON_LATENTS:
             model.head.load_state_dict(whole.head.state_dict())
-        else:  # a score that is no sum of latents has no place here: an arm asks `whole` for it
+        else:  # its score has no place here: an arm asks `whole` for it
             for weight in model.head.parameters():
                 weight.zero_()
         model.shift.copy_(mean)

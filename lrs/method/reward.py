@@ -30,6 +30,7 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
+HEAD_ON_LATENTS = ("linear", "potential", "free", "along", "shift", "fresh")  # variants whose head reads no embedding
 _SCATTER = 30.0  # radians by which a latent of size one turns what `fresh` draws: near states have nothing in common
 _RANK = 8  # of the push of variant `free`, beside its shift; and of the form of `potential`, whose push has up to 16
 
@@ -122,7 +123,7 @@ class LatentRewardModel(nn.Module):
         if config.variant == "published":
             self.released = PublishedReward(config.d_sae, config.width, config.layers, config.heads)
             return
-        if config.variant in ("linear", "potential", "free", "along", "shift", "fresh"):
+        if config.variant in HEAD_ON_LATENTS:
             self.head = nn.Linear(config.d_sae, 1)
             if config.variant == "fresh":
                 self.lots = nn.Linear(config.d_sae, config.d_sae)

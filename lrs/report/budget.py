@@ -34,7 +34,6 @@ _LOST = {  # what a stage has not that the one before it has
     "lrs_published": "all that the released one does otherwise",
 }
 BUDGET_COLUMNS = ["backbone", "decoding", "arm", "stage", "n", "gain", "low", "high", "step", "step_low", "step_high"]
-
 CAP_COLUMNS = ["backbone", "decoding", "arm", "n", "tried", "within_cap", "best", "chosen", "lost"]
 
 
@@ -126,13 +125,13 @@ def cap_sentence(table: pd.DataFrame) -> str:
     """Which stage the cap costs most, of each backbone and decoding where it costs anything; `table` of `cap_table`."""
     if table.empty:
         return ""
+    if (table["within_cap"] == table["tried"]).all():
+        return "The cap on dose left out no setting that was tried, so that it cost nothing."
     costly = table[table["lost"] > 0].groupby(["backbone", "decoding"], sort=False)
     told = [
         f"on `{backbone}`, {decoding}, {100 * worst['lost']:.1f} points (`{worst['arm']}`)"
         for (backbone, decoding), worst in ((key, most(part, "lost")) for key, part in costly)
     ]
-    if (table["within_cap"] == table["tried"]).all():
-        return "The cap on dose left out no setting that was tried, so that it cost nothing."
     if not told:
         return "The cap on dose cost no stage anything: of the settings tried, none that it left out was the best."
     return f"The cap on dose costs, at most, by validation: {'; '.join(told)}."

@@ -42,8 +42,8 @@ def beside_the_paper(paths: pd.DataFrame) -> pd.DataFrame:
     """
     paper = pd.read_csv(PAPER_COSTS).assign(source="Li et al.", model="ORZ-7B", batch=1)
     paper["slowdown"] = paper["seconds_per_problem"] / paper.set_index("path")["seconds_per_problem"]["unsteered"]
-    ours = paths[paths["path"].isin(_COMPARED)].assign(source="this artifact")
-    ours = ours.assign(slowdown=(1 / ours["ratio_to_unsteered"]).where(measured_alike(paths)))
+    ours = without_cold_ratios(paths)[paths["path"].isin(_COMPARED)].assign(source="this artifact")
+    ours["slowdown"] = 1 / ours["ratio_to_unsteered"]
     return pd.concat([paper, ours], ignore_index=True)[["source", "model", "batch", "path", *_COSTS]]
 
 
