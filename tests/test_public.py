@@ -2,6 +2,9 @@
 with tiny Qwen2 and Llama models; no hub is asked."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -226,6 +229,25 @@ def test_a_revision_is_looked_up_once(tmp_path, monkeypatch):
     ]
     assert json.loads(hub.LOCK.read_text()) == {"a/b": "revision-1", "c/d": "revision-2"}
     assert asked == [("a/b", "dataset"), ("c/d", "model")]
+
+
+def test_processes_that_look_up_at_once_lose_nothing_of_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = threading.Barrier(3)
+
+    class Api:
+        def repo_info(self, path, repo_type):
+            time.sleep(0.1)  # without a lock, all would have read what was there before
+            return type("Info", (), {"sha": f"of {path}"})
+
+    def look_up(path):
+        begun.wait()
+        return held_revision(path)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(look_up, "abc")) == ["of a", "of b", "of c"]
+    assert json.loads(hub.LOCK.read_text()) == {name: f"of {name}" for name in "abc"}
 
 
 @pytest.mark.parametrize("name", ["math_500", "ineq_math"])

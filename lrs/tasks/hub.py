@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from lrs.core.digests import file_digest, fingerprint
 from lrs.core.store import StoreError, write_text
 
@@ -219,14 +221,19 @@ def _held(name: str, find: Callable[[], str]) -> str:
     """What the lock says of a name; of a new one, what is found is written down. The lock lies where the run was asked
     for, not in the copy in which a profile may run."""
     lock = Path(os.environ.get("LRS_STANDS", ".")) / LOCK
+    if name not in _read_lock(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{lock}.held"):  # of many processes one at a time
+            locked = _read_lock(lock)
+            if name not in locked:
+                write_text(lock, json.dumps(locked | {name: find()}, indent=2, sort_keys=True) + "\n")
+    return str(_read_lock(lock)[name])
+
+
+def _read_lock(lock: Path) -> dict[str, Any]:
     try:
-        locked = json.loads(lock.read_text("utf-8")) if lock.exists() else {}
+        return dict(json.loads(lock.read_text("utf-8"))) if lock.exists() else {}
     except ValueError as error:
         raise StoreError(
             f"{lock} is no JSON ({error}); mend it, or delete it to take everything as it is now"
         ) from None
-    if name not in locked:
-        locked[name] = find()
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        write_text(lock, json.dumps(locked, indent=2, sort_keys=True) + "\n")
-    return str(locked[name])
