@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrs.tasks import answers
-from lrs.tasks.answers import extract_answer, is_correct, last_number
+from lrs.tasks.answers import extract_answer, is_correct
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem
 
@@ -172,44 +172,6 @@ def test_every_role_counts():
         for said in itertools.product((True, False), repeat=3):
             answer = "a {} b {} c {}".format(*("knight" if knight else "knave" for knight in said))
             assert answered(knights(*solution), answer) is (said == solution)
-
-
-@pytest.mark.parametrize(
-    ("text", "right"),
-    [
-        ("15 * 43 = 645<|im_end|>", True),
-        ("645", True),
-        ("15 * 43 is 600 + 45, so 645.<|im_end|>", True),
-        ("The answer is +645.", True),
-        ("<think> 600 </think> \\boxed{645}, not 600", True),
-        ("<think> 645 </think> done", False),
-        ("645? No: 625", False),
-        ("645.0", False),
-        ("x645,1", False),
-        ("-645", False),
-        ("six hundred", False),
-        ("", False),
-    ],
-)
-def test_what_was_asked_in_english_is_answered_by_the_last_number(text, right):
-    problem = Problem("id", "products", "", "645", {"question": "", "expression": "15 * 43"}, "test")
-    assert is_correct(problem, text) is right
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("1,234", "1234"),
-        ("1,234,567.", "1234567"),
-        ("it is -7, or 8", "8"),
-        ("1,23", None),
-        ("12.5", None),
-        ("3.", "3"),
-        ("9" * 200_000 + ".5", None),
-    ],
-)
-def test_the_last_number_is_a_whole_one(text, number):
-    assert last_number(text) == number
 
 
 @pytest.mark.parametrize("benchmark", ["chain_sum", "chain_sum_long"])

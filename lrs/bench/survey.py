@@ -4,6 +4,7 @@ For a profile of a pre-trained model, which needs families that it is right on n
 problems that are not the same. Answers are greedy, and what counts is the last whole number that one says.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +18,13 @@ from lrs.engine.policy import policy_for
 from lrs.engine.requests import Request
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.saved import write_measured
-from lrs.tasks.answers import last_number
 from lrs.tasks.prompts import Turn, question_ids, text_of
 
 SURVEY = Path("data/survey")
 _SHOTS = 5  # worked examples, where any are shown
 _DRAWS = 3000  # in which distinct problems are counted
 _BUDGET, _BATCH = 64, 64
+_NUMBER = re.compile(r"(?<![\d.,])-?\d+(?![\d]|[.,]\d)")  # neither a part of `1,234` nor of `12.5`
 
 
 class Family(NamedTuple):
@@ -84,8 +85,8 @@ def ask_families(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[d
             written = generate(
                 backbone.model, prompts, max_new_tokens=_BUDGET, batch_size=_BATCH, policy=policy, end_ids=ends
             )
-            said = [last_number(text_of(one.token_ids, backbone.tokenizer)) for one in written]
-            right = sum(number == entry["answer"] for number, entry in zip(said, asked, strict=True))
+            said = [_NUMBER.findall(text_of(one.token_ids, backbone.tokenizer)) for one in written]
+            right = sum(numbers[-1:] == [entry["answer"]] for numbers, entry in zip(said, asked, strict=True))
             low, high = wilson_interval(right, len(asked))
             difficulty = ", ".join(f"{name} {value}" for name, value in family.difficulty.items())
             row: dict[str, Any] = {"backbone": backbone.name, "dataset": family.dataset, "difficulty": difficulty}

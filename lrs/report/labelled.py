@@ -48,11 +48,12 @@ def labeller_table(traces: pd.DataFrame) -> pd.DataFrame:
     """The rules held against exact labels; `LABELLER_CAPTION` says what that tells, and what not.
 
     Args:
-        traces: of one reasoner, with benchmark and text; answers in English have no exact labels, and are left out.
+        traces: of one reasoner, with benchmark and text; answers to public data sets have no exact labels, and are left
+            out.
 
     Returns:
         rules, and the columns of `validate_labeller`: a row a set of rules and behavior.
     """
-    exact = traces[[not BENCHMARKS[name].in_english for name in traces["benchmark"]]]
+    exact = traces[[BENCHMARKS[name].source is None for name in traces["benchmark"]]]
     tables = {name: validate_labeller(labeller, exact) for name, labeller in _RULES.items()}
     return pd.concat(tables, names=["rules", None]).reset_index("rules").reset_index(drop=True)

@@ -30,8 +30,7 @@ class Benchmark(NamedTuple):
     """How problems of a data set are asked, told apart, answered and worked out.
 
     It is one of reasoning-gym, which draws problems and scores answers; or, with a `source`, a public one, whose
-    answers stand in a box and are judged by `judge`. One that is `worded` is asked in reasoning-gym's own English, of
-    models that no tutor taught a form of answer: what they say last is their answer.
+    answers stand in a box and are judged by `judge`.
     """
 
     dataset: str
@@ -42,14 +41,8 @@ class Benchmark(NamedTuple):
     spelling: Callable[[str, Metadata], str] = lambda answer, _: answer.replace(" ", "")  # as the scorer wants it
     tutor: str | None = None  # the module of `lrs.tutor` that works such problems out
     transfer: bool = False  # only ever tested on: nothing is trained or selected on it
-    worded: bool = False
     source: Source | None = None
     judge: Callable[[str, Metadata], bool] | None = None  # of what stands in the box
-
-    @property
-    def in_english(self) -> bool:
-        """Whether answers are free English, and not the tutor's words."""
-        return self.worded or self.source is not None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -243,15 +236,6 @@ BENCHMARKS = {
         legal=_legal_roles,
         spelling=_spell_roles,
         tutor="knights_knaves",
-    ),
-    "products": Benchmark(
-        dataset="products",
-        keep=("question", "expression"),
-        state=lambda m: m["question"],
-        canonical=lambda m: f"{sorted(map(int, m['expression'].split(' * ')))}",
-        legal=_legal_integer,
-        spelling=_spell_integer,
-        worded=True,
     ),
     # no built-in reasoner was ever asked for so long a sum
     "chain_sum_long": _CHAIN_SUM._replace(tutor=None, transfer=True),

@@ -189,9 +189,9 @@ def _places(quotes: list[str], text: str) -> list[tuple[int, int]]:
 
 
 def finder_for(benchmark: str) -> Callable[[str], list[Span]]:
-    """What finds the behaviors of answers to a benchmark: the tutor's own words, or, where they are in English, the
-    rules of English."""
-    return RuleLabeller().label if BENCHMARKS[benchmark].in_english else find_behaviors
+    """What finds the behaviors of answers to a benchmark: the tutor's own words, or, for public data sets, which are
+    answered in English, the rules of English."""
+    return RuleLabeller().label if BENCHMARKS[benchmark].source else find_behaviors
 
 
 def behaviors_written(benchmark: str, text: str) -> dict[str, int]:

@@ -84,8 +84,7 @@ def stream_problems(benchmark: str, difficulty: dict[str, Any], seed: int) -> It
             entry = dataset[index]
         except ValueError:  # countdown: no expression within the target range at this index
             continue
-        known = {"question": entry["question"]} | entry["metadata"]
-        kept = {key: known[key] for key in kind.keep}
+        kept = {key: entry["metadata"][key] for key in kind.keep}
         metadata = json.loads(json.dumps(kept, default=int))  # as it comes back from a table: no tuples, no numpy
         identifier = problem_id(benchmark, metadata)
         if identifier in seen:
