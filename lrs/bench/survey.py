@@ -1,12 +1,16 @@
 """What a model can do before anybody teaches it: families of reasoning-gym, asked in their own English.
 
 For a profile of a pre-trained model, which needs families that it is right on neither always nor never, with enough
-problems that are not the same. Answers are greedy, and what counts is the last whole number that one says.
+problems that are not the same, and not most of them with the same answer. Answers are greedy, and what counts is the
+last whole number that one says. Problems are drawn by lot from all distinct ones: the first that a data set draws
+are easier than those that a profile of hundreds gets, for small numbers are soon drawn twice.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -24,7 +28,7 @@ SURVEY = Path("data/survey")
 _SHOTS = 5  # worked examples, where any are shown
 _DRAWS = 3000  # in which distinct problems are counted
 _BUDGET, _BATCH = 64, 64
-_NUMBER = re.compile(r"(?<![\d.,])-?\d+(?![\d]|[.,]\d)")  # neither a part of `1,234` nor of `12.5`
+_NUMBER = re.compile(r"(?<![\d.,])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?!\d|[.,]\d)")  # not a part of `12.5`, nor of `1,23`
 
 
 class Family(NamedTuple):
@@ -47,6 +51,7 @@ FAMILIES = (
     Family("products", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}),
     Family("gcd", {"min_numbers": 2, "max_numbers": 2, "min_value": 2, "max_value": 30}),
     Family("lcm", {"min_numbers": 2, "max_numbers": 2, "min_value": 2, "max_value": 10}),
+    Family("letter_counting", {"min_words": 1, "max_words": 2}),
     Family("letter_counting", {"min_words": 2, "max_words": 4}),
     Family("leg_counting", {"min_animals": 1, "max_animals": 2, "min_instances": 1, "max_instances": 9}),
     Family("simple_equations", {}),
@@ -63,8 +68,15 @@ def worked_sum(expression: str) -> Turn:
     return Turn(f"What is {expression}?", f"{', '.join(steps)}. The answer is {total}.")
 
 
+def last_number(text: str) -> str | None:
+    """The last whole number of a text, without the commas of its thousands; None if there is none."""
+    found = _NUMBER.findall(text)
+    return found[-1].replace(",", "") if found else None
+
+
 def ask_families(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """A row a family: accuracy with its Wilson interval, tokens an answer, and how many distinct problems there are.
+    """A row a family: accuracy with its Wilson interval, that of the one answer that is right most often (`constant`),
+    tokens an answer, and how many distinct problems there are.
 
     Args:
         problems: distinct ones of each family; fewer, where it has fewer.
@@ -76,6 +88,7 @@ def ask_families(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[d
         for family in FAMILIES:
             drawn = reasoning_gym.create_dataset(family.dataset, seed=seed, size=_DRAWS, **family.difficulty)
             found = list({entry["question"]: entry for entry in drawn}.values())
+            Random(seed).shuffle(found)
             asked, shown = found[_SHOTS:][:problems], []
             questions = [entry["question"] for entry in asked]
             if family.worked:
@@ -85,13 +98,15 @@ def ask_families(backbone: Backbone, problems: int, seed: int = 0) -> Iterator[d
             written = generate(
                 backbone.model, prompts, max_new_tokens=_BUDGET, batch_size=_BATCH, policy=policy, end_ids=ends
             )
-            said = [_NUMBER.findall(text_of(one.token_ids, backbone.tokenizer)) for one in written]
-            right = sum(numbers[-1:] == [entry["answer"]] for numbers, entry in zip(said, asked, strict=True))
+            said = [last_number(text_of(one.token_ids, backbone.tokenizer)) for one in written]
+            right = sum(number == entry["answer"] for number, entry in zip(said, asked, strict=True))
+            ((_, commonest),) = Counter(entry["answer"] for entry in asked).most_common(1)
             low, high = wilson_interval(right, len(asked))
             difficulty = ", ".join(f"{name} {value}" for name, value in family.difficulty.items())
             row: dict[str, Any] = {"backbone": backbone.name, "dataset": family.dataset, "difficulty": difficulty}
             row |= {"worked_examples": len(shown), "distinct": len(found), "n": len(asked), "seed": seed}
             row |= {"accuracy": right / len(asked), "ci_low": low, "ci_high": high}
+            row["constant"] = commonest / len(asked)
             yield row | {"tokens": sum(len(one.token_ids) for one in written) / len(written), "example": questions[0]}
             progress.advance(note=f"{family.dataset}: {right / len(asked):.0%}")
 
