@@ -35,7 +35,9 @@ def test_what_is_told_of_each_latent_is_told_of_that_one(tiny_backbone, drawn_pr
     activations = replay_traces(tiny_backbone, LAYER, traces, problems, 8)
     latents = encode_traces(dictionary, activations, traces)
     paper, causal = tiny_reward("token"), tiny_reward("token", seed=1)
-    found = study(tiny_backbone, dictionary, latents, traces, problems, (paper, causal), LAYER, seed=0)
+    told: list[int] = []
+    found = study(tiny_backbone, dictionary, latents, traces, problems, (paper, causal), LAYER, 0, told.append)
+    assert told == [1] * 3 * LATENTS
 
     table, tokens = found.latents, torch.cat([dictionary.encode(states) for states in activations])
     assert table["latent"].tolist() == list(range(LATENTS))

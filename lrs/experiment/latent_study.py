@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -77,12 +77,14 @@ def study(
     rewards: tuple[LatentRewardModel, LatentRewardModel],
     layer: int,
     seed: int,
+    on_finished: Callable[[int], None] = lambda count: None,
 ) -> LatentStudy:
     """What the latents of some traces mean.
 
     Args:
         traces: whose latents these are, in their order.
         rewards: the paper's, whose values are shared out, and the causal one, whose push is told.
+        on_finished: told each time that a latent was taken out, added, or tested on its word.
     """
     rng, names = np.random.default_rng(seed), backbone.tokenizer.convert_ids_to_tokens
     written = [list(ids) for ids in traces["token_ids"]]
@@ -107,15 +109,18 @@ def study(
     table["pushed"], table["pushed_se"] = pushes.mean(dim=0).numpy(), pd.DataFrame(pushes.numpy()).sem()
     pairs = [(prompt, ids[:_LONGEST]) for prompt, ids in pairs_of(backbone, traces.select(some), problems)]
     studied = extremes(table, _STUDIED)["latent"].tolist()
-    effects = ablation_effects(backbone, layer, dictionary, pairs, studied)
+    effects = ablation_effects(backbone, layer, dictionary, pairs, studied, on_finished=on_finished)
     effects = effects.assign(**{side: names(effects[side].tolist()) for side in ("lost", "gained")})
     strengths = as_matrix(latents).max(axis=0).toarray()[0][studied].tolist()
-    scores = output_scores(backbone, layer, dictionary, pairs[:_ADDED], studied, strengths)
+    scores = output_scores(backbone, layer, dictionary, pairs[:_ADDED], studied, strengths, on_finished)
     table = table.merge(effects.drop(columns="n"), on="latent", how="left")
     table = table.merge(scores.drop(columns="token"), on="latent", how="left")
     put = cache(lambda token: injected(backbone, layer, dictionary, pairs, token, seed))
-    shown = [(latent, _strongest(dense, pairs, latent)) for latent in studied]
-    strongest = [_word_test(latent, token, put(token), backbone) for latent, token in shown if token is not None]
+    strongest = []
+    for latent in studied:
+        if (token := _strongest(dense, pairs, latent)) is not None:
+            strongest.append(_word_test(latent, token, put(token), backbone))
+        on_finished(1)
     table = table.merge(pd.DataFrame(strongest, columns=_WORD_TEST), on="latent", how="left")
     openings = [of_trace.opens[:-1] for of_trace in told]
     opening, rows = latent_facts(latents, openings), []
@@ -167,9 +172,11 @@ def keep_study(
     def make(made: Path) -> None:
         dictionary = load_dictionary(read["sae"], backbone.identity, config.backbone.layer, backbone.device)
         rewards = load_reward(read["token"], backbone.device), load_reward(read["causal"], backbone.device)
-        with Progress("meaning of latents", 1, "studies") as progress:
-            found = study(backbone, dictionary, latents, traces, problems, rewards, config.backbone.layer, config.seed)
-            progress.advance()
+        layer, steps = config.backbone.layer, 3 * min(2 * _STUDIED, len(dictionary.W_dec))
+        with Progress("meaning of latents", steps, "steps") as progress:
+            found = study(
+                backbone, dictionary, latents, traces, problems, rewards, layer, config.seed, progress.advance
+            )
         for name, table in found._asdict().items():
             write_frame(made / f"{name}.arrow", table)
 

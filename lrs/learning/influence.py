@@ -57,6 +57,7 @@ def ablation_effects(
     pairs: Sequence[Pair],
     latents: Sequence[int],
     most: int = 8,
+    on_finished: Callable[[int], None] = lambda count: None,
 ) -> pd.DataFrame:
     """What the model loses without a latent, at the tokens where it fires, its part of the residual stream taken out.
 
@@ -76,19 +77,19 @@ def ablation_effects(
     whole = _logits(backbone, layer, pairs, note)
     values, rows = found[0].split([len(logits) for logits in whole]), []
     for latent in latents:
-        if not (chosen := [place for place, of_trace in enumerate(values) if (of_trace[:, latent] > 0).any()][:most]):
-            continue
-        value = torch.cat([values[place][:, latent] for place in chosen])
-        part = value[:, None] * dictionary.W_dec[latent] / dictionary.input_scale
-        less = _logits(backbone, layer, [pairs[place] for place in chosen], _adding(-part))
-        p, q = (
-            torch.cat(logits)[value > 0].log_softmax(dim=-1) for logits in ([whole[place] for place in chosen], less)
-        )
-        change = (q.exp() - p.exp()).mean(dim=0)
-        rows.append(
-            {"latent": latent, "n": len(p), "kl": float((p.exp() * (p - q)).sum(dim=-1).mean())}
-            | {"lost": int(change.argmin()), "gained": int(change.argmax())}
-        )
+        chosen = [place for place, of_trace in enumerate(values) if (of_trace[:, latent] > 0).any()][:most]
+        if chosen:
+            value = torch.cat([values[place][:, latent] for place in chosen])
+            part = value[:, None] * dictionary.W_dec[latent] / dictionary.input_scale
+            less = _logits(backbone, layer, [pairs[place] for place in chosen], _adding(-part))
+            with_it = [whole[place] for place in chosen]
+            p, q = (torch.cat(logits)[value > 0].log_softmax(dim=-1) for logits in (with_it, less))
+            change = (q.exp() - p.exp()).mean(dim=0)
+            rows.append(
+                {"latent": latent, "n": len(p), "kl": float((p.exp() * (p - q)).sum(dim=-1).mean())}
+                | {"lost": int(change.argmin()), "gained": int(change.argmax())}
+            )
+        on_finished(1)
     return pd.DataFrame(rows)
 
 
@@ -139,6 +140,7 @@ def output_scores(
     pairs: Sequence[Pair],
     latents: Sequence[int],
     strengths: Sequence[float],
+    on_finished: Callable[[int], None] = lambda count: None,
 ) -> pd.DataFrame:
     """How surely a latent, added at a strength, makes the model say what it promotes (after Arad et al. 2025).
 
@@ -159,6 +161,7 @@ def output_scores(
         logits = torch.cat(_logits(backbone, layer, pairs, _adding(push)))
         told = {"score": score(logits, token), "score_without": without[token]}
         rows.append({"latent": latent, "token": token} | told)
+        on_finished(1)
     return pd.DataFrame(rows)
 
 
