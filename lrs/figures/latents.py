@@ -27,6 +27,7 @@ _ENDS = {"right": GREEN, "wrong": VERMILLION}
 _UNMARKED = " (steered tokens not marked)"
 _BEFORE = 10  # tokens of a context, before the one on which a latent is strongest
 _MARGIN = 0.1  # of rewards, above and below what is drawn
+_NUMBERED = 6  # heads, whose numbers can be read side by side
 
 
 @styled
@@ -233,7 +234,8 @@ def push_paths_figure(table: pd.DataFrame) -> Sheet:
 
 @styled
 def heads_figure(table: pd.DataFrame) -> Sheet:
-    """Which heads above the steered layer read a push: how much it changes of what each puts out, an arm a panel.
+    """Which heads above the steered layer read a push: how much it changes of what each puts out, an arm a panel; in
+    numbers too, where there are so few heads that these can be read.
 
     Args:
         table: of `lrs.experiment.push_paths.head_means`.
@@ -245,10 +247,10 @@ def heads_figure(table: pd.DataFrame) -> Sheet:
     for axis, arm in zip(axes[0], arms, strict=True):
         wide = table[table["arm"] == arm].pivot(index="layer", columns="head", values="change")
         image = axis.imshow(wide.to_numpy(), cmap="Blues", vmin=0, vmax=most, aspect="auto", origin="lower")
-        for (row, head), change in np.ndenumerate(wide.to_numpy()):
+        for (row, head), change in np.ndenumerate(wide.to_numpy()) if wide.shape[1] <= _NUMBERED else ():
             axis.text(head, row, f"{change:.2g}", ha="center", va="center", size="small", color=ink_on(image, change))
         axis.set_yticks(range(len(layers)), layers)
-        axis.set_xticks(range(wide.shape[1]))
+        axis.set_xticks(range(0, wide.shape[1], 1 + wide.shape[1] // 12))
         axis.grid(visible=False)
         axis.set_title(arm_label(arm))
         axis.set_xlabel("head")

@@ -26,7 +26,7 @@ STANDS = "LRS_STANDS"  # environment: the folder from which what runs in a copy 
 _OWN = ("dvc.lock", ".dvc/config.local", "figures/", "notebooks/executed/")
 _IGNORED = (
     *(".git/", ".venv/", "build/", ".dvc/cache/", ".dvc/tmp/", ".dvc/config.local"),
-    "data/reasoners/pocket-30m/model.safetensors",
+    *("data/hub.lock.json.held", "data/reasoners/pocket-30m/model.safetensors"),
 )
 # Anywhere.
 _LEFTOVERS = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")
