@@ -221,13 +221,15 @@ def _held(name: str, find: Callable[[], str]) -> str:
     """What the lock says of a name; of a new one, what is found is written down. The lock lies where the run was asked
     for, not in the copy in which a profile may run."""
     lock = Path(os.environ.get("LRS_STANDS", ".")) / LOCK
-    if name not in _read_lock(lock):
+    locked = _read_lock(lock)
+    if name not in locked:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{lock}.held"):  # of many processes one at a time
             locked = _read_lock(lock)
             if name not in locked:
-                write_text(lock, json.dumps(locked | {name: find()}, indent=2, sort_keys=True) + "\n")
-    return str(_read_lock(lock)[name])
+                locked[name] = find()
+                write_text(lock, json.dumps(locked, indent=2, sort_keys=True) + "\n")
+    return str(locked[name])
 
 
 def _read_lock(lock: Path) -> dict[str, Any]:
