@@ -7,6 +7,7 @@ what a dead process or a killed run has left is gone on with, and the stage then
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -266,7 +267,7 @@ def _started(address: str) -> Iterator[ModuleType]:
     own = not ray.is_initialized()
     if own:
         try:
-            ray.init(address, include_dashboard=False, logging_level="WARNING")
+            ray.init(address, include_dashboard=False, logging_level=logging.WARNING)
         except ConnectionError as error:
             raise ValueError(f"there is no Ray cluster at {address!r}: {error}") from None
     try:
