@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lrs.__main__ import main
+from lrs.bench import cluster
 from lrs.bench.cluster import Cell, evaluate_cells
 from lrs.bench.confirm import confirm
 from lrs.bench.power import problems_at
@@ -186,22 +187,29 @@ def test_a_grid_is_tried_as_in_stage_4_which_then_finds_it(ray, home, config, ac
     assert written(home) == before
 
 
+class Patient(cluster._Worker):
+    """A worker that makes a part only when another one has come to do so."""
+
+    def work(self, shard, *rest):
+        there = Path("there")
+        if shard.part:
+            there.mkdir(exist_ok=True)
+            (there / str(os.getpid())).touch()
+            until = time.monotonic() + 60
+            while len(list(there.iterdir())) < 2:
+                if time.monotonic() > until:
+                    raise TimeoutError("nobody else came")
+                time.sleep(0.005)
+        return super().work(shard, *rest)
+
+
 @needs_ray
-def test_many_actors_make_the_parts_of_one_cell(ray, home, whole, config):
-    place, seen = config.data / "outcomes" / "base" / "greedy", set()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.005):
-            seen.add(len(actors_of_this_process()))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+def test_many_actors_make_the_parts_of_one_cell(ray, home, whole, config, monkeypatch):
+    monkeypatch.setattr(cluster, "_Worker", Patient)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a worker cannot import a test
     problems = load_problems(config.data / "problems", split="test")
-    evaluate_cells([Cell(config, "base", "greedy", None, place)], {config.backbone_name: problems}, actors=2)
-    done.set()
-    watcher.join()
-    assert max(seen) == 2
+    cell = Cell(config, "base", "greedy", None, config.data / "outcomes" / "base" / "greedy")
+    evaluate_cells([cell], {config.backbone_name: problems}, actors=2)
     assert outcomes(home, config) == {
         name: content for name, content in outcomes(whole, config).items() if name.startswith("base/greedy/")
     }
