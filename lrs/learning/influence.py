@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lrs.method.dictionary import Dictionary
 from lrs.method.reward import LatentRewardModel
-from lrs.models.activations import pad_right
+from lrs.models.activations import layer_states, pad_right
 from lrs.models.backbones import Backbone, edited_layer
 
 Pair = tuple[list[int], list[int]]  # ids of a prompt and of what was written
@@ -114,23 +114,15 @@ def injected(
     return _at_last(backbone, layer, dictionary, genuine), _at_last(backbone, layer, dictionary, put_in)
 
 
-@torch.no_grad()
 def _at_last(
     backbone: Backbone, layer: int, dictionary: Dictionary, pairs: Sequence[Pair]
 ) -> Float[Tensor, "pairs d_sae"]:
-    found: list[Tensor] = []
     if not pairs:
         return torch.zeros(0, len(dictionary.W_dec))
-    read = pad_right([prompt + ids for prompt, ids in pairs], backbone.tokenizer.pad_token_id, backbone.device)
-    ends = torch.tensor([len(prompt) + len(ids) - 1 for prompt, ids in pairs], device=backbone.device)
-
-    def note(hidden: Tensor) -> Tensor:
-        found.append(hidden)
-        return hidden
-
-    with edited_layer(backbone.model, layer, note):
-        backbone.model(**read, use_cache=False)
-    return dictionary.encode(found[0][torch.arange(len(pairs)), ends])
+    pad_id = backbone.tokenizer.pad_token_id
+    read = [(prompt, [*ids, pad_id]) for prompt, ids in pairs]  # the last token of a trace is never processed
+    states = layer_states(backbone.model, layer, read, pad_id)
+    return dictionary.encode(torch.stack([of_trace[-1] for of_trace in states]))
 
 
 def output_scores(

@@ -6,6 +6,7 @@ from functools import cache, partial
 
 import torch
 from datasets import Dataset
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -44,34 +45,36 @@ def replay(
     with Progress("replay", len(traces), "traces") as progress:
         while start < len(order):
             batch = order[start : start + batch_size]
-            recorded = in_memory(model, "replay", len(batch), partial(_read, model, layer, traces, batch, pad_id))
-            yield from recorded
+            read = partial(_read, model, layer, [traces[index] for index in batch], pad_id)
+            recorded = in_memory(model, "replay", len(batch), read)
+            yield from zip(batch[: len(recorded)], recorded, strict=True)
             start += len(recorded)
             progress.advance(len(recorded))
 
 
-def _read(
-    model: PreTrainedModel,
-    layer: int,
-    traces: Sequence[tuple[list[int], list[int]]],
-    batch: Sequence[int],
-    pad_id: int,
-    rows: int,
-) -> list[tuple[int, Tensor]]:
-    """What the layer puts out at the first `rows` traces of a batch, side by side, by their indices."""
+@torch.no_grad()
+def layer_states(
+    model: PreTrainedModel, layer: int, traces: Sequence[tuple[list[int], list[int]]], pad_id: int
+) -> list[Float[Tensor, "processed d_model"]]:
+    """What `replay` yields of a few traces that are read side by side, in their order."""
     recorded: list[Tensor] = []
-    batch = batch[:rows]
 
     def record(hidden: Tensor) -> Tensor:
         recorded.append(hidden)
         raise _Recorded
 
-    sequences = [traces[index][0] + traces[index][1][:-1] for index in batch]
+    sequences = [prompt + ids[:-1] for prompt, ids in traces]
     with edited_layer(model, layer, record), suppress(_Recorded):
         model(**pad_right(sequences, pad_id, model.device), use_cache=False)
     (hidden,) = recorded
-    pairs = zip(batch, sequences, strict=True)
-    return [(index, hidden[row, len(traces[index][0]) : len(of)]) for row, (index, of) in enumerate(pairs)]
+    pairs = zip(hidden, traces, sequences, strict=True)
+    return [states[len(prompt) : len(sequence)] for states, (prompt, _), sequence in pairs]
+
+
+def _read(
+    model: PreTrainedModel, layer: int, traces: Sequence[tuple[list[int], list[int]]], pad_id: int, rows: int
+) -> list[Tensor]:
+    return layer_states(model, layer, traces[:rows], pad_id)
 
 
 def pad_right(sequences: list[list[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
