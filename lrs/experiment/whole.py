@@ -80,9 +80,24 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
         ValueError: a test problem is among those that were trained or selected on; or all traces are right, or all
             wrong.
     """
-    reward, validation, test = ([p for p in problems if p.split == s] for s in ("reward", "validation", "test"))
-    assert_unseen(test, {problem.id for problem in (*reward, *validation)})
-    data, artifacts = config.data, fit_all(backbone, reward, config)
+    assert_unseen(_of("test", problems), {problem.id for problem in problems if problem.split != "test"})
+    return select_and_test(backbone, problems, fit_all(backbone, _of("reward", problems), config), config)
+
+
+def select_and_test(
+    backbone: Backbone, problems: Sequence[Problem], artifacts: Artifacts, config: Config
+) -> pd.DataFrame:
+    """The second half of `run_whole`, with dictionaries and rewards that are there.
+
+    Args:
+        problems: those to select on (validation) and to test on; others are not looked at.
+
+    Raises:
+        ValueError: a test problem is among those that were selected on.
+    """
+    validation, test = _of("validation", problems), _of("test", problems)
+    assert_unseen(test, {problem.id for problem in validation})
+    data = config.data
     settings, table = try_all(backbone, validation, config, artifacts, data / "validation")
     freeze(table, settings, backbone.identity, artifacts.digests, config, data / "selection.json")
     selection = load_selection(data / "selection.json", backbone.identity, artifacts.digests)
@@ -93,3 +108,7 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
             setting, place = selection.get(decoding, {}).get(arm), data / "outcomes" / arm / decoding
             evaluate(backbone, test, ARMS[arm], setting, artifacts, config, place, how, asked)
     return load_outcomes(data / "outcomes", config.steering)
+
+
+def _of(split: str, problems: Sequence[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.split == split]

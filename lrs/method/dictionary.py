@@ -121,7 +121,10 @@ def save_dictionary(dictionary: SaeDictionary | ProjectionDictionary, folder: Pa
 
 
 def _save_sae(dictionary: SaeDictionary, folder: Path) -> None:
-    _, config_file = dictionary.sae.save_inference_model(folder)
+    save = (
+        getattr(dictionary.sae, "save_inference_model", None) or dictionary.sae.save_model
+    )  # after training, or as read
+    _, config_file = save(folder)
     write_text(config_file, json.dumps(json.loads(config_file.read_text("utf-8")), sort_keys=True, indent=2) + "\n")
 
 

@@ -1,5 +1,6 @@
 """Commands that measure outside the pipeline, on profiles that were run: `bench`, `confirm`, `rivals` and others."""
 
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +91,15 @@ def transfer(profile: Profile = "") -> None:
     for config in configs_of(profile):
         if len(config.benchmarks) > 1:
             measure_transfer(config)
+
+
+@app.command()
+def stitch(profile: Annotated[str, typer.Option(help="one of several backbones that read the same tokens")]) -> None:
+    """Steer each backbone of a profile that was run by what was learned on each other one: data/transfer. Resumes."""
+    from lrs.bench.stitch import measure_stitch
+
+    for config, source in permutations(configs_of(profile), 2):
+        measure_stitch(config, source)
 
 
 @app.command()
