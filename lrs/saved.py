@@ -18,6 +18,7 @@ from lrs.method.setting import Setting
 BENCH = Path("data/bench")  # written by `make bench`, outside the pipeline
 SHAPE_OF = "shape of "  # before a backbone's name: a model of its shape with random weights, of `lrs bench --shapes`
 TRANSFER = Path("data/transfer")  # written by `make transfer`, outside the pipeline
+STITCHED = "-stitched"  # ending of the names of the tables of `lrs stitch` beside them
 AS_PUBLISHED = Path("data/as_published")  # written by `lrs as-published`, outside the pipeline
 SWEEP = Path("data/sweep")  # written by `make sweep`, outside the pipeline
 CHANCE = "-chance"  # ending of the names of a second table of `make sweep`

@@ -19,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from PIL import Image
 
+from lrs.bench.stitch import MOVED
 from lrs.config import StatisticsSection, load_config
 from lrs.core.statistics import auroc, calibration_bins
 from lrs.figures import bench, latents, reasoner, results, reward, sae, select, style, traces
@@ -41,7 +42,7 @@ from lrs.figures.power import power_figure
 from lrs.figures.promoted import promoted_figure
 from lrs.figures.style import PAGE, count_range, save_figure, show
 from lrs.figures.sweep import swept_figure
-from lrs.figures.transfer import transfer_figure
+from lrs.figures.transfer import stitched_figure, transfer_figure
 from lrs.method.arms import ARMS, STEERED, TUNED
 from lrs.report.assay import assay_table
 from lrs.report.budget import STAGES
@@ -51,6 +52,7 @@ from lrs.report.mediation import mediation_table
 from lrs.report.paper import read_paper_table
 from lrs.report.promoted import promoted_table
 from lrs.report.sentences import SMOKE_MARK
+from lrs.report.stitched import stitched_table
 from lrs.saved import as_run, describe_run
 from lrs.tasks.behaviors import BEHAVIORS
 
@@ -342,6 +344,13 @@ def transfer_rows():
     return rows.assign(problems=16, auroc=auroc_found, low=auroc_found - 0.1, high=auroc_found + 0.1)
 
 
+def stitched_rows():
+    """Of one backbone, both decodings, by what was learned on it and on another."""
+    table = main_table((0, 1, 2), TWO, MOVED).assign(explained_variance=0.7)
+    other = table.assign(learned_on="purse", **{end: table[end] / 2 for end in ("delta", "delta_low", "delta_high")})
+    return stitched_table(pd.concat([table.assign(learned_on="pocket"), other]))
+
+
 REWARDED = tuple(name for name in ARM_COLORS if name in STEERED)
 PATHS = ("unsteered", "lrs_token", "lrs_history")
 FIGURES = {
@@ -407,6 +416,7 @@ FIGURES = {
     "frontier": lambda **how: frontier_figure(rival_rows(), **how),
     "frontier_many": lambda **how: frontier_figure(rival_rows(REWARDED[:16]), **how),
     "transfer": lambda **how: transfer_figure(transfer_rows(), **how),
+    "stitched": lambda **how: stitched_figure(stitched_rows(), **how),
     "causal_all": lambda **how: reward.causal_figure(causal_curves(tuple(REWARD_COLORS)), **how),
     "push_paths_many": lambda **how: latents.push_paths_figure(push_rows(REWARDED[:4]), **how),
     "transitions": lambda **how: transitions_figure(transition_rows(("greedy", "sampled")), **how),

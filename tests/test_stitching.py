@@ -1,6 +1,7 @@
 """Stitching: latents of one backbone read in another's stream, and its pushes written there."""
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -10,14 +11,17 @@ from sae_lens import StandardSAE, StandardSAEConfig
 
 from lrs.bench import stitch
 from lrs.bench.stitch import MOVED, measure_stitch, stitch_of
-from lrs.config import load_config
 from lrs.core.kept import read_kept
+from lrs.figures.palette import arm_label
+from lrs.figures.transfer import stitched_figure
 from lrs.learning.sae import train_sae
 from lrs.learning.stitching import Affine, fit_affine, stitched_sae
 from lrs.method.dictionary import SaeDictionary, load_dictionary, save_dictionary
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import load_backbone
 from lrs.pipeline import measuring
+from lrs.report.stitched import stitched_sentence, stitched_table
+from lrs.saved import STITCHED, TRANSFER, find_measured
 
 ROOT = Path(__file__).parents[1]
 NARROW, WIDE = 6, 9
@@ -82,7 +86,7 @@ def test_what_a_twin_has_learned_steers_as_ones_own(ran, small_power):
     """The same model under another name: the maps are the identity."""
     small_power, twin = named(small_power, small_power.backbone_name), named(small_power, "twin")
     shutil.copytree(small_power.data, twin.data)
-    table = measure_stitch(small_power, twin)
+    table = measure_stitch(small_power, [twin])
     run = stitch_of(small_power, twin)
     traces = read_kept(small_power.data / "traces")
     layer = small_power.backbone.layer
@@ -96,7 +100,7 @@ def test_what_a_twin_has_learned_steers_as_ones_own(ran, small_power):
     assert set(table["arm"]) == set(MOVED) & set(small_power.steering.arms)
     for decoding in small_power.steering.decodings:
         assert by["twin", decoding, "base"] == by[small_power.backbone_name, decoding, "base"]
-    kept = pd.read_csv(f"data/transfer/{run.backbone_name}.csv")
+    kept = find_measured([small_power], TRANSFER, STITCHED)
     assert len(kept) == len(table)
 
 
@@ -107,18 +111,54 @@ def test_longer_steps_are_tried_and_the_arms_are_the_profiles(small_power):
     assert run.data.parent == small_power.data.parents[1] / "transfer"
 
 
-def test_backbones_that_read_other_tokens_are_refused(small_power, monkeypatch):
-    other = load_backbone(small_power.backbone.path)
+def test_backbones_that_read_other_tokens_are_refused(small_power, ran, monkeypatch):
+    other = load_backbone(str(ROOT / small_power.backbone.path))
     other.tokenizer.add_tokens("<another>")
-    loaded = [load_backbone(small_power.backbone.path), other]
+    loaded = [other, ran.backbone]
     monkeypatch.setattr(stitch, "load_backbone", lambda *given: loaded.pop())
     with pytest.raises(ValueError, match=r"^planted-half and planted-half do not read the same tokens$"):
-        measure_stitch(small_power, small_power)
+        measure_stitch(small_power, [small_power])
 
 
 def test_the_command_moves_each_to_each_other(monkeypatch):
     asked = []
-    monkeypatch.setattr(stitch, "measure_stitch", lambda *pair: asked.append([one.backbone_name for one in pair]))
+
+    def measure(config, sources):
+        asked.append([config.backbone_name, *(source.backbone_name for source in sources)])
+
+    monkeypatch.setattr(stitch, "measure_stitch", measure)
     measuring.stitch("natural")
     assert asked == [["pocket-3m", "pocket-1m"], ["pocket-1m", "pocket-3m"]]
-    assert load_config("natural", "pocket-1m").backbone_name == "pocket-1m"
+
+
+@pytest.fixture
+def measured():
+    """Of two backbones, each steered by what was learned on both, in two decodings."""
+    rows = []
+    for place, (steered, learned_on) in enumerate(product(("small", "large"), repeat=2)):
+        for decoding, arm, benchmark in product(("greedy", "sampled"), ("base", "lrs_slope"), ("sums", "pooled")):
+            gain = float("nan") if arm == "base" else 0.1 * (1 + place)
+            rows.append(
+                {"backbone": steered, "decoding": decoding, "arm": arm, "learned_on": learned_on, "n": 100}
+                | {"benchmark": benchmark, "delta": gain, "delta_low": gain - 0.05, "delta_high": gain + 0.05}
+                | {"wins": 12, "losses": 2, "p_holm": 0.01, "explained_variance": 0.9 - 0.1 * place}
+            )
+    return pd.DataFrame(rows)
+
+
+def test_what_was_moved_stands_beside_ones_own(measured):
+    table = stitched_table(measured)
+    assert len(table) == 8
+    assert table["learned_on"].tolist()[:2] == ["small", "large"]  # of the first backbone, decoding and arm
+    assert table.groupby(["backbone", "decoding", "arm"]).size().eq(2).all()
+    told = stitched_sentence(table)
+    assert (
+        "`small`, steered by what was learned on `large`: `lrs_slope` +20.0 [+15.0, +25.0] (learned on itself" in told
+    )
+    assert (
+        "`large`, steered by what was learned on `small`: `lrs_slope` +30.0 [+25.0, +35.0] (learned on itself" in told
+    )
+    assert "80% on `small` by that of `large`" in told
+    figure = stitched_figure(table[table["backbone"] == "large"], about="toy")
+    assert [axis.get_title() for axis in figure.axes] == ["greedy", "sampled"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [arm_label("lrs_slope")]

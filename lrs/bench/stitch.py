@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +28,9 @@ from lrs.method.arms import rewards_for
 from lrs.method.dictionary import SaeDictionary, load_dictionary, save_dictionary
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone, load_backbone
+from lrs.models.devices import describe_device
 from lrs.report.tables import main_results
-from lrs.saved import TRANSFER, load_outcomes, write_measured
+from lrs.saved import STITCHED, TRANSFER, load_outcomes, write_measured
 from lrs.tasks.problems import load_problems
 
 if TYPE_CHECKING:
@@ -53,69 +55,70 @@ def stitch_of(config: Config, source: Config) -> Config:
     return config.model_copy(update=own | sections)
 
 
-def measure_stitch(config: Config, source: Config, home: Path = TRANSFER) -> pd.DataFrame:
-    """Steer a backbone of a profile that was run by what was learned on another of it; a killed run resumes.
+def measure_stitch(config: Config, sources: Sequence[Config], home: Path = TRANSFER) -> pd.DataFrame:
+    """Steer a backbone of a profile that was run by what was learned on others of it; a killed run resumes.
 
-    Writes `<profile>-<source>-on-<backbone>.csv`.
+    Writes `<profile>-<backbone>-stitched.csv`.
 
     Returns:
-        `main_results` of both, with columns learned_on (a backbone) and explained_variance (of held-out activations of
-        the backbone that is steered, by the dictionary that was learned on that one).
+        `main_results` of what was learned on each, its own first, with columns learned_on (a backbone) and
+        explained_variance (of held-out activations of the one that is steered, by the dictionary learned on that one).
 
     Raises:
-        ValueError: the two do not read the same tokens.
+        ValueError: two do not read the same tokens.
     """
-    backbone, other = (load_backbone(some.backbone.path, some.device, some.dtype) for some in (config, source))
-    if backbone.tokenizer.get_vocab() != other.tokenizer.get_vocab():
-        raise ValueError(f"{config.backbone_name} and {source.backbone_name} do not read the same tokens")
-    run = stitch_of(config, source)
-    faithful = _keep_stitched(backbone, other, config, source, run.data / "sae")
-    rewards = rewards_for(run.steering.arms, shown=())
-    for name in rewards:
-        shutil.copytree(source.data / "reward" / name, run.data / "reward" / name, dirs_exist_ok=True)
-    problems = load_problems(config.data / "problems")
-    moved = select_and_test(backbone, problems, Artifacts(backbone, run, rewards), run)
-    own = load_outcomes(config.data / "outcomes", config.steering)
-    own = own[own["arm"].isin(run.steering.arms)]
+    backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+    problems, own = load_problems(config.data / "problems"), load_outcomes(config.data / "outcomes", config.steering)
+    made, faithful = {config.backbone_name: own[own["arm"].isin(MOVED)]}, dict[str, float]()
+    for source in sources:
+        run = stitch_of(config, source)
+        faithful |= _keep_stitched(backbone, config, source, run.data / "sae")
+        rewards = rewards_for(run.steering.arms, shown=())
+        for name in rewards:
+            shutil.copytree(source.data / "reward" / name, run.data / "reward" / name, dirs_exist_ok=True)
+        made[source.backbone_name] = select_and_test(backbone, problems, Artifacts(backbone, run, rewards), run)
     tables = [
         main_results(outcomes.assign(backbone=config.backbone_name), config).assign(
-            learned_on=where.backbone_name, explained_variance=faithful[where.backbone_name]
+            learned_on=name, explained_variance=faithful[name]
         )
-        for where, outcomes in ((config, own), (source, moved))
+        for name, outcomes in made.items()
     ]
-    write_measured(table := pd.concat(tables, ignore_index=True), run.backbone_name, home)
+    table = pd.concat(tables, ignore_index=True)
+    write_measured(table, f"{config.profile}-{config.backbone_name}{STITCHED}", home)
     return table
 
 
-def _keep_stitched(
-    backbone: Backbone, other: Backbone, config: Config, source: Config, folder: Path
-) -> dict[str, float]:
-    """Make the stitched dictionary, unless it is there; the held-out variance that it and its own explain, by name."""
-    layers, size = [config.backbone.layer, source.backbone.layer], config.decoding.batch_size
+def _keep_stitched(backbone: Backbone, config: Config, source: Config, folder: Path) -> dict[str, float]:
+    """Make the stitched dictionary, unless it is there.
+
+    Returns:
+        The held-out variance that it and the backbone's own explain, by the backbone that each was learned on.
+    """
+    other = load_backbone(source.backbone.path, source.device, source.dtype)
+    if backbone.tokenizer.get_vocab() != other.tokenizer.get_vocab():
+        raise ValueError(f"{config.backbone_name} and {source.backbone_name} do not read the same tokens")
     named = {"traces": config.data / "traces", "sae": source.data / "sae", "own": config.data / "sae"}
-    plan = {"backbones": [backbone.identity, other.identity], "layers": layers, "seed": config.seed}
+    plan = {"backbones": [backbone.identity, other.identity], "seed": config.seed}
+    plan |= {"layers": [config.backbone.layer, source.backbone.layer], "device": describe_device(backbone.device)}
     plan |= {"early_stopping_share": config.reward.early_stopping_share}
     plan |= {"made_from": {name: digest_of(path) for name, path in named.items()}}
 
     def make(made: Path) -> None:
         traces, problems = read_kept(named["traces"]), load_problems(config.data / "problems", split="reward")
-        here, there = (
-            {name: torch.cat(states) for name, states in parted(replay, traces, config).items()}
-            for replay in (
-                partial(replay_traces, one, layer, traces, problems, size)
-                for one, layer in zip((backbone, other), layers, strict=True)
-            )
-        )
+
+        def states(of: Backbone, layer: int) -> dict[str, torch.Tensor]:
+            replay = partial(replay_traces, of, layer, traces, problems, config.decoding.batch_size)
+            return {name: torch.cat(some) for name, some in parted(replay, traces, config).items()}
+
+        here, there = states(backbone, config.backbone.layer), states(other, source.backbone.layer)
         reads, writes = fit_affine(here["seen"], there["seen"]), fit_affine(there["seen"], here["seen"])
         learned, own = (load_dictionary(named[name], device=backbone.device) for name in ("sae", "own"))
         if not isinstance(learned, SaeDictionary) or not isinstance(own, SaeDictionary):
             raise TypeError(f"{named['sae']} holds projections where an autoencoder was written")
-        stitched = stitched_sae(learned, reads, writes, backbone.identity, layers[0])
+        stitched = stitched_sae(learned, reads, writes, backbone.identity, config.backbone.layer)
         save_dictionary(stitched, made)
-        faithful = {
-            where.backbone_name: explained_variance(dictionary, here["held out"])
-            for where, dictionary in ((config, own), (source, stitched))
-        }
+        read_by = {config.backbone_name: own, source.backbone_name: stitched}
+        faithful = {name: explained_variance(dictionary, here["held out"]) for name, dictionary in read_by.items()}
         write_text(made / _FAITHFUL, json.dumps(faithful, indent=2) + "\n")
 
     keep(folder, "stitched dictionary", plan | code_of(__name__), make)

@@ -1,9 +1,21 @@
-"""Figure of 06_assay: which reward carries over to which benchmark."""
+"""Figures of 06_assay: which reward carries over to which benchmark, and to which backbone."""
 
 import pandas as pd
 
-from lrs.figures.parts import ink_on, panels
-from lrs.figures.style import COLUMN, Sheet, count_range, styled
+from lrs.core.frames import each_row
+from lrs.figures.palette import LIGHT, arm_color, arm_label
+from lrs.figures.parts import (
+    categories,
+    decodings_in,
+    dodge,
+    draw_intervals,
+    ink_on,
+    legend_above,
+    marker_handle,
+    panels,
+    percent_axis,
+)
+from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 
 
 @styled
@@ -32,4 +44,31 @@ def transfer_figure(table: pd.DataFrame) -> Sheet:
     axis.grid(visible=False)
     figure.colorbar(image, ax=axis, label="AUROC over traces", shrink=0.9)
     figure.counted = count_range(table["problems"], "held-out problems")
+    return figure
+
+
+@styled
+def stitched_figure(table: pd.DataFrame) -> Sheet:
+    """Points over base, all benchmarks pooled, a column a decoding: by what was learned on the backbone that is steered
+    (dots), and by what was learned on others (squares).
+
+    Args:
+        table: of one backbone that is steered, of `lrs.report.stitched.stitched_table`.
+    """
+    arms, decodings = list(dict.fromkeys(table["arm"])), decodings_in(table["decoding"])
+    sources = list(dict.fromkeys(table["learned_on"]))
+    figure, axes = panels(1, len(decodings), PAGE, 1.0 + 0.3 * len(arms), sharex=True, sharey=True)
+    for axis, decoding in zip(axes[0], decodings, strict=True):
+        axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
+        for row in each_row(table[table["decoding"] == decoding]):
+            y = arms.index(row.arm) + dodge(sources.index(row.learned_on), len(sources))
+            marker = "o" if row.learned_on == row.backbone else "s"
+            ends = [row.delta_low], [row.delta_high]
+            draw_intervals(axis, [row.delta], [y], *ends, arm_color(row.arm), marker=marker)
+        axis.set_title(decoding)
+        percent_axis(axis, "accuracy minus base (points)")
+    categories(axes, [arm_label(arm) for arm in arms])
+    others = ", ".join(name for name in sources if name != table["backbone"].iloc[0])
+    legend_above(figure, [marker_handle("learned on itself"), marker_handle(f"learned on {others}", marker="s")])
+    figure.counted = count_range(table["n"], "answers")
     return figure

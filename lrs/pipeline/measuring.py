@@ -1,6 +1,5 @@
 """Commands that measure outside the pipeline, on profiles that were run: `bench`, `confirm`, `rivals` and others."""
 
-from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,8 +97,9 @@ def stitch(profile: Annotated[str, typer.Option(help="one of several backbones t
     """Steer each backbone of a profile that was run by what was learned on each other one: data/transfer. Resumes."""
     from lrs.bench.stitch import measure_stitch
 
-    for config, source in permutations(configs_of(profile), 2):
-        measure_stitch(config, source)
+    configs = configs_of(profile)
+    for config in configs:
+        measure_stitch(config, [source for source in configs if source is not config])
 
 
 @app.command()

@@ -89,7 +89,7 @@ def list_sources(root: Path) -> list[str]:
         names = told.split("\0")
     else:
         profile = current_profile(root)
-        runs = [run for name in ("power", "sweep", "seeds") for run in root.glob(f"data/{name}/*/")]
+        runs = [run for name in ("power", "sweep", "seeds", "transfer") for run in root.glob(f"data/{name}/*/")]
         made = (*_IGNORED, f"data/{profile}/", *(f"{run.relative_to(root)}/" for run in runs))
         paths = (path.relative_to(root) for path in root.rglob("*") if not set(path.parts) & set(_LEFTOVERS))
         names = [path.as_posix() for path in paths if ".egg-info" not in path.as_posix()]

@@ -22,6 +22,7 @@ PICTURES = {
     "push_paths": "where along a trace gates fire, how hard pushes are, and how unstable the next token is",
     "heads": "how much a push changes of what each head above the layer puts out",
     "transfer": "which reward carries over to which benchmark",
+    "stitched": "what was learned on one reasoner, steering another",
     "selection": "what was tried on validation problems, and what was chosen",
     "costs": "speed of every way to decode and steer",
     "cost_curves": "what a token's time depends on",
