@@ -5,12 +5,13 @@ import torch
 from conftest import WIDTH
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from lrs.config import SaeSection
 from lrs.core.store import StoreError
 from lrs.learning import sae
 from lrs.learning.sae import explained_variance, input_scale_for, train_sae
-from lrs.method.dictionary import load_dictionary, save_dictionary
+from lrs.method.dictionary import ProjectionDictionary, load_dictionary, save_dictionary
 
 CONFIG = SaeSection(d_sae=24, k=4, learning_rate=0.01, batch_size=128, epochs=6)
 
@@ -168,6 +169,27 @@ def test_a_scale_that_is_no_number_is_refused(saved, value):
     with pytest.raises(StoreError, match="input_scale has a value that is not a finite number") as error:
         load_dictionary(saved)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec"])
+def test_a_weight_that_is_no_number_is_refused(saved, name):
+    weights = load_file(saved / "sae_weights.safetensors")
+    weights[name].view(-1)[3] = float("nan")
+    save_file(weights, saved / "sae_weights.safetensors")
+    with pytest.raises(StoreError, match=f"{name} has a value that is not a finite number") as error:
+        load_dictionary(saved)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["mean", "W_enc", "W_dec"])
+def test_so_is_one_of_projections(tmp_path, name):
+    matrices = {"mean": torch.zeros(4), "W_enc": torch.eye(4), "W_dec": torch.eye(4)}
+    matrices[name].view(-1)[2] = float("inf")
+    save_dictionary(
+        ProjectionDictionary(**matrices, normalises=False, input_scale=1.0, backbone="a", layer=1), tmp_path
+    )
+    with pytest.raises(StoreError, match=f"{name} has a value that is not a finite number"):
+        load_dictionary(tmp_path)
 
 
 def test_too_few_activations_are_told(activations):

@@ -434,8 +434,9 @@ def test_so_it_does_where_many_rows_are_decoded(model, prompts, workers):
 
 @pytest.mark.parametrize("variant", ["token", "history"])
 @pytest.mark.parametrize("selects", [True, False])
-@pytest.mark.parametrize("fault", ["reward", "push"])
+@pytest.mark.parametrize("fault", ["latents", "reward", "push"])
 def test_a_row_whose_push_failed_once_goes_on_as_if_its_gate_had_been_closed(variant, selects, fault, monkeypatch):
+    """And, where its latents were no numbers, as if they had been zero."""
     hidden = torch.randn(5, 3, WIDTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def pushed(fails):
@@ -446,7 +447,9 @@ def test_a_row_whose_push_failed_once_goes_on_as_if_its_gate_had_been_closed(var
             rows.newest_confidence[:] = 0.2
             rows.newest_confidence[1] = 0.9 if number == 2 and not fails else 0.2
             with monkeypatch.context() as patch:
-                if number == 2 and fails:
+                if number == 2 and fault == "latents":
+                    spoil_latents(patch, steerer, float("nan") if fails else 0.0)
+                elif number == 2 and fails:
                     break_row(patch, steerer, fault)
                 written.append(steerer.push(states))
         records = steerer.records()
@@ -460,6 +463,13 @@ def test_a_row_whose_push_failed_once_goes_on_as_if_its_gate_had_been_closed(var
 
 
 COUNTED = ("steered_tokens", "left_tokens")
+
+
+def spoil_latents(patch, steerer, value):
+    """Let the dictionary find nothing but `value` in row 1."""
+    dictionary = steerer.steering.dictionary
+    encode, others = dictionary.encode, torch.arange(3)[:, None] != 1
+    patch.setattr(dictionary, "encode", lambda activation: encode(activation).where(others, value))
 
 
 def break_row(patch, steerer, fault):
