@@ -10,7 +10,15 @@ import pytest
 import torch
 from datasets import Dataset
 from hypothesis import HealthCheck, settings
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from lrs.bench.power import problems_at
 from lrs.config import Config, load_config
@@ -72,6 +80,20 @@ def tiny_llama(seed: int = 0, layers: int = 3, vocabulary: int = VOCABULARY) -> 
             pad_token_id=0,
         )
     )
+    return model.double().eval().requires_grad_(False).to(DEVICE)
+
+
+def tiny_model(architecture: str) -> PreTrainedModel:
+    """A random Llama, Qwen2 or GPT-2, as `tiny_llama`."""
+    if architecture == "llama":
+        return tiny_llama()
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
+    wide = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = {
+        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**sizes, **wide, num_key_value_heads=1)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**sizes, n_embd=WIDTH, n_layer=2, n_head=2, n_positions=64)),
+    }[architecture]()
     return model.double().eval().requires_grad_(False).to(DEVICE)
 
 

@@ -66,7 +66,7 @@ class NaiveTrace:
 def naive_generate(model, prompt, end_ids, max_new_tokens, steering=None, lots=None, turn_before=None):
     """Greedy steered generation of one prompt; `lots`: what a gate by lot reads of each token; `turn_before`: the trace
     with which the prompt begins, whose tokens stay as they were steered."""
-    layers = model.model.layers
+    layers = model.transformer.h if hasattr(model, "transformer") else model.model.layers
     trace = NaiveTrace(written=dict(turn_before.written) if turn_before else {})
     written = trace.written  # put back at every recomputation
     distributions = []

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tape
 import torch
-from conftest import VOCABULARY, tiny_llama, tiny_steering
+from conftest import VOCABULARY, tiny_llama, tiny_model, tiny_steering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import naive_generate
 from scipy.stats import kstest
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import MistralConfig, MistralForCausalLM
 
 from lrs.engine import decoding
 from lrs.engine.batch import Batch
@@ -97,18 +97,9 @@ def run_with_logits(model, requests, **asked):
     return written, [torch.stack(of[: len(g.token_ids)]) for of, g in zip(seen, written, strict=True)]
 
 
-def other_architectures():
-    torch.manual_seed(0)
-    sizes = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
-    wide = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    yield Qwen2ForCausalLM(Qwen2Config(**sizes, **wide, num_key_value_heads=1))
-    yield GPT2LMHeadModel(GPT2Config(**sizes, n_embd=16, n_layer=2, n_head=2, n_positions=64))
-
-
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
 def test_greedy_equals_transformers_generate(run, architecture, prompts):
-    models = {"llama": tiny_llama(), **dict(zip(("qwen2", "gpt2"), other_architectures(), strict=True))}
-    model = models[architecture].double().eval().to(conftest.DEVICE)
+    model = tiny_model(architecture)
     for prompt, ours in zip(prompts, run(model, requests_for(prompts)), strict=True):
         theirs = model.generate(
             torch.tensor([prompt], device=model.device),

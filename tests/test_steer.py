@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import LATENTS, VOCABULARY, WIDTH, LinearDictionary, tiny_llama, tiny_reward, tiny_steering
+from conftest import LATENTS, VOCABULARY, WIDTH, LinearDictionary, tiny_llama, tiny_model, tiny_reward, tiny_steering
 from oracle import naive_generate
 from transformers import CompileConfig, GenerationConfig
 
@@ -337,10 +337,13 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("variant", ["token", "history"])
+@pytest.mark.parametrize(
+    ("architecture", "variant"), [("llama", "token"), ("llama", "history"), ("qwen2", "history"), ("gpt2", "token")]
+)
 @pytest.mark.parametrize("way", [*WAYS, "assistant"])
-def test_however_passes_are_cut_the_same_is_written_and_each_token_gated_once(model, variant, way, monkeypatch):
+def test_however_passes_are_cut_the_same_is_written_and_each_token_gated_once(architecture, variant, way, monkeypatch):
     """Prompts that repeat themselves, so that candidates are found in them, accepted and rejected."""
+    model = tiny_model(architecture)
     how = WAYS.get(way) or {"assistant_model": tiny_llama(seed=0 if variant == "token" else 1)}
     asked = {"max_new_tokens": BUDGET, "do_sample": False, "eos_token_id": VOCABULARY + 1, "pad_token_id": 0}
     counted, push = [], Steerer.push
