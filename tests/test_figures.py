@@ -346,7 +346,8 @@ def transfer_rows():
 
 def stitched_rows():
     """Of one backbone, both decodings, by what was learned on it and on another."""
-    table = main_table((0, 1, 2), TWO, MOVED).assign(explained_variance=0.7)
+    missing = dict.fromkeys(("less_own", "less_own_low", "less_own_high"))
+    table = main_table((0, 1, 2), TWO, MOVED).assign(explained_variance=0.7, **missing)
     other = table.assign(learned_on="purse", **{end: table[end] / 2 for end in ("delta", "delta_low", "delta_high")})
     return stitched_table(pd.concat([table.assign(learned_on="pocket"), other]))
 

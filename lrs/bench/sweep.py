@@ -11,7 +11,6 @@ Nothing that the pipeline uses is chosen here, and no test problem is asked.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from lrs.core.frames import each_group, each_row
-from lrs.core.kept import read_kept
+from lrs.core.kept import borrow, read_kept
 from lrs.core.statistics import auroc
 from lrs.experiment.evaluation import Artifacts
 from lrs.experiment.selection import choose_settings
@@ -168,7 +167,7 @@ def _tried(
     config = variant.config
     folder = config.data / "validation" if variant.fits else _grid_folder(config, variant.quantity)
     for what, where in unsteered.items():
-        _borrow(where, (config.data if what == "traces" else folder) / what)
+        borrow(where, (config.data if what == "traces" else folder) / what)
     if variant.fits:
         artifacts = fit_all(backbone, learned, config)
     else:
@@ -194,12 +193,6 @@ def _tried(
 def _grid_folder(config: Config, quantity: str) -> Path:
     """Where what is tried with the profile's own rewards is kept."""
     return SWEEP / f"{config.profile}-{config.backbone_name}-{quantity}" / "validation"
-
-
-def _borrow(kept: Path, folder: Path) -> None:
-    """Take what is kept elsewhere; if it is not what is needed here, it is made anew all the same."""
-    if kept.exists() and not folder.exists():
-        shutil.copytree(kept, folder)
 
 
 def _gains(folder: Path, outcomes: pd.DataFrame) -> pd.DataFrame:

@@ -43,6 +43,12 @@ def keep(folder: Path, stage: str, plan: Plan, make: Callable[[Path], None]) -> 
     os.replace(scratch, folder)
 
 
+def borrow(kept: Path, folder: Path) -> None:
+    """Take what is kept elsewhere; if it is not what is needed here, it is made anew all the same."""
+    if kept.exists() and not folder.exists():
+        shutil.copytree(kept, folder)
+
+
 class Parts(NamedTuple, Generic[Job]):
     """The rows of many jobs, in a folder of parts that are made one by one: what an earlier run has made is kept.
 

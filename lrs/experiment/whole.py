@@ -80,8 +80,8 @@ def run_whole(backbone: Backbone, problems: Sequence[Problem], config: Config) -
         ValueError: a test problem is among those that were trained or selected on; or all traces are right, or all
             wrong.
     """
-    assert_unseen(_of("test", problems), {problem.id for problem in problems if problem.split != "test"})
-    return select_and_test(backbone, problems, fit_all(backbone, _of("reward", problems), config), config)
+    reward, _, _ = _parts(problems)
+    return select_and_test(backbone, problems, fit_all(backbone, reward, config), config)
 
 
 def select_and_test(
@@ -90,13 +90,12 @@ def select_and_test(
     """The second half of `run_whole`, with dictionaries and rewards that are there.
 
     Args:
-        problems: those to select on (validation) and to test on; others are not looked at.
+        problems: of all three splits.
 
     Raises:
-        ValueError: a test problem is among those that were selected on.
+        ValueError: a test problem is among those that were trained or selected on.
     """
-    validation, test = _of("validation", problems), _of("test", problems)
-    assert_unseen(test, {problem.id for problem in validation})
+    _, validation, test = _parts(problems)
     data = config.data
     settings, table = try_all(backbone, validation, config, artifacts, data / "validation")
     freeze(table, settings, backbone.identity, artifacts.digests, config, data / "selection.json")
@@ -110,5 +109,8 @@ def select_and_test(
     return load_outcomes(data / "outcomes", config.steering)
 
 
-def _of(split: str, problems: Sequence[Problem]) -> list[Problem]:
-    return [problem for problem in problems if problem.split == split]
+def _parts(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem], list[Problem]]:
+    """Those for rewards, for validation and for the test, none of which is among the others."""
+    reward, validation, test = ([p for p in problems if p.split == s] for s in ("reward", "validation", "test"))
+    assert_unseen(test, {problem.id for problem in (*reward, *validation)})
+    return reward, validation, test

@@ -17,6 +17,8 @@ from lrs.figures.parts import (
 )
 from lrs.figures.style import COLUMN, PAGE, Sheet, count_range, styled
 
+_MARKERS = "os^vDP*X"  # of the backbone itself, and of others
+
 
 @styled
 def transfer_figure(table: pd.DataFrame) -> Sheet:
@@ -50,25 +52,25 @@ def transfer_figure(table: pd.DataFrame) -> Sheet:
 @styled
 def stitched_figure(table: pd.DataFrame) -> Sheet:
     """Points over base, all benchmarks pooled, a column a decoding: by what was learned on the backbone that is steered
-    (dots), and by what was learned on others (squares).
+    (dots), and by what was learned on others (a marker each).
 
     Args:
         table: of one backbone that is steered, of `lrs.report.stitched.stitched_table`.
     """
     arms, decodings = list(dict.fromkeys(table["arm"])), decodings_in(table["decoding"])
-    sources = list(dict.fromkeys(table["learned_on"]))
+    sources = dict(zip(dict.fromkeys(table["learned_on"]), _MARKERS, strict=False))
     figure, axes = panels(1, len(decodings), PAGE, 1.0 + 0.3 * len(arms), sharex=True, sharey=True)
     for axis, decoding in zip(axes[0], decodings, strict=True):
         axis.axvline(0, color=LIGHT, linewidth=1, zorder=0)
         for row in each_row(table[table["decoding"] == decoding]):
-            y = arms.index(row.arm) + dodge(sources.index(row.learned_on), len(sources))
-            marker = "o" if row.learned_on == row.backbone else "s"
-            ends = [row.delta_low], [row.delta_high]
+            y = arms.index(row.arm) + dodge(list(sources).index(row.learned_on), len(sources))
+            ends, marker = ([row.delta_low], [row.delta_high]), sources[row.learned_on]
             draw_intervals(axis, [row.delta], [y], *ends, arm_color(row.arm), marker=marker)
         axis.set_title(decoding)
         percent_axis(axis, "accuracy minus base (points)")
     categories(axes, [arm_label(arm) for arm in arms])
-    others = ", ".join(name for name in sources if name != table["backbone"].iloc[0])
-    legend_above(figure, [marker_handle("learned on itself"), marker_handle(f"learned on {others}", marker="s")])
-    figure.counted = count_range(table["n"], "answers")
+    itself = table["backbone"].iloc[0]
+    names = {name: "itself" if name == itself else name for name in sources}
+    legend_above(figure, [marker_handle(f"learned on {names[name]}", marker=m) for name, m in sources.items()])
+    figure.counted = count_range(table["n"], "problems")
     return figure

@@ -17,7 +17,7 @@ from lrs.core.closure import code_of
 from lrs.core.kept import digest_of, keep, read_kept
 from lrs.core.progress import Progress
 from lrs.core.store import write_frame, write_text
-from lrs.method.dictionary import SaeDictionary, load_dictionary, save_dictionary
+from lrs.method.dictionary import SaeDictionary, load_sae, save_dictionary
 from lrs.method.finite import check_finite
 from lrs.models.activations import Replay
 from lrs.models.backbones import Backbone
@@ -161,9 +161,7 @@ def fit_sae(backbone: Backbone, traces: Dataset, replay: Replay, config: Config,
         parts = {name: torch.cat(of_traces) for name, of_traces in parted(replay, traces, config).items()}
         trained, history = train_sae(parts["seen"], config.sae, config.seed, backbone.identity, config.backbone.layer)
         save_dictionary(trained, made)
-        dictionary = load_dictionary(made, device=backbone.device)  # as later stages will use it
-        if not isinstance(dictionary, SaeDictionary):
-            raise TypeError(f"{made} holds projections where an autoencoder was written")
+        dictionary = load_sae(made, backbone.device)  # as later stages will use it
         faithful = {name: explained_variance(dictionary, activations) for name, activations in parts.items()}
         write_frame(made / "history.arrow", history)
         write_text(made / "explained_variance.json", json.dumps(faithful, indent=2) + "\n")

@@ -15,17 +15,17 @@ from lrs.method.dictionary import SaeDictionary
 
 
 class Affine(NamedTuple):
-    """A map x -> x weight + offset."""
+    """A map x -> x weight + offset, in double precision."""
 
     weight: Float[Tensor, "d_from d_to"]
     offset: Float[Tensor, " d_to"]
 
 
 def fit_affine(x: Float[Tensor, "tokens d_from"], y: Float[Tensor, "tokens d_to"]) -> Affine:
-    """The map that takes x to y with the least square error."""
-    mean_x, mean_y = x.double().mean(dim=0), y.double().mean(dim=0)
-    weight = torch.linalg.lstsq(x.double() - mean_x, y.double() - mean_y).solution
-    return Affine(weight.to(y), (mean_y - mean_x @ weight).to(y))
+    """The map that takes x to y with the least square error; of several, the shortest."""
+    x, y = x.double().cpu(), y.double().cpu()
+    weight = torch.linalg.lstsq(x - x.mean(dim=0), y - y.mean(dim=0)).solution
+    return Affine(weight, y.mean(dim=0) - x.mean(dim=0) @ weight)
 
 
 @torch.no_grad()
@@ -37,23 +37,25 @@ def stitched_sae(there: SaeDictionary, reads: Affine, writes: Affine, backbone: 
         writes: the way back.
 
     Raises:
-        ValueError: it is no top-k autoencoder.
+        ValueError: it is no top-k autoencoder, or normalises what it reads.
     """
     from sae_lens import TopKSAE, TopKSAEConfig
 
     sae, scale = there.sae, there.input_scale
-    if not hasattr(sae.cfg, "k"):
-        raise ValueError(f"only a top-k autoencoder can be stitched (got {sae.cfg.architecture()})")
-    norm = sae.W_dec.norm(dim=-1) if sae.cfg.rescale_acts_by_decoder_norm else torch.ones_like(sae.b_enc)
-    centre = sae.b_dec * sae.cfg.apply_b_dec_to_input
-    shape = {"d_in": len(reads.weight), "d_sae": len(sae.b_enc), "k": sae.cfg.k}
-    folded = {"rescale_acts_by_decoder_norm": False, "apply_b_dec_to_input": False}
-    own = TopKSAE(TopKSAEConfig(**shape, **folded, dtype=sae.cfg.dtype, device=str(sae.device)))
-    weights = {
-        "W_enc": reads.weight @ (sae.W_enc * norm),
-        "b_enc": ((scale * reads.offset - centre) @ sae.W_enc + sae.b_enc) * norm,
-        "W_dec": there.W_dec @ writes.weight,
-        "b_dec": sae.b_dec @ writes.weight + scale * writes.offset,
+    if (kind := (sae.cfg.architecture(), sae.cfg.normalize_activations)) != ("topk", "none"):
+        raise ValueError(f"an autoencoder that is stitched must be topk and normalise none (got {', '.join(kind)})")
+    weights = {name: weight.double().cpu() for name, weight in sae.state_dict().items()}
+    W_enc, b_enc, b_dec = (weights[name] for name in ("W_enc", "b_enc", "b_dec"))
+    norm = weights["W_dec"].norm(dim=-1) if sae.cfg.rescale_acts_by_decoder_norm else torch.ones_like(b_enc)
+    centre = b_dec * sae.cfg.apply_b_dec_to_input
+    folded = {
+        "W_enc": reads.weight @ W_enc * norm,
+        "b_enc": ((scale * reads.offset - centre) @ W_enc + b_enc) * norm,
+        "W_dec": there.W_dec.double().cpu() @ writes.weight,
+        "b_dec": b_dec @ writes.weight + scale * writes.offset,
     }
-    own.load_state_dict(weights)
+    shape = {"d_in": len(reads.weight), "d_sae": len(b_enc), "k": sae.cfg.k}
+    plain = {"rescale_acts_by_decoder_norm": False, "apply_b_dec_to_input": False}
+    own = TopKSAE(TopKSAEConfig(**shape, **plain, dtype=sae.cfg.dtype, device=str(sae.device)))
+    own.load_state_dict(folded)
     return SaeDictionary(own, scale, backbone, layer)

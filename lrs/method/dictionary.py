@@ -161,6 +161,18 @@ def load_dictionary(
     return read
 
 
+def load_sae(folder: Path, device: str | torch.device = "cpu") -> SaeDictionary:
+    """`load_dictionary` of an autoencoder.
+
+    Raises:
+        StoreError: as there; or the folder holds projections.
+    """
+    read = load_dictionary(folder, device=device)
+    if not isinstance(read, SaeDictionary):
+        raise StoreError(f"{folder} holds projections where an autoencoder is needed")
+    return read
+
+
 def _load_sae(folder: Path, about: dict[str, Any], device: str | torch.device) -> SaeDictionary:
     from sae_lens import SAE
 

@@ -71,7 +71,7 @@ PAPER_ITEMS = (
         ("cpu/transfer.png",),
         "06_assay",
         "make transfer",
-        why="not to other backbones: a reward reads the latents of its own dictionary",
+        why="to other backbones: `lrs stitch`, which maps one's dictionary to the other's stream; not measured yet",
     ),
     Item(
         "which behaviors are promoted",

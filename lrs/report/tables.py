@@ -81,7 +81,10 @@ def caption_for(table: pd.DataFrame, config: Config) -> str:
 
 _INTERVALS = {"accuracy": ("ci_low", "ci_high")}  # the ends of others' are called as they are, or low and high
 _LONE = ("auroc", "gain", "delta", "fall", "difference")  # what `low` and `high` are the ends of
-_POINTS = ("delta", "ceiling", "gain", "step", "total", "indirect", "direct", "gain_more", "gain_same", "gain_fewer")
+_POINTS = (
+    *("delta", "ceiling", "gain", "step", "total", "indirect", "direct"),
+    *("gain_more", "gain_same", "gain_fewer", "less_own"),
+)
 _PERCENT = {
     "precision": "precision %",
     "recall": "recall %",
