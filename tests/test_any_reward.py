@@ -120,7 +120,7 @@ def test_what_is_drawn_anew_at_each_state_is_the_states_own_and_has_no_mean():
     assert torch.allclose(reward.direction(states + 1e-7), pushes, atol=1e-4)  # rounding is nothing
 
 
-@pytest.mark.parametrize("variant", ["published", "potential", "free", "along", "shift", "fresh"])
+@pytest.mark.parametrize("variant", ["published", "potential", "free", "along", "gated", "shift", "fresh"])
 def test_round_trip(variant, latents, tmp_path):
     reward = tiny_reward(variant).float()
     save_reward(reward, tmp_path)

@@ -33,7 +33,9 @@ def test_steered_arms_and_what_they_steer_with():
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
         **dict.fromkeys(("lrs_slope", "slope_negated", "slope_even"), "slope"),
         **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
-        **{name: name for name in ("free_mean", "free_rest", "free_along", "free_constant", "slope_mean")},
+        **{
+            name: name for name in ("free_mean", "free_rest", "free_along", "free_gated", "free_constant", "slope_mean")
+        },
         **{"slope_along": "slope_mean", "causal_along": "causal_mean", "lrs_along": "token_mean"},
         "free_mean_along": "free_mean",
         **{f"random_fresh{draw}": f"fresh{draw}" for draw in DRAWN},

@@ -47,7 +47,9 @@ def padded(ids):
     return tokens, steered
 
 
-@pytest.mark.parametrize("variant", ["token", "history", "linear", "potential", "free", "along", "shift", "fresh"])
+@pytest.mark.parametrize(
+    "variant", ["token", "history", "linear", "potential", "free", "along", "gated", "shift", "fresh"]
+)
 @pytest.mark.parametrize("num_steps", [1, 2])
 def test_a_replay_reads_what_the_steered_model_wrote(model, prompts, variant, num_steps):
     steering = tiny_steering(variant, ALWAYS, num_steps)
@@ -250,7 +252,7 @@ def test_what_is_rewarded_is_written_more_often(model, prompts, variant):
     assert sum(shares[True][-3:]) / 3 > sum(shares[False][-3:]) / 3 + 0.1
 
 
-@pytest.mark.parametrize("name", ["slope", "free", "free_along", "free_constant"])
+@pytest.mark.parametrize("name", ["slope", "free", "free_along", "free_gated", "free_constant"])
 def test_a_push_of_any_length_begins_with_none_and_learns(model, prompts, name):
     """It learns to make a token likely."""
     dictionary = tiny_steering("token").dictionary

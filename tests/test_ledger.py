@@ -20,7 +20,7 @@ def requests_for(prompts, temperature):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("variant", ["token", "history", "linear", "potential", "free", "along", "fresh"])
+@pytest.mark.parametrize("variant", ["token", "history", "linear", "potential", "free", "along", "gated", "fresh"])
 def test_it_writes_what_the_engine_writes_and_a_replay_writes_it_again(model, prompts, variant, gate, temperature):
     steering, requests = tiny_steering(variant, GATES[gate]), requests_for(prompts, temperature)
     written = generate(model, requests, max_new_tokens=BUDGET, batch_size=4, end_ids=END, steering=steering)

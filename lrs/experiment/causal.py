@@ -160,8 +160,8 @@ def begin(kind: RewardKind, config: Config, dictionary: Dictionary) -> LatentRew
 
 @torch.no_grad()
 def push_of_nothing(shape: RewardConfig, dictionary: Dictionary, seed: int) -> LatentRewardModel:
-    """A reward (`potential`, `free`, `along`, `shift`) that pushes nothing until it is trained, on the dictionary's
-    device."""
+    """A reward (`potential`, `free`, `along`, `gated`, `shift`) that pushes nothing until it is trained, on the device
+    of the dictionary."""
     torch.manual_seed(seed)
     reward = LatentRewardModel(shape).to(dictionary.W_dec)
     for parameter in reward.head.parameters():

@@ -66,6 +66,7 @@ ARM_COLORS = {
     "free_mean": "#BBCC33",
     "free_rest": "#44BB99",
     "free_along": "#6A9A1F",
+    "free_gated": "#4B6F14",
     "free_constant": "#AAAA00",
     "raw_free_push": "#66CCEE",
     "shuffled": "#BBBBBB",
@@ -127,6 +128,7 @@ ARM_LABELS = {
     "free_mean": "free push, its mean alone",
     "free_rest": "free push without its mean",
     "free_along": "one vector, its length reads",
+    "free_gated": "one vector, a gate reads",
     "free_constant": "constant of free length",
     "raw_free_push": "free push",
     "shuffled": "LRS, shuffled labels",
@@ -149,6 +151,7 @@ REWARD_COLORS = {  # of the arm that climbs it
     "free": ARM_COLORS["free_push"],
     "raw_free": ARM_COLORS["raw_free_push"],
     "free_along": ARM_COLORS["free_along"],
+    "free_gated": ARM_COLORS["free_gated"],
     "free_constant": ARM_COLORS["free_constant"],
 }
 PATH_COLORS = {

@@ -31,6 +31,7 @@ REWARDS = {
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
     "free_along": RewardKind("along", "push"),
+    "free_gated": RewardKind("gated", "push"),
     "free_constant": RewardKind("shift", "push"),
     "token_mean": RewardKind("shift", "mean", begins_as="token"),
     "causal_mean": RewardKind("shift", "mean", begins_as="causal"),
@@ -80,6 +81,7 @@ _ARMS = {
         Arm("slope_along", "control", reward="slope_mean", paced="slope", matches="lrs_slope"),  # its lengths alone,
         Arm("slope_even", "control", reward="slope", paced="slope_level", matches="lrs_slope"),  # its directions alone
         Arm("free_along", "control", reward="free_along"),  # one vector, trained, whose length alone reads the state
+        Arm("free_gated", "control", reward="free_gated"),  # one vector and a gate, trained together
         Arm("free_constant", "control", reward="free_constant"),  # one push, trained, as long as it likes
         Arm("raw_free_push", "control", reward="raw_free"),  # what the layer has to give
         Arm("trained_constant", "control", reward="constant"),  # the honest rival of a reward's "state-specific" steps

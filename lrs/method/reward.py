@@ -3,9 +3,10 @@
 Variants: `token` scores one token on its own, `history` each token in the light of those before it; `linear` pushes
 everything the same way; `published` is the released one; `potential` is a quadratic form of low rank, climbed in
 proportion to its gradient; `free` is no reward but a push of any direction and length, which says what a layer has to
-give, `along` one in a direction that is the same everywhere, and `shift` one that is the same altogether; `fresh` goes
-in a direction drawn by lot, another at every state (and so at every step of an ascent). Here whole traces are scored,
-as in training; in steering a token at a time, by `lrs/engine/reward_steps.py` and `any_reward.py`.
+give, `along` one in a direction that is the same everywhere, `gated` one that goes along it and never back, as far as
+a gate is open, and `shift` one that is the same altogether; `fresh` goes in a direction drawn by lot, another at every
+state (and so at every step of an ascent). Here whole traces are scored, as in training; in steering a token at a time,
+by `lrs/engine/reward_steps.py` and `any_reward.py`.
 
 Any other reward can be steered by, if it satisfies `Reward`.
 """
@@ -30,9 +31,19 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
-HEAD_ON_LATENTS = ("linear", "potential", "free", "along", "shift", "fresh")  # variants whose head reads no embedding
+HEAD_ON_LATENTS = (
+    "linear",
+    "potential",
+    "free",
+    "along",
+    "gated",
+    "shift",
+    "fresh",
+)  # variants whose head reads no embedding
 _SCATTER = 30.0  # radians by which a latent of size one turns what `fresh` draws: near states have nothing in common
-_RANK = 8  # of the push of variant `free`, beside its shift; and of the form of `potential`, whose push has up to 16
+_RANK = (
+    8  # of the push of variant `free`, beside its shift; of the form of `potential`, whose push has up to 16; of a gate
+)
 
 
 @runtime_checkable
@@ -131,9 +142,13 @@ class LatentRewardModel(nn.Module):
                 nn.init.uniform_(self.lots.bias, 0, 2 * math.pi)
             if config.variant in ("free", "shift"):
                 self.shift = nn.Parameter(torch.zeros(config.d_sae))
-            if config.variant in ("potential", "free", "along"):
-                rank = 1 if config.variant == "along" else _RANK
-                reads = nn.Linear(config.d_sae, rank, bias=config.variant == "along")
+            if config.variant in ("potential", "free", "along", "gated"):
+                rank = 1 if config.variant in ("along", "gated") else _RANK
+                reads: nn.Module = nn.Linear(config.d_sae, rank, bias=config.variant == "along")
+                if config.variant == "gated":
+                    reads = nn.Sequential(
+                        nn.Linear(config.d_sae, _RANK), nn.GELU(), nn.Linear(_RANK, rank), nn.Softplus()
+                    )
                 writes = nn.Linear(rank, config.d_sae, bias=False)
                 nn.init.zeros_(writes.weight)
                 self.push = nn.Sequential(reads, writes)
@@ -161,8 +176,8 @@ class LatentRewardModel(nn.Module):
 
     def direction(self, latents: Float[Tensor, "rows d_sae"]) -> Float[Tensor, "rows d_sae"]:
         """Where each token's latents are pushed to, by a step of length 1: the gradient of its logit over its norm; of
-        variant `potential` the gradient itself, of `free`, `along` and `shift` a push of any length, of `fresh` what is
-        drawn for these latents, of length 1. Differentiable in the weights.
+        variant `potential` the gradient itself, of `free`, `along`, `gated` and `shift` a push of any length, of
+        `fresh` what is drawn for these latents, of length 1. Differentiable in the weights.
 
         Raises:
             ValueError: the reward sees the trace so far: its gradient is not one token's alone (`direction_in`).
@@ -171,7 +186,7 @@ class LatentRewardModel(nn.Module):
             raise ValueError("a reward that sees the trace so far has no direction of one token; legal: any other")
         if self.config.variant == "shift":
             return self.shift.expand_as(latents)
-        if self.config.variant == "along":
+        if self.config.variant in ("along", "gated"):
             return self.push(latents)
         if self.config.variant == "free":
             return self.push(latents) + self.shift
@@ -193,7 +208,7 @@ class LatentRewardModel(nn.Module):
             return self.released(latents)
         if self.config.variant == "potential":
             return self.head(latents).squeeze(-1) + (latents * self.push(latents)).sum(-1)
-        if self.config.variant in ("linear", "free", "along", "shift", "fresh"):
+        if self.config.variant in ("linear", "free", "along", "gated", "shift", "fresh"):
             return self.head(latents).squeeze(-1)
         x = self._embedded(latents)
         for block in self.blocks:

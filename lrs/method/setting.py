@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict
 
 Variant = Literal[
-    "token", "history", "linear", "published", "potential", "free", "along", "shift", "fresh"
+    "token", "history", "linear", "published", "potential", "free", "along", "gated", "shift", "fresh"
 ]  # of reward model: lrs/method/reward.py
 Basis = Literal["sae", "random_sae", "pca", "raw", "projections", "outside"]  # what it reads: lrs/learning/bases.py
 Signal = Literal["confidence", "certainty", "stability", "lot"]  # that a gate reads: lrs/method/gate.py

@@ -24,6 +24,7 @@ _ARMS = {  # of the table of gains, and what each is
     "slope_even": "where that points, equally far at each token",
     "free_push": "a push that reads the state, of any length, trained alike",
     "free_along": "one vector, trained alike, whose length alone reads the state",
+    "free_gated": "one vector, trained alike together with a gate that reads the state",
     "trained_constant": "one vector, trained in the same way",
     "free_constant": "one vector of any length, trained alike",
     "slope_mean": "the mean push up the quadratic reward, everywhere",

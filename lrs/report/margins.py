@@ -1,8 +1,8 @@
 """By how much a method beats base and every control of its direction, benchmark by benchmark.
 
 A control of direction goes where the state does not say: along one vector, the other way, or by lot. Pushes that go
-along one learned vector as far as the state says (`slope_along`, `causal_along`, `free_along`) are none: they read the
-state.
+along one learned vector as far as the state says (`slope_along`, `causal_along`, `free_along`, `free_gated`) are none:
+they read the state.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,6 +14,7 @@ from lrs.report.comparison import pair_arms, paired_contrast
 
 HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_along"): "one vector, of which the length alone reads the state, trained alike",
+    ("free_push", "free_gated"): "one vector and a gate that reads the state, trained alike",
     ("free_push", "free_constant"): "does not read the state, trained alike",
     ("free_push", "free_mean"): "the same push, everywhere as on average",
     ("free_push", "free_rest"): "the same push, without that average",
@@ -22,6 +23,7 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_mean_along"): "as far at each token, in one direction: its own average",
     ("lrs_slope", "lrs_causal"): "up a reward that was trained alike, in steps of one length",
     ("lrs_slope", "free_along"): "one vector, of which the length alone reads the state, trained alike",
+    ("lrs_slope", "free_gated"): "one vector and a gate that reads the state, trained alike",
     ("lrs_slope", "free_constant"): "does not read the state, trained alike",
     ("lrs_slope", "trained_constant"): "does not read the state, steps of one length",
     ("lrs_slope", "free_push"): "reads the state, and is no gradient",
@@ -30,6 +32,8 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("lrs_slope", "slope_even"): "the same directions, equally far at each token",
     ("lrs_slope", "slope_negated"): "the other way",
     **{("lrs_slope", f"slope_turned{n}"): "as far at each token, in a direction drawn by lot" for n in DRAWS},
+    ("free_gated", "free_along"): "a length that is linear in the latents, either way",
+    ("free_gated", "free_constant"): "does not read the state, trained alike",
     ("free_along", "free_constant"): "does not read the state, trained alike",
     ("free_along", "trained_constant"): "does not read the state, steps of one length",
     ("lrs", "lrs_basic"): "at every token",
