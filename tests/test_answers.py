@@ -4,7 +4,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lrs.tasks import answers
@@ -288,6 +288,7 @@ def test_scoring_equals_exact_arithmetic(tree, off):
 
 
 @given(st.text(alphabet="123+-*/() \n", max_size=30))
+@example("-\n1")
 @settings(max_examples=100)
 def test_no_answer_raises_or_reaches_what_cannot_be_reached(answer):
     numbers = [int(digits) for digits in re.findall("[0-9]+", answer)]

@@ -152,8 +152,8 @@ def _legal_integer(answer: str, metadata: Metadata) -> bool:
 
 
 def _spell_integer(answer: str, metadata: Metadata) -> str:
-    """Without a plus, spaces and leading zeros, none of which makes it another number."""
-    return str(int(answer.replace(" ", "")))
+    """Without a plus, white space and leading zeros, none of which makes it another number."""
+    return str(int("".join(answer.split())))
 
 
 def _legal_order(answer: str, metadata: Metadata) -> bool:
