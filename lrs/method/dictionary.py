@@ -121,10 +121,8 @@ def save_dictionary(dictionary: SaeDictionary | ProjectionDictionary, folder: Pa
 
 
 def _save_sae(dictionary: SaeDictionary, folder: Path) -> None:
-    save = (
-        getattr(dictionary.sae, "save_inference_model", None) or dictionary.sae.save_model
-    )  # after training, or as read
-    _, config_file = save(folder)
+    sae = dictionary.sae  # as it was trained, or as it was read
+    _, config_file = (getattr(sae, "save_inference_model", None) or sae.save_model)(folder)
     write_text(config_file, json.dumps(json.loads(config_file.read_text("utf-8")), sort_keys=True, indent=2) + "\n")
 
 

@@ -31,19 +31,11 @@ from lrs.method.positions import sinusoids
 from lrs.method.published import PublishedReward
 from lrs.method.setting import Variant
 
-HEAD_ON_LATENTS = (
-    "linear",
-    "potential",
-    "free",
-    "along",
-    "gated",
-    "shift",
-    "fresh",
-)  # variants whose head reads no embedding
+# Variants whose head reads no embedding.
+HEAD_ON_LATENTS = ("linear", "potential", "free", "along", "gated", "shift", "fresh")
 _SCATTER = 30.0  # radians by which a latent of size one turns what `fresh` draws: near states have nothing in common
-_RANK = (
-    8  # of the push of variant `free`, beside its shift; of the form of `potential`, whose push has up to 16; of a gate
-)
+# Of the push of variant `free`, beside its shift; of the form of `potential`, whose push has up to 16; and of a gate.
+_RANK = 8
 
 
 @runtime_checkable
@@ -208,7 +200,7 @@ class LatentRewardModel(nn.Module):
             return self.released(latents)
         if self.config.variant == "potential":
             return self.head(latents).squeeze(-1) + (latents * self.push(latents)).sum(-1)
-        if self.config.variant in ("linear", "free", "along", "gated", "shift", "fresh"):
+        if self.config.variant in HEAD_ON_LATENTS:
             return self.head(latents).squeeze(-1)
         x = self._embedded(latents)
         for block in self.blocks:
