@@ -19,17 +19,23 @@ from lrs.saved import CHANCE, SWEEP, find_measured, load_candidates
 def test_one_thing_is_changed_at_a_time():
     config = load_config("natural", "pocket-1m")
     made = list(variants(config, layers=6))
-    assert [one.quantity for one in made] == ["step", "threshold", *["layer"] * 6, *["latents"] * 4, *["joint"] * 3]
-    assert len({one.config.data for one in made if one.fits}) == 13 - 3  # what the profile has is not fitted again
+    often = {"step": 1, "threshold": 1, "layer": 6, "latents": 4, "joint": 3, "trained": 4}
+    assert [one.quantity for one in made] == [quantity for quantity, times in often.items() for _ in range(times)]
+    assert len({one.config.data for one in made if one.fits}) == 17 - 4  # what the profile has is not fitted again
+    arms = {"joint": ["base", "lrs_causal"], "trained": ["base", *sweep.PUSHED]}
     for one in made:
-        assert one.config.steering.arms == ["base", *["lrs"] * (one.quantity != "joint"), "lrs_causal"]
+        assert one.config.steering.arms == arms.get(one.quantity, ["base", "lrs", "lrs_causal"])
         if not one.fits:
             assert one.config.data == config.data
         kept = {"steering", "select", "sae", "causal", "backbones", "profile", "backbone_name"}
         assert one.config.model_dump(exclude=kept) == config.model_dump(exclude=kept)
         assert (one.config.sae == config.sae) or one.quantity == "latents"
-        assert one.config.causal.joint_weight == (one.value if one.quantity == "joint" else config.causal.joint_weight)
-        assert (one.config.select == config.select) or not one.fits
+        for quantity, name in (("joint", "joint_weight"), ("trained", "step_size")):
+            value = one.value if one.quantity == quantity else getattr(config.causal, name)
+            assert getattr(one.config.causal, name) == value
+        assert (one.config.select == config.select) or not one.fits or one.quantity == "trained"
+        if one.quantity == "trained":  # at each, all are steered with
+            assert one.config.select.step_size == [1.0, 2.0, 4.0, 6.0]
         assert one.config.backbone.layer == (one.value if one.quantity == "layer" else config.backbone.layer)
 
 
@@ -41,6 +47,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     for name, value in {
         "LATENTS": (8, 16),
         "JOINT": (0.0,),
+        "TRAINED": (1.0, small_power.causal.step_size),
         "STEPS": (1, 2),
         "SIZES": (2.0,),
         "QUANTILES": ((0.3,), (0.0, 0.1)),
@@ -50,7 +57,8 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         update={"steering": small_power.steering.model_copy(update={"arms": list(sweep.SWEPT), "sampling": None})}
     )
     some = [one for one in variants(config, layers=4) if one.quantity != "layer" or one.value in (2, 3)]
-    assert [(one.quantity, one.value) for one in some if one.fits] == [("layer", 2), ("latents", 8), ("joint", 0.0)]
+    fitted = [("layer", 2), ("latents", 8), ("joint", 0.0), ("trained", 1.0)]
+    assert [(one.quantity, one.value) for one in some if one.fits] == fitted
     monkeypatch.setattr(sweep, "variants", lambda *given: iter(some))
 
     def watched(backbone, problems, *others):
@@ -75,15 +83,17 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
         **{("layer", "lrs"): 2, ("layer", "lrs_causal"): 2, ("latents", "lrs"): 2, ("latents", "lrs_causal"): 2},
         ("joint", "lrs_causal"): 1,
+        ("trained", "lrs_causal"): 2 * 2,  # at each of two step sizes
     }
     assert table["rise"].notna().all()
     assert table["auroc"].between(0, 1).all()
     kept = pd.read_csv(f"data/sweep/{config.profile}-{config.backbone_name}.csv")
     assert kept["delta"].tolist() == pytest.approx(table["delta"].tolist(), abs=1e-5)
     by_chance = find_measured([config], SWEEP, CHANCE)  # of 3 problems, half are one
-    assert by_chance[["arm", "settings", "n", "few"]].to_numpy().tolist() == [["lrs", 3, 3, 1], ["lrs_causal", 2, 3, 1]]
+    assert by_chance[["arm", "settings", "n", "few"]].to_numpy().tolist() == [["lrs", 3, 3, 1], ["lrs_causal", 3, 3, 1]]
     for row in by_chance.itertuples():
-        tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold"])]
+        tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold", "trained"])]
+        tried = tried[(tried["quantity"] != "trained") | tried["own"]]
         assert row.best == pytest.approx(tried["delta"].max(), abs=1e-5)
         assert row.found_low <= row.found <= row.found_high
     before = load_candidates(config.data / "selection.json").query("decoding == 'greedy'").set_index("arm")["dose"]
@@ -96,9 +106,20 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     )
     own = table[table["own"]].groupby(["quantity", "arm"]).size().to_dict()
     fitted = {(quantity, arm): 1 for quantity in ("layer", "latents") for arm in ("lrs", "lrs_causal")}
-    assert own == fitted | {("step", "lrs"): 1, ("step", "lrs_causal"): 1, ("threshold", "lrs"): 1}
-    assert table["shown"].all()  # one setting a place
+    steered = {("step", "lrs"): 1, ("step", "lrs_causal"): 1, ("threshold", "lrs"): 1, ("trained", "lrs_causal"): 2}
+    assert own == fitted | steered
+    assert table.loc[table["quantity"] != "trained", "shown"].all()  # one setting a place
+    assert table[table["shown"]].groupby("quantity")["value"].nunique()["trained"] == 2
     found = find_measured([config], SWEEP)
+    with monkeypatch.context() as patched:  # of one quantity alone: of others, what is there stays
+        patched.setattr(sweep, "variants", lambda *given: iter([one for one in some if one.quantity != "layer"]))
+        again = measure_sweep(config, problems_each=3, only=["joint"])
+    assert again["quantity"].value_counts().to_dict() == table["quantity"].value_counts().to_dict()
+    kept = find_measured([config], SWEEP).sort_values(["quantity", "value", "name"], ignore_index=True)
+    pd.testing.assert_frame_equal(kept, found.sort_values(["quantity", "value", "name"], ignore_index=True))
+    assert len(find_measured([config], SWEEP, CHANCE)) == 2
+    with pytest.raises(ValueError, match=r"a sweep is of step, .*, trained \(got nothing\)"):
+        measure_sweep(config, only=["step", "nothing"])
     assert swept_figure(found).counted.startswith("n 3 validation problems · cpu · ")
     assert "n 3 validation problems" in swept_sentence(found, 0.95)
 

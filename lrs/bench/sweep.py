@@ -5,13 +5,14 @@ threshold   where the gate's two clauses lie, as quantiles of what base shows
 layer       the layer that is read and steered; all is fitted anew, but for the profile's own
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
+trained     the step size with which pushes are trained, each then steered with several; likewise
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +29,8 @@ from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.chance import best_of_few
-from lrs.report.sweep import GRIDS
-from lrs.saved import CHANCE, SWEEP, write_measured
+from lrs.report.sweep import GRIDS, LINES
+from lrs.saved import CHANCE, SWEEP, find_measured, write_measured
 from lrs.tasks.problems import Problem, first_of_each, load_problems
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
 JOINT = (0.0, 0.2, 1.0)
+TRAINED, PUSHED = (1.0, 2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
 FEW = 30  # problems of AIME 2024, and of 2025
 
 
@@ -76,22 +78,32 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     for weight in JOINT if "lrs_causal" in named else ():
         causal = own.causal.model_copy(update={"joint_weight": weight})
         yield _elsewhere("joint", weight, own, {"causal": causal, "steering": pushed, "backbones": section})
+    arms = [arm for arm in ("base", *PUSHED) if arm in config.steering.arms]
+    steered = config.steering.model_copy(update={"arms": arms})
+    sizes = select.model_copy(update={"step_size": list(TRAINED)})
+    for size in TRAINED if len(arms) > 1 else ():
+        causal = own.causal.model_copy(update={"step_size": size})
+        changed = {"causal": causal, "steering": steered, "select": sizes, "backbones": section}
+        yield _elsewhere("trained", size, own, changed)
 
 
 def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, Any]) -> Variant:
     """A variant that is fitted in a folder of its own, under `data/sweep`; the profile's own is there already."""
     if value == _own_value(quantity, config):
-        arms = {"steering": changed.get("steering", config.steering)}
-        return Variant(quantity, value, config.model_copy(update=arms), False)
+        asked = {name: section for name, section in changed.items() if name in ("steering", "select")}
+        return Variant(quantity, value, config.model_copy(update=asked), False)
     name = f"{config.profile}-{config.backbone_name}-{quantity}-{value:g}"
     place = {"profile": SWEEP.name, "backbone_name": name, "backbones": {name: changed["backbones"]}}
     return Variant(quantity, value, config.model_copy(update=changed | place), True)
 
 
-def measure_sweep(config: Config, problems_each: int = 60) -> pd.DataFrame:
+def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] = ()) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
     benchmark, and write `<profile>-<backbone>.csv`; and `<profile>-<backbone>-chance.csv`, what the sweeps that fit
     nothing find on few of these problems, and elsewhere. Resumes.
+
+    Args:
+        only: quantities; of all others the table keeps what it has, and the second one is left as it is.
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
@@ -99,19 +111,26 @@ def measure_sweep(config: Config, problems_each: int = 60) -> pd.DataFrame:
         a push, mean over the answers that were pushed) and `auroc` (of the reward that is climbed, over held-out
         traces).
     """
+    if strange := set(only) - {*GRIDS, *LINES}:
+        raise ValueError(f"a sweep is of {', '.join((*GRIDS, *LINES))} (got {min(strange)})")
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
     asked = first_of_each(validation, problems_each)
     swept = variants(config, backbone.model.config.num_hidden_layers)
+    chosen = [one for one in swept if not only or one.quantity in only]
     first = _grid_folder(config, "step")
     unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
-    tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in swept], strict=True)
-    table, told = pd.concat(tried, ignore_index=True), pd.DataFrame(gains_by_chance(pd.concat(gains), config))
+    tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in chosen], strict=True)
+    table, name = pd.concat(tried, ignore_index=True), f"{config.profile}-{config.backbone_name}"
     table = table.assign(own=[_is_own(row, config) for row in each_row(table)], **origin)
-    write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
-    write_measured(told.assign(**origin), f"{config.profile}-{config.backbone_name}{CHANCE}", SWEEP)
+    if only and len(before := find_measured([config], SWEEP)):
+        table = pd.concat([before[~before["quantity"].isin(only)], table], ignore_index=True)
+    write_measured(table, name, SWEEP)
+    if not only:
+        told = pd.DataFrame(gains_by_chance(pd.concat(gains), config))
+        write_measured(told.assign(**origin), f"{name}{CHANCE}", SWEEP)
     return table
 
 
@@ -152,8 +171,9 @@ def _is_own(row: Any, config: Config) -> bool:
 
 
 def _own_value(quantity: str, config: Config) -> float:
-    own = {"layer": config.backbone.layer, "latents": config.sae.d_sae, "joint": config.causal.joint_weight}
-    return own[quantity]
+    causal = config.causal
+    own = {"layer": config.backbone.layer, "latents": config.sae.d_sae}
+    return (own | {"joint": causal.joint_weight, "trained": causal.step_size})[quantity]
 
 
 def _tried(

@@ -60,7 +60,7 @@ PAPER_ITEMS = (
     ),
     Item("sensitivity to the thresholds", ("cpu/pocket-3m/sweep.png",), "06_assay", "make sweep", "in the same figure"),
     Item(
-        "layers, and number of latents",
+        "layers, number of latents, and the step size with which pushes are trained",
         ("cpu/pocket-3m/sweep.png",),
         "06_assay",
         "make sweep",
