@@ -93,11 +93,12 @@ def test_the_table_of_gains_has_a_row_an_arm_and_marks_what_is_sure():
     table = main_table(0.01, -0.01)
     sure = table[table["arm"] == "lrs"].assign(arm="cot", delta=0.2, delta_low=0.1, delta_high=0.3, p_holm=0.01)
     header, _, *rows = gains_table(pd.concat([table, sure]), 0.05).splitlines()
-    assert [cell.strip() for cell in header.split("|")[2:-1]] == [
+    assert [cell.strip() for cell in header.split("|")[3:-1]] == [
         f"`model-{number}`, {decoding}" for number in (0, 1) for decoding in ("greedy", "sampled")
     ]
-    lrs, cot = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
-    assert lrs[0].startswith("LRS, its reward trained as the paper")
+    (name, *lrs), (other, *cot) = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    assert (name, other) == ("`lrs`", "`cot`")
+    assert lrs[0].startswith("the paper's method")
     assert lrs[1:] == ["+1.0 [+0.0, +2.0]", "**+40.0 [+0.0, +2.0]**", "-1.0 [-2.0, +0.0]", "**+40.0 [-2.0, +0.0]**"]
     assert cot[1:] == ["**+20.0 [+10.0, +30.0]**"] * 4
     assert gains_table(table[table["arm"] == "base"], 0.05) == ""
@@ -202,29 +203,33 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     told = confirmed_answer(home)
     assert told.startswith(
-        "**On fresh problems, decoded greedily, LRS adds -1.0 to +0.2 points; the gradient of a reward that was "
-        "trained through its own push, in proportion to its slope, +11.0 to +14.0, which is +2.0 to +7.0 more than the "
-        "best constant vector; a push that reads the state and is no gradient +12.0 to +15.0, which is +8.0 to +9.0 "
-        "more than the best constant vector.** All settings were frozen before 900 problems of 3 benchmarks were drawn "
-        "for each of 2 reasoners"
+        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points; the gradient "
+        "of a reward that was trained through its own push, +11.0 / +14.0; a push that was trained likewise, reads "
+        "the state and is no gradient, +12.0 / +15.0; the best vector that is the same at each token, +0.0 / +7.0.** "
+        "Over the control of direction that comes closest: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, +0.0] "
+        "(`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
+        "(`trained_constant`). Nothing is planted in these reasoners. All settings were frozen before the problems "
+        "were drawn (900 / 900, of 3 benchmarks), which were asked once (cpu; seed 0; "
     )
     assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
     assert re.search(r"; selections before these: \[`model-0`\]\(\S+/model-0/old/README.md\)\)", told)
     assert (
-        "Unsteered, greedy answers are right in 40.0% on `model-1` and 40.0% on `model-0`; samples, steered, in 43.0% "
-        "on `model-1` and 38.0% on `model-0` (`free_push`)." in told
+        " Unsteered, greedy answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`)."
+        in told
     )
     assert (
-        " Sampled, above the unsteered model by 5 points and above every control of direction by 3 (each Holm p below "
-        "0.01) are `lrs_slope` on 2 of 2 benchmarks of `model-1` and on 1 of 2 benchmarks of `model-0`. "
-        "`lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
-        "reads the state too, by its length alone), is +1.0 to +3.0 greedily.\n\n" in told
+        " Above the unsteered model by 5 points and above every control of direction by 3, each with a Holm-adjusted p "
+        "below 0.01, are: sampled, `lrs_slope` on 2 of 2 / 1 of 2 benchmarks." in told
+    )
+    assert (
+        " `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
+        "reads the state too, by its length alone), is +3.0 / +1.0 greedily.\n\n" in told
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     other = home / "longer/model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
-    assert confirmed_answer(home).startswith("**On fresh problems, decoded greedily, a push that reads the state")
+    assert "`model-1` / `model-0`: a push that was trained likewise, reads the state" in confirmed_answer(home)
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- results -->", "<!-- results --><!-- /results -->" * 2])

@@ -43,7 +43,7 @@ def make_run(home: Path) -> None:
     table = home / TABLE
     table.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(table, index=False)
-    for name in ("main_results.md", "main_results.tex", "pocket/delta.png", "pocket/delta.pdf"):
+    for name in ("main_results.md", "main_results.tex", "power.png", "pocket/delta.png", "pocket/delta.pdf"):
         write(table.parent / name, name)
     for name in ("09_paper.ipynb", "pocket/01_traces.ipynb"):
         write(home / "notebooks/executed/cpu" / name, json.dumps({"cells": [], "name": name}))
@@ -78,7 +78,8 @@ def test_a_run_agrees_with_itself(project: Path):
     expected.accept("cpu")
     files = {path.relative_to(ACCEPTED).as_posix() for path in ACCEPTED.rglob("*") if path.is_file()}
     notebooks = {"notebooks/09_paper.ipynb", "notebooks/pocket/01_traces.ipynb"}
-    tables = {"main_results.csv", "main_results.md", "pocket/delta.png", "pocket/selection.json", "pocket/latents.html"}
+    tables = {"main_results.csv", "main_results.md", "pocket/selection.json", "pocket/latents.html"}
+    tables |= {"power.png", "pocket/delta.png"}
     assert files == tables | notebooks | {"outputs.sha256", "results.md", "accepted"}
     today = (ACCEPTED / "accepted").read_text().strip()
     assert f"Accepted on {today}." in (ACCEPTED / "results.md").read_text()
@@ -210,6 +211,8 @@ def test_a_profile_that_ran_in_a_copy_is_read_there_and_leaves_its_notebooks(pro
     write(home / OUTCOMES / "part-00000.arrow", "of the copy")
     expected.accept("cpu", home)
     lines = (ACCEPTED / "outputs.sha256").read_text().splitlines()
+    assert (ACCEPTED / "pocket/delta.png").exists()
+    assert not (ACCEPTED / "power.png").exists()  # not of this profile
     assert f"{hashlib.sha256(b'of the copy').hexdigest()}  {OUTCOMES}/part-00000.arrow" in lines
     assert not (ACCEPTED / "notebooks").exists()
     assert not (ACCEPTED / "pocket/latents.html").exists()

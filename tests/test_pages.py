@@ -193,10 +193,10 @@ def test_rewards_behaviors_and_costs(page: str):
         ["pocket", "`free_push`", "80", "+2.50 [+2.00, +3.00]", "-1.00 [-2.00, -0.50]"],
     ]
     assert (
-        "Does steering promote them, the paper's second claim? No: decoded greedily, LRS as the paper trains it makes "
-        "no cognitive behavior denser beyond chance, by intervals of each (1 reasoner). The steered arm that gains "
-        "most (`free_push`) makes behaviors denser on 1 of 1: verification per 100 tokens changes by +2.50, with a "
-        "trained constant by at most +2.40." in page
+        "Does steering promote them, the paper's second claim? No: decoded greedily on 1 reasoner, LRS as the paper "
+        "trains it makes no cognitive behavior denser, beyond chance by intervals of each. The steered arm that gains "
+        "most (`free_push`) makes behaviors denser on 1 of 1: verification changes by +2.50 in 100 tokens; with the "
+        "constant that changes it most, by +2.40." in page
     )
     assert (
         "By base's answers, matched for behaviors (an accounting, no proof): `lrs` on `pocket`, greedy: of +1.0 points "

@@ -155,18 +155,23 @@ def test_the_answer_is_two_short_sentences():
     denser(table, "large", "free_push", "verification", 5.0)  # which does not win there
     denser(table, "large", "lrs", "backtracking", -1.0)
     assert promoted_answer(table) == (
-        "No: decoded greedily, LRS as the paper trains it makes no cognitive behavior denser beyond chance, "
-        "by intervals of each (2 reasoners; sparser: backtracking on 1). "
+        "No: decoded greedily on 2 reasoners, LRS as the paper trains it makes no cognitive behavior denser, "
+        "backtracking sparser on 1, beyond chance by intervals of each. "
         "The steered arm that gains most (`free_push`, `lrs_causal`) makes behaviors denser on 1 of 2: "
-        "subgoal setting per 100 tokens changes by +0.00 to +2.50, with a trained constant by at most +0.00 to +1.25."
+        "subgoal setting changes by +2.50 / +0.00 in 100 tokens; with the constant that changes it most, by "
+        "+1.25 / +0.00."
     )
     for name in ("small", "large"):
         for arm in ("lrs", "free_push"):
             for behavior in BEHAVIORS:
                 denser(table, name, arm, behavior, 1.0)
     yes, winner = re.split(r"(?<=\.) (?=The)", promoted_answer(table))
-    assert yes.startswith("Yes: decoded greedily, LRS as the paper trains it makes a cognitive behavior denser")
-    assert "(verification on 2, backtracking on 2, subgoal setting on 2, backward chaining on 2 of 2 rea" in yes
+    names = ("verification", "backtracking", "subgoal setting", "backward chaining")
+    every = ", ".join(f"{name} denser on 2" for name in names)
+    assert yes == (
+        f"Yes: decoded greedily on 2 reasoners, LRS as the paper trains it makes {every}, beyond chance by intervals of "
+        "each."
+    )
     assert max(len(sentence.split()) for sentence in (yes, winner)) <= 45
 
 
@@ -174,8 +179,10 @@ def test_the_answer_where_nothing_is_promoted_or_wins_or_was_run():
     table = gaining(lrs=0.01, trained_constant=0.02)
     assert promoted_answer(table).endswith("The steered arm that gains most (`trained_constant`) makes none denser.")
     denser(table, "small", "trained_constant", "verification", 1.0)  # it wins itself: nothing to hold it against
-    assert promoted_answer(table).endswith("on 1 of 2: verification per 100 tokens changes by +0.00 to +1.00.")
-    assert promoted_answer(gaining(lrs=-0.01)).endswith("by intervals of each (2 reasoners).")
+    assert promoted_answer(table).endswith("on 1 of 2: verification changes by +1.00 / +0.00 in 100 tokens.")
+    assert promoted_answer(gaining(lrs=-0.01)).endswith(
+        "no cognitive behavior denser, beyond chance by intervals of each."
+    )
     assert promoted_answer(gaining(cot=0.5)) == ""
 
 

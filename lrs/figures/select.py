@@ -22,7 +22,7 @@ def _series_name(values: dict[str, float]) -> str:
     parts = [f"K {values['num_steps']:.0f}"]
     for column, symbol in (("reward_quantile", "reward"), ("confidence_quantile", "confidence")):
         if column in values and not pd.isna(values[column]):
-            parts.append(f"{symbol} q {values[column]:g}")
+            parts.append(f"{symbol} q {values[column]:.3g}")
     return ", ".join(parts)
 
 

@@ -136,11 +136,11 @@ class LatentRewardModel(nn.Module):
                 self.shift = nn.Parameter(torch.zeros(config.d_sae))
             if config.variant in ("potential", "free", "along", "gated"):
                 rank = 1 if config.variant in ("along", "gated") else _RANK
-                reads: nn.Module = nn.Linear(config.d_sae, rank, bias=config.variant == "along")
+                reads: nn.Module
                 if config.variant == "gated":
-                    reads = nn.Sequential(
-                        nn.Linear(config.d_sae, _RANK), nn.GELU(), nn.Linear(_RANK, rank), nn.Softplus()
-                    )
+                    reads = nn.Sequential(nn.Linear(config.d_sae, _RANK), nn.GELU(), nn.Linear(_RANK, 1), nn.Softplus())
+                else:
+                    reads = nn.Linear(config.d_sae, rank, bias=config.variant == "along")
                 writes = nn.Linear(rank, config.d_sae, bias=False)
                 nn.init.zeros_(writes.weight)
                 self.push = nn.Sequential(reads, writes)

@@ -17,20 +17,22 @@ from lrs.report.sentences import count_span, level_text, p_value, percent, point
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _ARMS = {  # of the table of gains, and what each is
-    "lrs": "LRS, its reward trained as the paper trains it",
-    "lrs_causal": "LRS, its reward trained through its own push",
-    "lrs_slope": "LRS, a quadratic reward trained likewise, in proportion to its gradient",
-    "slope_along": "as far at each token, in one direction: its average",
-    "slope_even": "where that points, equally far at each token",
-    "free_push": "a push that reads the state, of any length, trained alike",
-    "free_along": "one vector, trained alike, whose length alone reads the state",
-    "free_gated": "one vector, trained alike together with a gate that reads the state",
-    "trained_constant": "one vector, trained in the same way",
-    "free_constant": "one vector of any length, trained alike",
-    "slope_mean": "the mean push up the quadratic reward, everywhere",
+    "lrs": "the paper's method: its reward learned to tell right answers from wrong ones",
+    "lrs_causal": "the same steps, up a reward that was trained through its own push",
+    "lrs_slope": "up a quadratic reward trained likewise, the further the steeper it is",
+    "slope_along": "as far as `lrs_slope` at each token, always in its average direction",
+    "slope_even": "in the directions of `lrs_slope`, equally far at each token",
+    "free_push": "a push that reads the state, trained likewise; no gradient of anything",
+    "free_mean_along": "as far as `free_push` at each token, always in its average direction",
+    "free_along": "one vector trained likewise, whose length alone reads the state",
+    "free_gated": "one vector and a gate that reads the state, trained likewise together",
+    "trained_constant": "one vector trained likewise, equally far at each token",
+    "free_constant": "one vector trained likewise, of any length, the same at each token",
+    "slope_mean": "the average push of `lrs_slope`, the same at each token",
+    "slope_mean_tuned": "the average push of `lrs_slope`, at a step size of its own",
     "random": "one vector in a random direction",
-    "negated": "the trained push the other way",
-    "cot": "told how to go about it: what is known to be there",
+    "negated": "`lrs_causal`, the other way",
+    "cot": "no push: the prompt says how to go about it, which is known to help",
 }
 _BESIDE = {  # LRS itself where answers are sampled, the others in every decoding
     "lrs": "LRS",
@@ -38,12 +40,12 @@ _BESIDE = {  # LRS itself where answers are sampled, the others in every decodin
     "lrs_slope": "In proportion to the gradient of a quadratic reward trained likewise, it",
     "trained_constant": "One vector trained in the same way",
 }
-_READERS = {  # of the state, in the headline, with what each is held against
-    "lrs_slope": "the gradient of a reward that was trained through its own push, in proportion to its slope,",
-    "free_push": "a push that reads the state and is no gradient",
+_READERS = {  # of the state, in the headline
+    "lrs_slope": "the gradient of a reward that was trained through its own push",
+    "free_push": "a push that was trained likewise, reads the state and is no gradient",
 }
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
-_CONSTANTS = ["trained_constant", "free_constant", "slope_mean"]
+_CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned"]
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
@@ -118,7 +120,7 @@ def _surer(main: pd.DataFrame) -> str:
 
 def gains_table(main: pd.DataFrame, below: float) -> str:
     """What each arm adds to base, pooled, in points with intervals, as Markdown: a row an arm, a column a reasoner and
-    decoding; bold what Holm's correction leaves, gains and losses. Empty without any."""
+    decoding, bold what Holm's correction leaves, gains and losses. Empty without any."""
     pooled = main[(main["benchmark"] == POOLED) & main["arm"].isin(_ARMS) & main["delta"].notna()]
     if pooled.empty:
         return ""
@@ -129,9 +131,9 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
         place="`" + pooled["backbone"] + "`, " + pooled["decoding"],
     )
     table = pooled.pivot(index="arm", columns="place", values="cell")[pooled["place"].unique()]
-    table = table.reindex([arm for arm in _ARMS if arm in table.index]).rename(index=_ARMS).fillna("")
-    head = "points over the unsteered model (bold: beyond chance, by Holm)"
-    return table.rename_axis(head).reset_index().to_markdown(index=False)
+    table = table.reindex([arm for arm in _ARMS if arm in table.index]).fillna("not asked")
+    table.insert(0, "points over the unsteered model (bold: beyond chance, by Holm)", table.index.map(_ARMS))
+    return table.rename(index="`{}`".format).rename_axis("arm").reset_index().to_markdown(index=False)
 
 
 def _for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, says: str) -> str:
@@ -167,30 +169,41 @@ def confirmed_answer(home: Path) -> str:
     results, controls = (
         pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
     )
-    pooled = results[results["benchmark"] == POOLED]
-    every = controls[controls["benchmark"] == POOLED]
-    over = every[every["arm"].isin(_CONSTANTS)]
-    over, greedy = (table[table["decoding"] == PRIMARY["decoding"]] for table in (over, pooled))
-    margins = -over.groupby(["reference", "backbone"])["delta"].max()
-    gains = {arm: of["delta"] for arm, of in greedy.groupby("arm") if len(of) == len(last)}  # asked of all reasoners
-    told = [f"LRS adds {_span(gains['lrs'])} points"] if "lrs" in gains else []
-    told += [
-        f"{name} {_span(gains[arm])}, which is {_span(margins[arm])} more than the best constant vector"
-        for arm, name in _READERS.items()
-        if arm in gains and arm in margins
-    ]
-    problems, devices = count_span(pooled["n"]), ", ".join(results["device"].unique())
+    pooled, every = (table[table["benchmark"] == POOLED] for table in (results, controls))
+    greedy = pooled[pooled["decoding"] == PRIMARY["decoding"]]
+    gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(last)]
+    gains = gains.dropna(axis=1)  # asked of all reasoners
+    told = [f"LRS adds {_each(gains['lrs'])} points"] if "lrs" in gains else []
+    told += [f"{name}, {_each(gains[arm])}" for arm, name in _READERS.items() if arm in gains]
+    if constants := [arm for arm in _CONSTANTS if arm in gains]:
+        told.append(f"the best vector that is the same at each token, {_each(gains[constants].max(axis=1))}")
     held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in last}
     earlier = [place for of_one in places.values() for place in of_one[:-1]]
     before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""
+    asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(last)])
     return (
-        f"**On fresh problems, decoded greedily, {'; '.join(told)}.** All settings were frozen before {problems} "
-        f"problems of {results['benchmark'].nunique() - 1} benchmarks were drawn for each of {len(last)} reasoners in "
-        f"which nothing is planted, and asked once ({devices}; seed {config.seed}; "
-        f"{', '.join(map(_page, last.values()))}{before}).{_samples_against_greedy(pooled)}"
-        f"{held_sentence(held, list(_READERS), 'sampled')}{_beyond_lengths(every)}\n\n"
+        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in last)}: {'; '.join(told)}.** "
+        f"{_closest(held)}Nothing is planted in these reasoners. All settings were frozen before "
+        f"the problems were drawn ({asked}, of {results['benchmark'].nunique() - 1} benchmarks), which were asked "
+        f"once ({', '.join(results['device'].unique())}; seed {config.seed}; "
+        f"{', '.join(map(_page, last.values()))}{before})."
+        f"{held_sentence(held, list(_READERS))}"
+        f"{_samples_against_greedy(pooled)}{_beyond_lengths(every)}\n\n"
         f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
     )
+
+
+def _closest(held: dict[str, pd.DataFrame]) -> str:
+    """How far pushes that read the state are above the control of their direction that comes closest, by reasoner."""
+    told = []
+    for arm in _READERS:
+        pooled = pd.Series({"benchmark": POOLED, "decoding": PRIMARY["decoding"], "method": arm})
+        rows = [row for of in held.values() for row in records(of[(of[list(pooled.index)] == pooled).all(axis=1)])]
+        if len(rows) == len(held):
+            each = " / ".join(with_interval(row, "margin") for row in rows)
+            names = " / ".join(dict.fromkeys(f"`{row['closest']}`" for row in rows))
+            told.append(f"`{arm}` {each} ({names})")
+    return f"Over the control of direction that comes closest: {'; '.join(told)}. " if told else ""
 
 
 def _confirmed(home: Path) -> dict[str, list[Path]]:
@@ -216,15 +229,15 @@ def _samples_against_greedy(pooled: pd.DataFrame) -> str:
     reading = [arm for arm in _READERS if all(("sampled", arm, place) in right.index for place in places)]
     if not reading or not all(("greedy", "base", place) in right.index for place in places):
         return ""
-    each = [_percents(right["sampled", arm], places, f" (`{arm}`)") for arm in reading]
+    each = [f"{_percents(right['sampled', arm], places)} (`{arm}`)" for arm in reading]
     return (
         " A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
         f"are right in {_percents(right['greedy', 'base'], places)}; samples, steered, in {', and in '.join(each)}."
     )
 
 
-def _percents(right: pd.Series, places: list[str], by: str = "") -> str:
-    return " and ".join(f"{percent(right[place])} on `{place}`" for place in places) + by
+def _percents(right: pd.Series, places: list[str]) -> str:
+    return " / ".join(percent(right[place]) for place in places)
 
 
 def _beyond_lengths(over: pd.DataFrame) -> str:
@@ -234,16 +247,15 @@ def _beyond_lengths(over: pd.DataFrame) -> str:
     if rows.empty or set(rows["backbone"]) != set(over["backbone"]):
         return ""
     ways = {"greedy": "greedily", "sampled": "in samples"}
-    told = [f"{_span(-part['delta'])} {ways[how]}" for how, part in each_group(rows, "decoding", sort=False)]
+    told = [f"{_each(-part['delta'])} {ways[how]}" for how, part in each_group(rows, "decoding", sort=False)]
     return (
         f" `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
         f"reads the state too, by its length alone), is {' and '.join(told)}."
     )
 
 
-def _span(values: pd.Series) -> str:
-    low, high = points(values.min()), points(values.max())
-    return low if low == high else f"{low} to {high}"
+def _each(values: pd.Series) -> str:
+    return " / ".join(map(points, values))
 
 
 def readme_block(

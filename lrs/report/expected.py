@@ -51,7 +51,8 @@ def accept(profile: str, home: Path = Path()) -> None:
     day, and write the pages anew.
 
     The executed notebooks, and the pages of latents, are kept of the repository's own profile alone: those of profiles
-    that run in a copy have several backbones, and megabytes.
+    that run in a copy have several backbones, and megabytes. So are pictures of no backbone: of what was measured
+    outside the pipeline, once, and of the paper's numbers.
 
     Args:
         home: the folder in which the profile ran: this one, or a copy of it.
@@ -66,7 +67,8 @@ def accept(profile: str, home: Path = Path()) -> None:
     target, scratch = EXPECTED / profile, EXPECTED / f".{profile}.tmp"  # of a kill while copying, nothing is lost
     shutil.rmtree(scratch, ignore_errors=True)
     for path in sorted(figures.rglob("*")):
-        if path.suffix in _KEPT:
+        of_all = path.suffix == ".png" and path.parent == figures
+        if path.suffix in _KEPT and (home == Path() or not of_all):
             _copy(path, scratch / path.relative_to(figures))
     if home == Path():
         for path in sorted(notebooks.rglob("*.ipynb")):

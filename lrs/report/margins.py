@@ -70,25 +70,29 @@ def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(held=table["held"].map({True: "yes", False: "no"}))
 
 
-def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str], decoding: str) -> str:
+def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> str:
     """On how many benchmarks of each reasoner each method holds the margins, in a sentence; empty if none was asked.
 
     Args:
-        tables: of `margin_table`, by reasoner.
+        tables: of `margin_table`, by reasoner; what is told of each stands in this order.
     """
     told = []
-    for method in methods:
+    for decoding in ("greedy", "sampled"):
         counts = []
-        for name, table in tables.items():
-            single = table["benchmark"] != POOLED
-            held = table[single & (table["method"] == method) & (table["decoding"] == decoding)]["held"]
-            if len(held):
-                counts.append(f"on {held.sum()} of {len(held)} benchmarks of `{name}`")
+        for method in methods:
+            held = [
+                table[(table["benchmark"] != POOLED) & (table["method"] == method) & (table["decoding"] == decoding)][
+                    "held"
+                ]
+                for table in tables.values()
+            ]
+            if all(map(len, held)):
+                counts.append(f"`{method}` on {' / '.join(f'{of.sum()} of {len(of)}' for of in held)} benchmarks")
         if counts:
-            told.append(f"`{method}` {' and '.join(counts)}")
+            told.append(f"{decoding}, {' and '.join(counts)}")
     return (
-        f" {decoding.capitalize()}, above the unsteered model by {100 * GAIN:.0f} points and above every control of "
-        f"direction by {100 * MARGIN:.0f} (each Holm p below {LEVEL:g}) are {', '.join(told)}."
+        f" Above the unsteered model by {100 * GAIN:.0f} points and above every control of direction by "
+        f"{100 * MARGIN:.0f}, each with a Holm-adjusted p below {LEVEL:g}, are: {'; '.join(told)}."
         if told
         else ""
     )

@@ -150,17 +150,20 @@ def promoted_answer(table: pd.DataFrame) -> str:
             constants.append(part[part["arm"].isin(_CONSTANTS) & (part["arm"] != best)])
     told = []
     if paper:
-        places = [name for rows in paper for name in rows.loc[rows["density_low"] > 0, "behavior"]]
-        fewer = [name for rows in paper for name in rows.loc[rows["density_high"] < 0, "behavior"]]
-        shown, lost = (
-            ", ".join(f"{_words(name)} on {found.count(name)}" for name in BEHAVIORS if name in found)
-            for found in (places, fewer)
-        )
+        found = pd.concat(paper)
+        ways = {"denser": found["density_low"] > 0, "sparser": found["density_high"] < 0}
+        changed = {way: found.loc[there, "behavior"].value_counts() for way, there in ways.items()}
         told.append(
-            f"{'Yes' if places else 'No'}: decoded greedily, LRS as the paper trains it makes "
-            f"{'a' if places else 'no'} cognitive behavior denser beyond chance, by intervals of each "
-            f"({f'{shown} of ' * bool(places)}{len(paper)} reasoner{'s' * (len(paper) > 1)}"
-            f"{f'; sparser: {lost}' * bool(fewer)})."
+            f"{'Yes' if len(changed['denser']) else 'No'}: decoded greedily on {len(paper)} "
+            f"reasoner{'s' * (len(paper) > 1)}, LRS as the paper trains it makes "
+            f"{'' if len(changed['denser']) else 'no cognitive behavior denser, '}"
+            + "".join(
+                f"{_words(name)} {way} on {counts[name]}, "
+                for way, counts in changed.items()
+                for name in BEHAVIORS
+                if name in counts
+            )
+            + "beyond chance by intervals of each."
         )
     return " ".join([*told, _winner_told(winning, constants)] if winning else told)
 
@@ -181,8 +184,8 @@ def _winner_told(winning: Sequence[pd.DataFrame], constants: Sequence[pd.DataFra
     beside = [densities.max() for densities in others if len(densities)]
     return (
         f"The steered arm that gains most ({arms}) makes behaviors denser on {places} of {len(winning)}: "
-        f"{_words(behavior)} per 100 tokens changes by {_span(rises)}"
-        f"{f', with a trained constant by at most {_span(beside)}' if beside else ''}."
+        f"{_words(behavior)} changes by {_each(rises)} in 100 tokens"
+        f"{f'; with the constant that changes it most, by {_each(beside)}' if beside else ''}."
     )
 
 
@@ -190,9 +193,8 @@ def _words(behavior: object) -> str:
     return str(behavior).replace("_", " ")
 
 
-def _span(densities: Sequence[float] | pd.Series) -> str:
-    low, high = (f"{end + 0.0:+.2f}" for end in (min(densities), max(densities)))
-    return low if low == high else f"{low} to {high}"
+def _each(densities: Sequence[float] | pd.Series) -> str:
+    return " / ".join(f"{density + 0.0:+.2f}" for density in densities)
 
 
 def _changed(rows: pd.DataFrame) -> str:
