@@ -169,8 +169,8 @@ def test_the_answer_is_two_short_sentences():
     names = ("verification", "backtracking", "subgoal setting", "backward chaining")
     every = ", ".join(f"{name} denser on 2" for name in names)
     assert yes == (
-        f"Yes: decoded greedily on 2 reasoners, LRS as the paper trains it makes {every}, beyond chance by intervals of "
-        "each."
+        f"Yes: decoded greedily on 2 reasoners, LRS as the paper trains it makes {every}, beyond chance by intervals "
+        "of each."
     )
     assert max(len(sentence.split()) for sentence in (yes, winner)) <= 45
 
