@@ -704,9 +704,15 @@ def test_counts_are_those_of_the_table():
     assert {name: FIGURES[name]().counted for name in expected} == expected
 
 
-def test_pooled_comes_first_and_prompting_has_a_scale_of_its_own():
+def test_pooled_comes_first_and_prompting_has_a_scale_of_its_own_where_it_changes_far_more():
     table = main_table((0,), SIX).copy()
-    table.loc[table["arm"] == "cot", ["delta", "delta_low", "delta_high"]] = -0.9, -0.95, -0.85
+    ends = ["delta", "delta_low", "delta_high"]
+    table[ends] /= 2
+    told = table["arm"] == "cot"
+    assert 0.2 < table.loc[~told, ends].abs().max(axis=None) < 0.3
+    for asked, scales in (([-0.4, -0.45, -0.35], 1), ([-0.9, -0.95, -0.85], 2)):
+        table.loc[told, ends] = asked
+        assert len({axis.get_xlim() for axis in results.delta_figure(table).axes}) == scales
     axes = results.delta_figure(table).axes
     steering, prompting = axes[:7], axes[7:]
     assert [axis.get_title().replace("\n", "_") for axis in steering] == ["pooled", *SIX]

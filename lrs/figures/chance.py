@@ -43,5 +43,7 @@ def sweep_figure(table: pd.DataFrame) -> Sheet:
     ]
     claimed = marker_handle("reported by Li et al.", VERMILLION)
     legend_above(figure, [*handles, claimed])
-    figure.counted = "simulated sweeps of settings without any true gain"
+    figure.counted = (
+        "dots and bars: means and central intervals of simulated sweeps; none where too few are right to change"
+    )
     return figure

@@ -70,8 +70,8 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
     """Forest plot: difference to base with bootstrap intervals, a line an arm, a column a benchmark, pooled first, with
     wins/losses beside it.
 
-    Arms that only ask in another way stand below, on a scale of their own: their losses can be ten times what steering
-    does. Open markers are sampled decoding.
+    Arms that only ask in another way stand below; on a scale of their own, where they change more than twice as much as
+    steering does, or less than half. Open markers are sampled decoding.
 
     Args:
         table: of one backbone, what `lrs.report.tables.main_results` returns; the rows of base, which have no delta,
@@ -87,7 +87,9 @@ def delta_figure(table: pd.DataFrame) -> Sheet:
     each = fitted(sum(counts), around, _LINE)
     shape: dict[str, Any] = {"height_ratios": counts, "width_ratios": [1.5, *[1] * (len(benchmarks) - 1)]}
     height = around + each * sum(counts)
-    figure, axes = panels(len(sides), len(benchmarks), PAGE, height, sharex="row", sharey="row", **shape)
+    reach = [float(part[["delta_low", "delta_high"]].abs().max().max()) for part in sides.values()]
+    scale = True if max(reach) <= 2 * min(reach) else "row"
+    figure, axes = panels(len(sides), len(benchmarks), PAGE, height, sharex=scale, sharey="row", **shape)
     for row, (title, part) in zip(axes, sides.items(), strict=True):
         for axis, benchmark in zip(row, benchmarks, strict=True):
             some = part[part["benchmark"] == benchmark]
