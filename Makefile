@@ -70,7 +70,7 @@ rivals: setup  ## eight attempts at every test problem and a choice among them: 
 transfer: setup  ## a reward of each benchmark, asked about the others
 	@python -m lrs transfer
 
-sweep: setup  ## steps, thresholds, layers and latents, one or two at a time, on validation problems
+sweep: setup  ## steps, thresholds, layers, latents and how pushes are trained, one or two at a time, on validation
 	@python -m lrs sweep
 
 seeds: setup  ## the whole pipeline of the profile in params.yaml at five seeds

@@ -204,12 +204,12 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     told = confirmed_answer(home)
     assert told.startswith(
         "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points; the gradient "
-        "of a reward that was trained through its own push, +11.0 / +14.0; a push that was trained likewise, reads "
-        "the state and is no gradient, +12.0 / +15.0; the best vector that is the same at each token, +0.0 / +7.0.** "
-        "Over the control of direction that comes closest: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, +0.0] "
-        "(`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
-        "(`trained_constant`). Nothing is planted in these reasoners. All settings were frozen before the problems "
-        "were drawn (900 / 900, of 3 benchmarks), which were asked once (cpu; seed 0; "
+        "of a quadratic reward that was trained through its own push (`lrs_slope`), +11.0 / +14.0; a push that was "
+        "trained likewise, reads the state and is no gradient (`free_push`), +12.0 / +15.0; the best vector that is "
+        "the same at each token, +0.0 / +7.0.** Over the control of direction that comes closest: `lrs_slope` +7.0 "
+        "[-20.0, +0.0] / +2.0 [-20.0, +0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / "
+        "+8.0 [-20.0, +0.0] (`trained_constant`). Nothing is planted in these reasoners. All settings were frozen "
+        "before the problems were drawn (900 / 900, of 3 benchmarks), which were asked once (cpu; seed 0; "
     )
     assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
     assert re.search(r"; selections before these: \[`model-0`\]\(\S+/model-0/old/README.md\)\)", told)
@@ -227,6 +227,11 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     )
     assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
+    least = home / "natural/model-0/new/results.csv"  # a constant that was asked of one reasoner alone is its best
+    one = pd.read_csv(least)
+    extra = one.query("arm == 'trained_constant'").assign(arm="slope_mean_tuned", delta=0.09)
+    pd.concat([one, extra]).to_csv(least, index=False)
+    assert "the best vector that is the same at each token, +0.0 / +9.0.**" in confirmed_answer(home)
     other = home / "longer/model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
     assert "`model-1` / `model-0`: a push that was trained likewise, reads the state" in confirmed_answer(home)

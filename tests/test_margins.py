@@ -4,7 +4,14 @@ import pandas as pd
 import pytest
 
 from lrs.method.arms import ARMS
-from lrs.report.margins import DIRECTION_CONTROLS, MARGIN_COLUMNS, margin_sentence, margin_table, readable_margins
+from lrs.report.margins import (
+    DIRECTION_CONTROLS,
+    MARGIN_COLUMNS,
+    held_sentence,
+    margin_sentence,
+    margin_table,
+    readable_margins,
+)
 
 
 def results(**of_arms: tuple[float, float]) -> pd.DataFrame:
@@ -66,6 +73,23 @@ def test_every_condition_counts(gain, p_base, p_controls):
     )
     assert not table["held"].any()
     assert margin_sentence(table) == "- `lrs_slope`, sampled: on 0 of 2 benchmarks, and not pooled."
+
+
+def test_what_holds_is_told_by_decoding_of_what_all_reasoners_were_asked():
+    def held(method, sorting):
+        gains = GAINS | {method: (0.1, 0.001)}
+        sampled = margin_table(results(**gains), against(method, sorting))
+        greedy = margin_table(results(**gains), against(method, 0.05)).assign(decoding="greedy")
+        return pd.concat([sampled, greedy])
+
+    tables = {"small": held("lrs_slope", 0.02), "large": pd.concat([held("lrs_slope", 0.05), held("free_push", 0.05)])}
+    told = held_sentence(tables, ["lrs_slope", "free_push"])
+    assert told.endswith(
+        ", are: greedy, `lrs_slope` on 2 of 2 / 2 of 2 benchmarks; sampled, `lrs_slope` on 1 of 2 / 2 of 2 benchmarks."
+    )
+    both = held_sentence({"large": tables["large"]}, ["lrs_slope", "free_push"])
+    assert "greedy, `lrs_slope` on 2 of 2 benchmarks and `free_push` on 2 of 2 benchmarks; sampled" in both
+    assert held_sentence(tables, ["lrs"]) == held_sentence({}, ["lrs_slope"]) == ""
 
 
 def test_without_controls_of_direction_nothing_is_said():

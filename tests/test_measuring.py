@@ -67,8 +67,9 @@ def test_a_confirmation_is_of_every_backbone_or_of_one_where_and_as_it_is_said(a
 
 
 def test_what_follows_a_run_is_asked_of_its_backbones(asked):
-    assert asked("sweep") == [("sweep", "cpu", "pocket-3m", 60)]
-    assert asked("sweep", "--backbone", "planted-p1", "--problems", "5") == [("sweep", "cpu", "planted-p1", 5)]
+    assert asked("sweep") == [("sweep", "cpu", "pocket-3m", 60, [])]
+    assert asked("sweep", "--backbone", "planted-p1", "--problems", "5") == [("sweep", "cpu", "planted-p1", 5, [])]
+    assert asked("sweep", "--only", "trained, joint,") == [("sweep", "cpu", "pocket-3m", 60, ["trained", "joint"])]
     assert asked("rivals") == [("rivals", "cpu", "pocket-3m"), ("rivals", "cpu", "planted-p1")]
     assert asked("transfer") == [("transfer", "cpu", "pocket-3m")]  # the other one knows a single benchmark
     papers = [("as_published", "paper", name) for name in ("orz-7b", "orz-1b5", "r1-llama-8b")]

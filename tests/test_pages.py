@@ -195,8 +195,8 @@ def test_rewards_behaviors_and_costs(page: str):
     assert (
         "Does steering promote them, the paper's second claim? No: decoded greedily on 1 reasoner, LRS as the paper "
         "trains it makes no cognitive behavior denser, beyond chance by intervals of each. The steered arm that gains "
-        "most (`free_push`) makes behaviors denser on 1 of 1: verification changes by +2.50 in 100 tokens; with the "
-        "constant that changes it most, by +2.40." in page
+        "most makes behaviors denser on 1 of 1: verification changes in 100 tokens by +2.50 with `free_push` on "
+        "`pocket` (with a constant by at most +2.40)." in page
     )
     assert (
         "By base's answers, matched for behaviors (an accounting, no proof): `lrs` on `pocket`, greedy: of +1.0 points "

@@ -156,10 +156,9 @@ def test_the_answer_is_two_short_sentences():
     denser(table, "large", "lrs", "backtracking", -1.0)
     assert promoted_answer(table) == (
         "No: decoded greedily on 2 reasoners, LRS as the paper trains it makes no cognitive behavior denser, "
-        "backtracking sparser on 1, beyond chance by intervals of each. "
-        "The steered arm that gains most (`free_push`, `lrs_causal`) makes behaviors denser on 1 of 2: "
-        "subgoal setting changes by +2.50 / +0.00 in 100 tokens; with the constant that changes it most, by "
-        "+1.25 / +0.00."
+        "backtracking sparser on 1, beyond chance by intervals of each. The steered arm that gains most makes "
+        "behaviors denser on 1 of 2: subgoal setting changes in 100 tokens by +2.50 with `free_push` on `small` (with"
+        " a constant by at most +1.25) and by +0.00 with `lrs_causal` on `large` (with a constant by at most +0.00)."
     )
     for name in ("small", "large"):
         for arm in ("lrs", "free_push"):
@@ -179,7 +178,9 @@ def test_the_answer_where_nothing_is_promoted_or_wins_or_was_run():
     table = gaining(lrs=0.01, trained_constant=0.02)
     assert promoted_answer(table).endswith("The steered arm that gains most (`trained_constant`) makes none denser.")
     denser(table, "small", "trained_constant", "verification", 1.0)  # it wins itself: nothing to hold it against
-    assert promoted_answer(table).endswith("on 1 of 2: verification changes by +1.00 / +0.00 in 100 tokens.")
+    assert promoted_answer(table).endswith(
+        "tokens by +1.00 with `trained_constant` on `small` and by +0.00 with `trained_constant` on `large`."
+    )
     assert promoted_answer(gaining(lrs=-0.01)).endswith(
         "no cognitive behavior denser, beyond chance by intervals of each."
     )

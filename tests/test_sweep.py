@@ -83,17 +83,16 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
         **{("layer", "lrs"): 2, ("layer", "lrs_causal"): 2, ("latents", "lrs"): 2, ("latents", "lrs_causal"): 2},
         ("joint", "lrs_causal"): 1,
-        ("trained", "lrs_causal"): 2 * 2,  # at each of two step sizes
+        ("trained", "lrs_causal"): 2 * 2,  # trained and steered with either of two
     }
     assert table["rise"].notna().all()
     assert table["auroc"].between(0, 1).all()
     kept = pd.read_csv(f"data/sweep/{config.profile}-{config.backbone_name}.csv")
     assert kept["delta"].tolist() == pytest.approx(table["delta"].tolist(), abs=1e-5)
     by_chance = find_measured([config], SWEEP, CHANCE)  # of 3 problems, half are one
-    assert by_chance[["arm", "settings", "n", "few"]].to_numpy().tolist() == [["lrs", 3, 3, 1], ["lrs_causal", 3, 3, 1]]
+    assert by_chance[["arm", "settings", "n", "few"]].to_numpy().tolist() == [["lrs", 3, 3, 1], ["lrs_causal", 2, 3, 1]]
     for row in by_chance.itertuples():
-        tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold", "trained"])]
-        tried = tried[(tried["quantity"] != "trained") | tried["own"]]
+        tried = table[(table["arm"] == row.arm) & table["quantity"].isin(["step", "threshold"])]
         assert row.best == pytest.approx(tried["delta"].max(), abs=1e-5)
         assert row.found_low <= row.found <= row.found_high
     before = load_candidates(config.data / "selection.json").query("decoding == 'greedy'").set_index("arm")["dose"]
@@ -106,20 +105,28 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     )
     own = table[table["own"]].groupby(["quantity", "arm"]).size().to_dict()
     fitted = {(quantity, arm): 1 for quantity in ("layer", "latents") for arm in ("lrs", "lrs_causal")}
-    steered = {("step", "lrs"): 1, ("step", "lrs_causal"): 1, ("threshold", "lrs"): 1, ("trained", "lrs_causal"): 2}
-    assert own == fitted | steered
-    assert table.loc[table["quantity"] != "trained", "shown"].all()  # one setting a place
-    assert table[table["shown"]].groupby("quantity")["value"].nunique()["trained"] == 2
+    steered = {("step", "lrs"): 1, ("step", "lrs_causal"): 1, ("threshold", "lrs"): 1}
+    assert own == fitted | steered | {("trained", "lrs_causal"): 1}
+    assert table["shown"].all()  # one setting a place
     found = find_measured([config], SWEEP)
-    with monkeypatch.context() as patched:  # of one quantity alone: of others, what is there stays
-        patched.setattr(sweep, "variants", lambda *given: iter([one for one in some if one.quantity != "layer"]))
-        again = measure_sweep(config, problems_each=3, only=["joint"])
-    assert again["quantity"].value_counts().to_dict() == table["quantity"].value_counts().to_dict()
-    kept = find_measured([config], SWEEP).sort_values(["quantity", "value", "name"], ignore_index=True)
-    pd.testing.assert_frame_equal(kept, found.sort_values(["quantity", "value", "name"], ignore_index=True))
-    assert len(find_measured([config], SWEEP, CHANCE)) == 2
-    with pytest.raises(ValueError, match=r"a sweep is of step, .*, trained \(got nothing\)"):
+    path, chance = (SWEEP / f"{config.profile}-{config.backbone_name}{ending}.csv" for ending in ("", CHANCE))
+    spoiled, by_chance = found.assign(delta=found["delta"] + 1), chance.read_bytes()
+    spoiled.sample(frac=1, random_state=0).to_csv(path, index=False)
+    again = measure_sweep(config, problems_each=3, only=["joint", "trained"])  # of others, what is there stays
+    assert again["quantity"].tolist() == found["quantity"].tolist()
+    anew = again["quantity"].isin(["joint", "trained"])
+    keys = ["quantity", "value", "name"]
+    beside = again.merge(found, on=keys, suffixes=("", "_before"))
+    stale = beside["delta"] - beside["delta_before"]
+    assert stale.round(5).tolist() == [
+        0.0 if quantity in ("joint", "trained") else 1.0 for quantity in beside["quantity"]
+    ]
+    assert 0 < anew.sum() < len(again)
+    assert chance.read_bytes() == by_chance
+    with pytest.raises(ValueError, match=r"is of step, threshold, layer, .*, trained \(got nothing\)"):
         measure_sweep(config, only=["step", "nothing"])
+    with pytest.raises(ValueError, match=r"the other quantities were swept with n 3 \(got 2\)"):
+        measure_sweep(config, problems_each=2, only=["joint"])
     assert swept_figure(found).counted.startswith("n 3 validation problems · cpu · ")
     assert "n 3 validation problems" in swept_sentence(found, 0.95)
 

@@ -5,7 +5,7 @@ threshold   where the gate's two clauses lie, as quantiles of what base shows
 layer       the layer that is read and steered; all is fitted anew, but for the profile's own
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
-trained     the step size with which pushes are trained, each then steered with several; likewise
+trained     the step size with which pushes are trained, by the one with which they steer; likewise
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
 """
@@ -29,7 +29,7 @@ from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.chance import best_of_few
-from lrs.report.sweep import GRIDS, LINES
+from lrs.report.sweep import GRIDS
 from lrs.saved import CHANCE, SWEEP, find_measured, write_measured
 from lrs.tasks.problems import Problem, first_of_each, load_problems
 
@@ -99,38 +99,49 @@ def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, A
 
 def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] = ()) -> pd.DataFrame:
     """Try every variant of one backbone of a profile that was run, on `problems_each` of its validation problems a
-    benchmark, and write `<profile>-<backbone>.csv`; and `<profile>-<backbone>-chance.csv`, what the sweeps that fit
-    nothing find on few of these problems, and elsewhere. Resumes.
+    benchmark, and write `<profile>-<backbone>.csv`; and `<profile>-<backbone>-chance.csv`, what the sweeps of steps and
+    thresholds find on few of these problems, and elsewhere. Resumes.
 
     Args:
-        only: quantities; of all others the table keeps what it has, and the second one is left as it is.
+        only: quantities; of all others the first table keeps what it has, and the second one is left as it is.
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
         (see `mark_shown`), `own` (whether the profile itself has what was varied like that), `rise` (of the reward, by
         a push, mean over the answers that were pushed) and `auroc` (of the reward that is climbed, over held-out
         traces).
+
+    Raises:
+        ValueError: `only` names what is not swept here; or the others were swept on another device, from another seed,
+            or on as many problems as were not asked for now.
     """
-    if strange := set(only) - {*GRIDS, *LINES}:
-        raise ValueError(f"a sweep is of {', '.join((*GRIDS, *LINES))} (got {min(strange)})")
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
+    swept = list(variants(config, backbone.model.config.num_hidden_layers))
+    chosen = [one for one in swept if not only or one.quantity in only]
+    if strange := [quantity for quantity in only if quantity not in {one.quantity for one in swept}]:
+        legal = ", ".join(dict.fromkeys(one.quantity for one in swept))
+        raise ValueError(f"a sweep of profile {config.profile} is of {legal} (got {strange[0]})")
     learned, validation = (load_problems(config.data / "problems", split=split) for split in ("reward", "validation"))
     asked = first_of_each(validation, problems_each)
-    swept = variants(config, backbone.model.config.num_hidden_layers)
-    chosen = [one for one in swept if not only or one.quantity in only]
-    first = _grid_folder(config, "step")
-    unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
+    before = find_measured([config], SWEEP) if only else pd.DataFrame()
+    for name, value in {"n": len(asked), "device": origin["device"], "seed": config.seed}.items():
+        if len(before) and set(before[name]) != {value}:
+            raise ValueError(f"the other quantities were swept with {name} {before[name].iloc[0]} (got {value})")
+    first = _folder(chosen[0])
+    unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in chosen], strict=True)
-    table, name = pd.concat(tried, ignore_index=True), f"{config.profile}-{config.backbone_name}"
-    table = table.assign(own=[_is_own(row, config) for row in each_row(table)], **origin)
-    if only and len(before := find_measured([config], SWEEP)):
-        table = pd.concat([before[~before["quantity"].isin(only)], table], ignore_index=True)
-    write_measured(table, name, SWEEP)
+    table = pd.concat(tried, ignore_index=True).assign(**origin)
+    if len(before):
+        table = pd.concat([before[~before["quantity"].isin(only)], table])
+    order = {quantity: place for place, quantity in enumerate(one.quantity for one in swept)}
+    table = table.sort_values("quantity", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    table = table.assign(own=[_is_own(row, config) for row in each_row(table)])
+    write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
     if not only:
         told = pd.DataFrame(gains_by_chance(pd.concat(gains), config))
-        write_measured(told.assign(**origin), f"{name}{CHANCE}", SWEEP)
+        write_measured(told.assign(**origin), f"{config.profile}-{config.backbone_name}{CHANCE}", SWEEP)
     return table
 
 
@@ -165,6 +176,8 @@ def mark_shown(table: pd.DataFrame, quantity: str, dose_cap: float) -> pd.DataFr
 
 
 def _is_own(row: Any, config: Config) -> bool:
+    if row.quantity == "trained":
+        return row.value == config.causal.step_size and row.step_size in config.select.step_size
     if row.quantity in GRIDS:
         return all(getattr(row, name) in getattr(config.select, name) for name in GRIDS[row.quantity])
     return row.value == _own_value(row.quantity, config)
@@ -179,13 +192,12 @@ def _own_value(quantity: str, config: Config) -> float:
 def _tried(
     variant: Variant, backbone: Backbone, learned: list[Problem], asked: list[Problem], unsteered: dict[str, Path]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What a variant's settings do; and, where it fits nothing, what each gains on each problem.
+    """What a variant's settings do; and, where a grid is tried, what each gains on each problem.
 
     Args:
         unsteered: where what the unsteered backbone wrote may lie already.
     """
-    config = variant.config
-    folder = config.data / "validation" if variant.fits else _grid_folder(config, variant.quantity)
+    config, folder = variant.config, _folder(variant)
     for what, where in unsteered.items():
         borrow(where, (config.data if what == "traces" else folder) / what)
     if variant.fits:
@@ -199,7 +211,7 @@ def _tried(
     told = [
         _gains(folder, one).assign(name=row.name, arm=row.arm, decoding=row.decoding)
         for row, one in zip(each_row(shown), outcomes, strict=True)
-        if not variant.fits
+        if pd.isna(variant.value)
     ]
     rows = shown.assign(
         quantity=variant.quantity,
@@ -210,9 +222,11 @@ def _tried(
     return rows, pd.concat(told) if told else pd.DataFrame()
 
 
-def _grid_folder(config: Config, quantity: str) -> Path:
-    """Where what is tried with the profile's own rewards is kept."""
-    return SWEEP / f"{config.profile}-{config.backbone_name}-{quantity}" / "validation"
+def _folder(variant: Variant) -> Path:
+    """Where what is tried is kept: beside what was fitted, or apart from what the profile itself tried."""
+    if variant.fits:
+        return variant.config.data / "validation"
+    return SWEEP / f"{variant.config.profile}-{variant.config.backbone_name}-{variant.quantity}" / "validation"
 
 
 def _gains(folder: Path, outcomes: pd.DataFrame) -> pd.DataFrame:

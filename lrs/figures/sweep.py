@@ -1,4 +1,4 @@
-"""Figure of 06_assay: what step size, number of steps, thresholds, layer and latents do."""
+"""Figure of 06_assay: what steps, thresholds, layer, latents, the joint loss and steps in training do."""
 
 from itertools import product
 
@@ -30,7 +30,7 @@ _NAMES = {
     "layer": "layer",
     "latents": "latents",
     "joint": "weight of the joint loss",
-    "trained": "step size in training",
+    "value": "step size in training",
 }
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either
 _ABREAST = 2  # of these
@@ -39,7 +39,8 @@ _ABREAST = 2  # of these
 @styled
 def swept_figure(table: pd.DataFrame) -> Sheet:
     """Gains over base on validation problems: a map of K by step size for each arm, one of the two thresholds for those
-    with a gate, and then what is varied alone, with intervals; two of these abreast, each with a panel a decoding.
+    with a gate, one of step sizes in training and in steering, and then what is varied alone, with intervals; two of
+    these abreast, each with a panel a decoding.
 
     In a cell stand the gain in points and half the width of its interval.
 

@@ -53,7 +53,7 @@ def sweep(
     problems: Annotated[int, typer.Option(help="validation problems a benchmark")] = 60,
     only: Annotated[str, typer.Option(help="quantities, with commas between them; others stay as they are")] = "",
 ) -> None:
-    """Try steps, thresholds, layers and latents of a profile that was run, on validation: data/sweep. Resumes."""
+    """Try steps, thresholds, layers, latents and ways to train of a profile that was run: data/sweep. Resumes."""
     from lrs.bench.sweep import measure_sweep
 
     measure_sweep(configs_of(profile, backbone)[0], problems, _names(only))

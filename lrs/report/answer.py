@@ -21,6 +21,7 @@ _ARMS = {  # of the table of gains, and what each is
     "lrs_causal": "the same steps, up a reward that was trained through its own push",
     "lrs_slope": "up a quadratic reward trained likewise, the further the steeper it is",
     "slope_along": "as far as `lrs_slope` at each token, always in its average direction",
+    "slope_along_tuned": "the same, at a step size of its own",
     "slope_even": "in the directions of `lrs_slope`, equally far at each token",
     "free_push": "a push that reads the state, trained likewise; no gradient of anything",
     "free_mean_along": "as far as `free_push` at each token, always in its average direction",
@@ -41,7 +42,7 @@ _BESIDE = {  # LRS itself where answers are sampled, the others in every decodin
     "trained_constant": "One vector trained in the same way",
 }
 _READERS = {  # of the state, in the headline
-    "lrs_slope": "the gradient of a reward that was trained through its own push",
+    "lrs_slope": "the gradient of a quadratic reward that was trained through its own push",
     "free_push": "a push that was trained likewise, reads the state and is no gradient",
 }
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
@@ -132,8 +133,9 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     )
     table = pooled.pivot(index="arm", columns="place", values="cell")[pooled["place"].unique()]
     table = table.reindex([arm for arm in _ARMS if arm in table.index]).fillna("not asked")
-    table.insert(0, "points over the unsteered model (bold: beyond chance, by Holm)", table.index.map(_ARMS))
-    return table.rename(index="`{}`".format).rename_axis("arm").reset_index().to_markdown(index=False)
+    table.insert(0, "what it is", table.index.map(_ARMS))
+    head = "points over the unsteered model (bold: beyond chance, by Holm)"
+    return table.rename(index="`{}`".format).rename_axis(head).reset_index().to_markdown(index=False)
 
 
 def _for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, says: str) -> str:
@@ -172,11 +174,11 @@ def confirmed_answer(home: Path) -> str:
     pooled, every = (table[table["benchmark"] == POOLED] for table in (results, controls))
     greedy = pooled[pooled["decoding"] == PRIMARY["decoding"]]
     gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(last)]
-    gains = gains.dropna(axis=1)  # asked of all reasoners
-    told = [f"LRS adds {_each(gains['lrs'])} points"] if "lrs" in gains else []
-    told += [f"{name}, {_each(gains[arm])}" for arm, name in _READERS.items() if arm in gains]
-    if constants := [arm for arm in _CONSTANTS if arm in gains]:
-        told.append(f"the best vector that is the same at each token, {_each(gains[constants].max(axis=1))}")
+    everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
+    told = [f"LRS adds {_each(everywhere['lrs'])} points"] if "lrs" in everywhere else []
+    told += [f"{name} (`{arm}`), {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
+    if constants.notna().all():
+        told.append(f"the best vector that is the same at each token, {_each(constants)}")
     held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in last}
     earlier = [place for of_one in places.values() for place in of_one[:-1]]
     before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""
@@ -201,8 +203,9 @@ def _closest(held: dict[str, pd.DataFrame]) -> str:
         rows = [row for of in held.values() for row in records(of[(of[list(pooled.index)] == pooled).all(axis=1)])]
         if len(rows) == len(held):
             each = " / ".join(with_interval(row, "margin") for row in rows)
-            names = " / ".join(dict.fromkeys(f"`{row['closest']}`" for row in rows))
-            told.append(f"`{arm}` {each} ({names})")
+            names = [f"`{row['closest']}`" for row in rows]
+            names = names[:1] if len(set(names)) == 1 else names
+            told.append(f"`{arm}` {each} ({' / '.join(names)})")
     return f"Over the control of direction that comes closest: {'; '.join(told)}. " if told else ""
 
 
@@ -244,13 +247,14 @@ def _beyond_lengths(over: pd.DataFrame) -> str:
     """What the slope's direction is worth: its gain over pushes that go as far at each token, along its average; empty
     where a reasoner was not asked."""
     rows = over[(over["reference"] == "lrs_slope") & (over["arm"] == "slope_along")]
-    if rows.empty or set(rows["backbone"]) != set(over["backbone"]):
-        return ""
-    ways = {"greedy": "greedily", "sampled": "in samples"}
-    told = [f"{_each(-part['delta'])} {ways[how]}" for how, part in each_group(rows, "decoding", sort=False)]
+    ways, asked = {"greedy": "greedily", "sampled": "in samples"}, over["backbone"].nunique()
+    parts = [(how, part) for how, part in each_group(rows, "decoding", sort=False) if len(part) == asked]
+    told = [f"{_each(-part['delta'])} {ways[how]}" for how, part in parts]
     return (
         f" `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
         f"reads the state too, by its length alone), is {' and '.join(told)}."
+        if told
+        else ""
     )
 
 

@@ -60,11 +60,11 @@ PAPER_ITEMS = (
     ),
     Item("sensitivity to the thresholds", ("cpu/pocket-3m/sweep.png",), "06_assay", "make sweep", "in the same figure"),
     Item(
-        "layers, number of latents, and the step size with which pushes are trained",
+        "layers, and number of latents",
         ("cpu/pocket-3m/sweep.png",),
         "06_assay",
         "make sweep",
-        why="in the same figure",
+        why="in the same figure; so will be step sizes in training, when `lrs sweep --only trained` was run",
     ),
     Item(
         "rewards moved to other benchmarks",

@@ -1,8 +1,8 @@
 """By how much a method beats base and every control of its direction, benchmark by benchmark.
 
 A control of direction goes where the state does not say: along one vector, the other way, or by lot. Pushes that go
-along one learned vector as far as the state says (`slope_along`, `causal_along`, `free_along`, `free_gated`) are none:
-they read the state.
+along one vector as far as the state says (`slope_along`, `causal_along`, `free_mean_along`, `free_along`, `free_gated`)
+are none: they read the state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,22 +71,19 @@ def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> str:
-    """On how many benchmarks of each reasoner each method holds the margins, in a sentence; empty if none was asked.
+    """On how many benchmarks of each reasoner each method holds the margins, in a sentence; of what was not asked of
+    all reasoners nothing is told.
 
     Args:
         tables: of `margin_table`, by reasoner; what is told of each stands in this order.
     """
     told = []
     for decoding in ("greedy", "sampled"):
+        single = [of[(of["benchmark"] != POOLED) & (of["decoding"] == decoding)] for of in tables.values()]
         counts = []
         for method in methods:
-            held = [
-                table[(table["benchmark"] != POOLED) & (table["method"] == method) & (table["decoding"] == decoding)][
-                    "held"
-                ]
-                for table in tables.values()
-            ]
-            if all(map(len, held)):
+            held = [of.loc[of["method"] == method, "held"] for of in single]
+            if held and all(map(len, held)):
                 counts.append(f"`{method}` on {' / '.join(f'{of.sum()} of {len(of)}' for of in held)} benchmarks")
         if counts:
             told.append(f"{decoding}, {' and '.join(counts)}")

@@ -26,7 +26,7 @@ PICTURES = {
     "selection": "what was tried on validation problems, and what was chosen",
     "costs": "speed of every way to decode and steer",
     "cost_curves": "what a token's time depends on",
-    "sweep": "what steps, step size, thresholds, layer and latents do, on validation problems",
+    "sweep": "what steps, thresholds, layer, latents and ways to train do, on validation problems",
     "power": "how large a headroom must be to be found, and how much of it is recovered",
     "frontier": "accuracy against tokens, beside choices among several samples",
     "paper_table1": "the paper's own numbers, with the intervals that their sample sizes imply",

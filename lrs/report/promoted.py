@@ -179,22 +179,20 @@ def _winner_told(winning: Sequence[pd.DataFrame], constants: Sequence[pd.DataFra
     places = sum((rows["density_low"] > 0).any() for rows in winning)
     if not places:
         return f"The steered arm that gains most ({arms}) makes none denser."
-    behavior = every.groupby("behavior")["density"].mean().idxmax()
-    rises, *others = (rows.loc[rows["behavior"] == behavior, "density"] for rows in (every, *constants))
-    beside = [densities.max() for densities in others if len(densities)]
+    behavior, each = every.groupby("behavior")["density"].mean().idxmax(), []
+    for rows, others in zip(winning, constants, strict=True):
+        row = rows[rows["behavior"] == behavior].iloc[0]
+        most = others.loc[others["behavior"] == behavior, "density"].max()  # not a number without any
+        beside = f" (with a constant by at most {most + 0.0:+.2f})" if most == most else ""
+        each.append(f"{row.density + 0.0:+.2f} with `{row.arm}` on `{row.backbone}`{beside}")
     return (
-        f"The steered arm that gains most ({arms}) makes behaviors denser on {places} of {len(winning)}: "
-        f"{_words(behavior)} changes by {_each(rises)} in 100 tokens"
-        f"{f'; with the constant that changes it most, by {_each(beside)}' if beside else ''}."
+        f"The steered arm that gains most makes behaviors denser on {places} of {len(winning)}: {_words(behavior)} "
+        f"changes in 100 tokens by {' and by '.join(each)}."
     )
 
 
 def _words(behavior: object) -> str:
     return str(behavior).replace("_", " ")
-
-
-def _each(densities: Sequence[float] | pd.Series) -> str:
-    return " / ".join(f"{density + 0.0:+.2f}" for density in densities)
 
 
 def _changed(rows: pd.DataFrame) -> str:

@@ -1,8 +1,8 @@
 """What the settings do that a profile fixes or searches coarsely: the table of `make sweep`, read place by place.
 
-A place is a cell of a grid (K by step size, or the two quantiles of the gate), a layer, a number of latents, a weight
-of the joint loss, or a step size with which pushes were trained. Where several settings were tried at a place, the one
-stands for it that stage `select` would have taken there.
+A place is a cell of a grid (K by step size, the two quantiles of the gate, or the step size in training by the one in
+steering), a layer, a number of latents, or a weight of the joint loss. Where several settings were tried at a place,
+the one stands for it that stage `select` would have taken there.
 """
 
 import pandas as pd
@@ -11,13 +11,17 @@ from lrs.core.frames import each_group, each_row, most
 from lrs.report.sentences import level_text, points
 
 # Columns of a setting that are varied together, and the columns and the rows of what is drawn of them.
-GRIDS = {"step": ("num_steps", "step_size"), "threshold": ("reward_quantile", "confidence_quantile")}
-LINES = ("layer", "latents", "joint", "trained")  # varied alone: all is fitted anew
+GRIDS = {
+    "step": ("num_steps", "step_size"),
+    "threshold": ("reward_quantile", "confidence_quantile"),
+    "trained": ("value", "step_size"),
+}
+LINES = ("layer", "latents", "joint")  # varied alone: all is fitted anew
 _AT = {
     "step": "K {row.num_steps:g}, alpha {row.step_size:g}",
     "threshold": "reward q {row.reward_quantile:g}, confidence q {row.confidence_quantile:g}",
     **dict.fromkeys(LINES, "{row.quantity} {row.value:g}"),
-    "trained": "trained with step size {row.value:g}, alpha {row.step_size:g}",
+    "trained": "alpha {row.step_size:g}, {row.value:g} in training",
 }
 _SERIES = ["backbone", "arm", "decoding"]
 BEST_COLUMNS = [
