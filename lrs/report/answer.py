@@ -30,7 +30,6 @@ _ARMS = {  # of the table of gains, and what each is
     "trained_constant": "one vector trained likewise, equally far at each token",
     "free_constant": "one vector trained likewise, of any length, the same at each token",
     "slope_mean": "the average push of `lrs_slope`, the same at each token",
-    "slope_mean_tuned": "the average push of `lrs_slope`, at a step size of its own",
     "random": "one vector in a random direction",
     "negated": "`lrs_causal`, the other way",
     "cot": "no push: the prompt says how to go about it, which is known to help",
