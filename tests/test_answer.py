@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from lrs.config import PROFILES
-from lrs.report.answer import answer, confirmed_answer, gains_table, put_block, readme_block
+from lrs.report.answer import answer, gains_table
 from lrs.report.promoted import promoted_answer
+from lrs.report.readme import confirmed_answer, put_block, readme_block
 
 
 def main_table(*deltas: float, p_holm: float = 0.5, mde: float = 0.013) -> pd.DataFrame:
@@ -139,7 +140,7 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
 
 
 def test_the_block_says_behind_what_was_confirmed_whether_behaviors_are_promoted(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("lrs.report.answer.confirmed_answer", lambda _: "what was confirmed\n\n| its table |")
+    monkeypatch.setattr("lrs.report.readme.confirmed_answer", lambda _: "what was confirmed\n\n| its table |")
     row = {"backbone": "small", "decoding": "greedy", "arm": "lrs", "behavior": "verification", "gain": -0.1}
     table = pd.DataFrame([row | {"density": 0.5, "density_low": 0.25, "density_high": 0.75}])
     folder = tmp_path / "natural"

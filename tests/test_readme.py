@@ -7,7 +7,7 @@ from pathlib import Path
 import lrs
 from lrs.experiment import own_model
 from lrs.report import expected
-from lrs.report.answer import put_block, readme_block
+from lrs.report.readme import put_block, readme_block
 
 ROOT = Path(__file__).parents[1]
 REASONER = "data/reasoners/pocket-3m"

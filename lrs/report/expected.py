@@ -20,9 +20,9 @@ from lrs.core.frames import records
 from lrs.core.statistics import fisher_p, holm
 from lrs.core.store import write_text
 from lrs.report.accepted import DATE, read_accepted
-from lrs.report.answer import put_block, readme_block
 from lrs.report.gallery import gallery_page
 from lrs.report.pages import results_page
+from lrs.report.readme import put_block, readme_block
 from lrs.saved import load_candidates
 
 EXPECTED = Path("data/expected")

@@ -1,0 +1,181 @@
+"""What the README says of results: what was confirmed on fresh problems, and the answers of accepted profiles."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from lrs.config import load_config
+from lrs.core.frames import each_group, records
+from lrs.report.accepted import of_natural
+from lrs.report.answer import gains_table, verdict
+from lrs.report.comparison import POOLED, PRIMARY, significance
+from lrs.report.margins import held_sentence, margin_table
+from lrs.report.promoted import promoted_answer
+from lrs.report.sentences import percent, points, with_interval
+
+_MARKS = ("<!-- results -->", "<!-- /results -->")
+_READERS = {  # of the state, in the headline
+    "lrs_slope": "the gradient of a quadratic reward that was trained through its own push",
+    "free_push": "a push that was trained likewise, reads the state and is no gradient",
+}
+_NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
+_CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned"]
+_CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
+
+
+def confirmed_answer(home: Path) -> str:
+    """What was confirmed on fresh problems of natural reasoners: a paragraph and a table; empty if nothing was.
+
+    Args:
+        home: `data/confirm`, see `lrs.bench.confirm`. The last selection of each reasoner in the log is told.
+
+    Raises:
+        ConfigError: a profile is no longer there.
+    """
+    if not (places := _confirmed(home)):
+        return ""
+    config = load_config(_NATURAL[0])
+    last = {name: of_one[-1] for name, of_one in places.items()}
+    results, controls = (
+        pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
+    )
+    pooled, every = (table[table["benchmark"] == POOLED] for table in (results, controls))
+    greedy = pooled[pooled["decoding"] == PRIMARY["decoding"]]
+    gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(last)]
+    everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
+    told = [f"LRS adds {_each(everywhere['lrs'])} points"] if "lrs" in everywhere else []
+    told += [f"{name} (`{arm}`), {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
+    if constants.notna().all():
+        told.append(f"the best vector that is the same at each token, {_each(constants)}")
+    held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in last}
+    earlier = [place for of_one in places.values() for place in of_one[:-1]]
+    before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""
+    asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(last)])
+    return (
+        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in last)}: {'; '.join(told)}.** "
+        f"{_closest(held)}Nothing is planted in these reasoners. All settings were frozen before "
+        f"the problems were drawn ({asked}, of {results['benchmark'].nunique() - 1} benchmarks), which were asked "
+        f"once ({', '.join(results['device'].unique())}; seed {config.seed}; "
+        f"{', '.join(map(_page, last.values()))}{before})."
+        f"{held_sentence(held, list(_READERS))}"
+        f"{_samples_against_greedy(pooled)}{_beyond_lengths(every)}\n\n"
+        f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
+    )
+
+
+def _closest(held: dict[str, pd.DataFrame]) -> str:
+    """How far pushes that read the state are above the control of their direction that comes closest, by reasoner."""
+    told = []
+    for arm in _READERS:
+        pooled = pd.Series({"benchmark": POOLED, "decoding": PRIMARY["decoding"], "method": arm})
+        rows = [row for of in held.values() for row in records(of[(of[list(pooled.index)] == pooled).all(axis=1)])]
+        if len(rows) == len(held):
+            each = " / ".join(with_interval(row, "margin") for row in rows)
+            names = [f"`{row['closest']}`" for row in rows]
+            names = names[:1] if len(set(names)) == 1 else names
+            told.append(f"`{arm}` {each} ({' / '.join(names)})")
+    return f"Over the control of direction that comes closest: {'; '.join(told)}. " if told else ""
+
+
+def _confirmed(home: Path) -> dict[str, list[Path]]:
+    """The folders of what was confirmed of each natural reasoner, in the order of the log; the last reasoner first."""
+    made: dict[str, list[Path]] = {}
+    log = home / "log.jsonl"
+    for entry in map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ()):
+        place = home / entry["profile"] / entry["backbone"] / entry["selection"]
+        if entry["profile"] in _NATURAL and (place / "controls.csv").exists():
+            made.setdefault(entry["backbone"], []).append(place)
+    return dict(sorted(made.items(), reverse=True))
+
+
+def _page(place: Path) -> str:
+    return f"[`{place.parent.name}`]({(place / 'README.md').as_posix()})"
+
+
+def _samples_against_greedy(pooled: pd.DataFrame) -> str:
+    """The samples of arms that read the state beside base's greedy answers: a push that only makes the model surer
+    gains in samples too, and comes no further than these."""
+    right = pooled.set_index(["decoding", "arm", "backbone"])["accuracy"].sort_index()
+    places = list(pooled["backbone"].unique())
+    reading = [arm for arm in _READERS if all(("sampled", arm, place) in right.index for place in places)]
+    if not reading or not all(("greedy", "base", place) in right.index for place in places):
+        return ""
+    each = [f"{_percents(right['sampled', arm], places)} (`{arm}`)" for arm in reading]
+    return (
+        " A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
+        f"are right in {_percents(right['greedy', 'base'], places)}; samples, steered, in {', and in '.join(each)}."
+    )
+
+
+def _percents(right: pd.Series, places: list[str]) -> str:
+    return " / ".join(percent(right[place]) for place in places)
+
+
+def _beyond_lengths(over: pd.DataFrame) -> str:
+    """What the slope's direction is worth: its gain over pushes that go as far at each token, along its average; empty
+    where a reasoner was not asked."""
+    rows = over[(over["reference"] == "lrs_slope") & (over["arm"] == "slope_along")]
+    ways, asked = {"greedy": "greedily", "sampled": "in samples"}, over["backbone"].nunique()
+    parts = [(how, part) for how, part in each_group(rows, "decoding", sort=False) if len(part) == asked]
+    told = [f"{_each(-part['delta'])} {ways[how]}" for how, part in parts]
+    return (
+        f" `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
+        f"reads the state too, by its length alone), is {' and '.join(told)}."
+        if told
+        else ""
+    )
+
+
+def _each(values: pd.Series) -> str:
+    return " / ".join(map(points, values))
+
+
+def readme_block(
+    expected: Path, profiles: tuple[str, ...] = ("cpu", "full"), confirmed: Path = Path("data/confirm")
+) -> str:
+    """What the README says of the results, marks included: what was confirmed, whether steering promotes behaviors, the
+    answers of some profiles, and a figure of the first.
+
+    Args:
+        expected: the folder of accepted tables, relative to the README's; profiles that are not in it are left out.
+        confirmed: of `confirmed_answer`, likewise.
+
+    Raises:
+        ConfigError: accepted tables of a profile that is no longer there.
+    """
+    first, *table = confirmed_answer(confirmed).split("\n\n", 1)
+    parts = list(filter(None, [first, _second_claim(expected / _NATURAL[0]), *table]))
+    for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
+        main = pd.read_csv(folder / "main_results.csv")
+        level = load_config(folder.name).statistics.confidence_level
+        parts.append(f"{verdict(main, level)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
+        parts += filter(None, [gains_table(main, significance(level))])
+        picture = folder / main["backbone"].iloc[0] / "delta.png"
+        if picture.exists() and _CAPTION not in "".join(parts):
+            parts.append(f"![{_CAPTION}]({picture.as_posix()})")
+    opening, closing = _MARKS
+    return "\n\n".join([opening, *parts, closing])
+
+
+def _second_claim(folder: Path) -> str:
+    """What an accepted profile says of the behaviors that steering promotes; empty without its table."""
+    if not (path := folder / "promoted.csv").exists():
+        return ""
+    told = promoted_answer(of_natural(pd.read_csv(path), folder.name))
+    where = f"([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))"
+    return f"Does steering promote cognitive behaviors, the paper's second claim? {told} {where}"
+
+
+def put_block(text: str, block: str) -> str:
+    """A text with what stands between the marks of results replaced by a block.
+
+    Raises:
+        ValueError: the text does not have these marks once.
+    """
+    opening, closing = map(re.escape, _MARKS)
+    replaced, count = re.subn(f"{opening}.*?{closing}", lambda _: block, text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"README.md must have one block from {_MARKS[0]} to {_MARKS[1]} (found {count})")
+    return replaced
