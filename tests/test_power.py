@@ -144,7 +144,8 @@ def test_figure_has_a_column_a_decoding_and_tells_of_runs():
     both = pd.concat([runs({0.0: 0, 0.5: 5}), runs({0.0: 0, 0.5: 5}).assign(decoding="sampled", method="lrs_causal")])
     figure = power_figure(both, 0.95)
     assert len(figure.axes) == 4
-    assert figure.counted.startswith("n 5 runs a dose · n 400 problems a run · bars: 95% intervals · dashed: 80% of")
+    dashed = "dashed: 80% of the runs, and all of the headroom"
+    assert figure.counted == f"n 5 runs a dose · n 400 problems a run · bars: 95% intervals · {dashed}"
 
 
 def test_the_share_that_is_planted_is_the_recipes(config):

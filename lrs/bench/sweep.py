@@ -176,17 +176,14 @@ def mark_shown(table: pd.DataFrame, quantity: str, dose_cap: float) -> pd.DataFr
 
 
 def _is_own(row: Any, config: Config) -> bool:
-    if row.quantity == "trained":
-        return row.value == config.causal.step_size and row.step_size in config.select.step_size
-    if row.quantity in GRIDS:
-        return all(getattr(row, name) in getattr(config.select, name) for name in GRIDS[row.quantity])
-    return row.value == _own_value(row.quantity, config)
+    tried = [name for name in GRIDS.get(row.quantity, ()) if name != "value"]
+    own = all(getattr(row, name) in getattr(config.select, name) for name in tried)
+    return own and (pd.isna(row.value) or row.value == _own_value(row.quantity, config))
 
 
 def _own_value(quantity: str, config: Config) -> float:
-    causal = config.causal
-    own = {"layer": config.backbone.layer, "latents": config.sae.d_sae}
-    return (own | {"joint": causal.joint_weight, "trained": causal.step_size})[quantity]
+    own = {"joint": config.causal.joint_weight, "trained": config.causal.step_size}
+    return (own | {"layer": config.backbone.layer, "latents": config.sae.d_sae})[quantity]
 
 
 def _tried(

@@ -151,8 +151,7 @@ def promoted_answer(table: pd.DataFrame) -> str:
     told = []
     if paper:
         found = pd.concat(paper)
-        ways = {"denser": found["density_low"] > 0, "sparser": found["density_high"] < 0}
-        changed = {way: found.loc[there, "behavior"].value_counts() for way, there in ways.items()}
+        changed = {way: rows["behavior"].value_counts() for way, rows in _ways(found).items()}
         told.append(
             f"{'Yes' if len(changed['denser']) else 'No'}: decoded greedily on {len(paper)} "
             f"reasoner{'s' * (len(paper) > 1)}, LRS as the paper trains it makes "
@@ -195,10 +194,14 @@ def _words(behavior: object) -> str:
     return str(behavior).replace("_", " ")
 
 
+def _ways(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of behaviors that become denser, and sparser, beyond chance."""
+    return {"denser": rows[rows["density_low"] > 0], "sparser": rows[rows["density_high"] < 0]}
+
+
 def _changed(rows: pd.DataFrame) -> str:
     """Which behaviors an arm makes denser or sparser beyond chance, in words."""
-    ways = {"denser": rows["density_low"] > 0, "sparser": rows["density_high"] < 0}
-    named = {way: ", ".join(map(_with_density, each_row(rows[there]))) for way, there in ways.items()}
+    named = {way: ", ".join(map(_with_density, each_row(some))) for way, some in _ways(rows).items()}
     return " and ".join(f"{names} {way}" for way, names in named.items() if names) or "no behavior denser or sparser"
 
 
