@@ -1,7 +1,6 @@
 """The answer of a run: its verdict follows the primary contrasts, and its numbers are theirs."""
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -140,14 +139,16 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
 
 
 def test_the_block_says_behind_what_was_confirmed_whether_behaviors_are_promoted(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("lrs.report.readme.confirmed_answer", lambda _: "what was confirmed\n\n| its table |")
+    monkeypatch.setattr(
+        "lrs.report.readme.confirmed_answer", lambda _: ["what was confirmed", "| its table |", "- what is beside it"]
+    )
     row = {"backbone": "small", "decoding": "greedy", "arm": "lrs", "behavior": "verification", "gain": -0.1}
     table = pd.DataFrame([row | {"density": 0.5, "density_low": 0.25, "density_high": 0.75}])
     folder = tmp_path / "natural"
     folder.mkdir()
     table.to_csv(folder / "promoted.csv", index=False)
-    _, first, second, rest, _ = readme_block(tmp_path).split("\n\n")
-    assert (first, rest) == ("what was confirmed", "| its table |")
+    _, *confirmed, second, _ = readme_block(tmp_path).split("\n\n")
+    assert confirmed == ["what was confirmed", "| its table |", "- what is beside it"]
     assert promoted_answer(table) in second
     assert second.endswith(f"([profile `natural`]({(folder / 'results.md').as_posix()}))")
 
@@ -202,40 +203,45 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     confirmed.append(("cpu", 1, "new"))
     lines = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    told = confirmed_answer(home)
-    assert told.startswith(
+    first, table, beside = confirmed_answer(home)
+    assert first == (
         "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points; the gradient "
         "of a quadratic reward that was trained through its own push (`lrs_slope`), +11.0 / +14.0; a push that was "
         "trained likewise, reads the state and is no gradient (`free_push`), +12.0 / +15.0; the best vector that is "
-        "the same at each token, +0.0 / +7.0.** Over the control of direction that comes closest: `lrs_slope` +7.0 "
-        "[-20.0, +0.0] / +2.0 [-20.0, +0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / "
-        "+8.0 [-20.0, +0.0] (`trained_constant`). Nothing is planted in these reasoners. All settings were frozen "
-        "before the problems were drawn (900 / 900, of 3 benchmarks), which were asked once (cpu; seed 0; "
+        "the same at each token, +0.0 / +7.0.**"
     )
-    assert told.index("model-1/new/README.md") < told.index("model-0/new/README.md")
-    assert re.search(r"; selections before these: \[`model-0`\]\(\S+/model-0/old/README.md\)\)", told)
-    assert (
-        " Unsteered, greedy answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`)."
-        in told
+    assert table.count("\n| `") == len(gains)
+    told = [
+        "- Over the control of direction that comes closest, greedily: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, "
+        "+0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
+        "(`trained_constant`).",
+        "- Above the unsteered model by 5 points and above every control of direction by 3, each with a Holm-adjusted "
+        "p below 0.01, are: sampled, `lrs_slope` on 2 of 2 / 1 of 2 benchmarks.",
+        "- A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy "
+        "answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`).",
+        "- `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
+        "reads the state too, by its length alone), is +3.0 / +1.0 greedily.",
+    ]
+    *lines, last = beside.split("\n")
+    assert lines == told
+    pages = ", ".join(
+        f"[`{name}`]({(home / place / 'new/README.md').as_posix()})"
+        for name, place in (("model-1", "longer/model-1"), ("model-0", "natural/model-0"))
     )
-    assert (
-        " Above the unsteered model by 5 points and above every control of direction by 3, each with a Holm-adjusted p "
-        "below 0.01, are: sampled, `lrs_slope` on 2 of 2 / 1 of 2 benchmarks." in told
+    assert last == (
+        "- Nothing is planted in these reasoners. All settings were frozen before the problems were drawn (900 / 900, "
+        f"of 3 benchmarks), which were asked once: {pages}; cpu; seed 0."
     )
-    assert (
-        " `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
-        "reads the state too, by its length alone), is +3.0 / +1.0 greedily.\n\n" in told
-    )
-    assert readme_block(tmp_path / "none", confirmed=home).count(told) == 1
+    assert all(part in readme_block(tmp_path / "none", confirmed=home) for part in (first, table, beside))
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     least = home / "natural/model-0/new/results.csv"  # a constant that was asked of one reasoner alone is its best
     one = pd.read_csv(least)
     extra = one.query("arm == 'trained_constant'").assign(arm="slope_mean_tuned", delta=0.09)
     pd.concat([one, extra]).to_csv(least, index=False)
-    assert "the best vector that is the same at each token, +0.0 / +9.0.**" in confirmed_answer(home)
+    assert "the best vector that is the same at each token, +0.0 / +9.0.**" in confirmed_answer(home)[0]
     other = home / "longer/model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
-    assert confirmed_answer(home).startswith(
+    assert confirmed_answer(home)[0].startswith(
         "**On fresh problems, decoded greedily, on `model-1` / `model-0`: a push that was trained likewise, reads"
     )
 

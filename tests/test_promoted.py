@@ -179,7 +179,8 @@ def test_the_answer_where_nothing_is_promoted_or_wins_or_was_run():
     assert promoted_answer(table).endswith("The steered arm that gains most (`trained_constant`) makes none denser.")
     denser(table, "small", "trained_constant", "verification", 1.0)  # it wins itself: nothing to hold it against
     assert promoted_answer(table).endswith(
-        "tokens by +1.00 with `trained_constant` on `small` and by +0.00 with `trained_constant` on `large`."
+        "on 1 of 2: verification changes in 100 tokens by +1.00 with `trained_constant` on `small` and by +0.00 with "
+        "`trained_constant` on `large`."
     )
     assert promoted_answer(gaining(lrs=-0.01)).endswith(
         "no cognitive behavior denser, beyond chance by intervals of each."

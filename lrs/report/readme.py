@@ -9,7 +9,7 @@ import pandas as pd
 from lrs.config import load_config
 from lrs.core.frames import each_group, records
 from lrs.report.accepted import of_natural
-from lrs.report.answer import gains_table, verdict
+from lrs.report.answer import answer, gains_table
 from lrs.report.comparison import POOLED, PRIMARY, significance
 from lrs.report.margins import held_sentence, margin_table
 from lrs.report.promoted import promoted_answer
@@ -25,8 +25,9 @@ _CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tun
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
-def confirmed_answer(home: Path) -> str:
-    """What was confirmed on fresh problems of natural reasoners: a paragraph and a table; empty if nothing was.
+def confirmed_answer(home: Path) -> list[str]:
+    """What was confirmed on fresh problems of natural reasoners: what it comes to, a table, and a list of what to read
+    beside it; nothing if nothing was.
 
     Args:
         home: `data/confirm`, see `lrs.bench.confirm`. The last selection of each reasoner in the log is told.
@@ -35,63 +36,63 @@ def confirmed_answer(home: Path) -> str:
         ConfigError: a profile is no longer there.
     """
     if not (places := _confirmed(home)):
-        return ""
+        return []
     config = load_config(_NATURAL[0])
-    last = {name: of_one[-1] for name, of_one in places.items()}
     results, controls = (
-        pd.concat([pd.read_csv(place / f"{name}.csv") for place in last.values()]) for name in ("results", "controls")
+        pd.concat([pd.read_csv(place / f"{name}.csv") for place in places.values()]) for name in ("results", "controls")
     )
     pooled, every = (table[table["benchmark"] == POOLED] for table in (results, controls))
     greedy = pooled[pooled["decoding"] == PRIMARY["decoding"]]
-    gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(last)]
+    gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(places)]
     everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
     told = [f"LRS adds {_each(everywhere['lrs'])} points"] if "lrs" in everywhere else []
     told += [f"{name} (`{arm}`), {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
     if constants.notna().all():
         told.append(f"the best vector that is the same at each token, {_each(constants)}")
-    held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in last}
-    earlier = [place for of_one in places.values() for place in of_one[:-1]]
-    before = f"; selections before these: {', '.join(map(_page, earlier))}" if earlier else ""
-    asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(last)])
-    return (
-        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in last)}: {'; '.join(told)}.** "
-        f"{_closest(held)}Nothing is planted in these reasoners. All settings were frozen before "
-        f"the problems were drawn ({asked}, of {results['benchmark'].nunique() - 1} benchmarks), which were asked "
-        f"once ({', '.join(results['device'].unique())}; seed {config.seed}; "
-        f"{', '.join(map(_page, last.values()))}{before})."
-        f"{held_sentence(held, list(_READERS))}"
-        f"{_samples_against_greedy(pooled)}{_beyond_lengths(every)}\n\n"
-        f"{gains_table(pooled, significance(config.statistics.confidence_level))}"
-    )
+    held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in places}
+    asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
+    pages = ", ".join(f"[`{name}`]({(place / 'README.md').as_posix()})" for name, place in places.items())
+    beside = [
+        _closest(held),
+        held_sentence(held, list(_READERS)),
+        _samples_against_greedy(pooled),
+        _beyond_lengths(every),
+        f"Nothing is planted in these reasoners. All settings were frozen before the problems were drawn ({asked}, of "
+        f"{results['benchmark'].nunique() - 1} benchmarks), which were asked once: {pages}; "
+        f"{', '.join(results['device'].unique())}; seed {config.seed}.",
+    ]
+    return [
+        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in places)}: {'; '.join(told)}.**",
+        gains_table(pooled, significance(config.statistics.confidence_level)),
+        "\n".join(f"- {sentence}" for sentence in beside if sentence),
+    ]
 
 
 def _closest(held: dict[str, pd.DataFrame]) -> str:
     """How far pushes that read the state are above the control of their direction that comes closest, by reasoner."""
+    every = pd.concat(held, names=["backbone"])
+    pooled = every[(every["benchmark"] == POOLED) & (every["decoding"] == PRIMARY["decoding"])]
     told = []
     for arm in _READERS:
-        pooled = pd.Series({"benchmark": POOLED, "decoding": PRIMARY["decoding"], "method": arm})
-        rows = [row for of in held.values() for row in records(of[(of[list(pooled.index)] == pooled).all(axis=1)])]
+        rows = records(pooled[pooled["method"] == arm])
         if len(rows) == len(held):
-            each = " / ".join(with_interval(row, "margin") for row in rows)
-            names = [f"`{row['closest']}`" for row in rows]
-            names = names[:1] if len(set(names)) == 1 else names
-            told.append(f"`{arm}` {each} ({' / '.join(names)})")
-    return f"Over the control of direction that comes closest: {'; '.join(told)}. " if told else ""
+            margins, controls = (
+                [with_interval(row, "margin") for row in rows],
+                [f"`{row['closest']}`" for row in rows],
+            )
+            told.append(f"`{arm}` {' / '.join(margins)} ({' / '.join(dict.fromkeys(controls))})")
+    return f"Over the control of direction that comes closest, greedily: {'; '.join(told)}." if told else ""
 
 
-def _confirmed(home: Path) -> dict[str, list[Path]]:
-    """The folders of what was confirmed of each natural reasoner, in the order of the log; the last reasoner first."""
-    made: dict[str, list[Path]] = {}
+def _confirmed(home: Path) -> dict[str, Path]:
+    """The folder of what was confirmed last of each natural reasoner; the last reasoner first."""
+    made: dict[str, Path] = {}
     log = home / "log.jsonl"
     for entry in map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ()):
         place = home / entry["profile"] / entry["backbone"] / entry["selection"]
         if entry["profile"] in _NATURAL and (place / "controls.csv").exists():
-            made.setdefault(entry["backbone"], []).append(place)
+            made[entry["backbone"]] = place
     return dict(sorted(made.items(), reverse=True))
-
-
-def _page(place: Path) -> str:
-    return f"[`{place.parent.name}`]({(place / 'README.md').as_posix()})"
 
 
 def _samples_against_greedy(pooled: pd.DataFrame) -> str:
@@ -104,7 +105,7 @@ def _samples_against_greedy(pooled: pd.DataFrame) -> str:
         return ""
     each = [f"{_percents(right['sampled', arm], places)} (`{arm}`)" for arm in reading]
     return (
-        " A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
+        "A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
         f"are right in {_percents(right['greedy', 'base'], places)}; samples, steered, in {', and in '.join(each)}."
     )
 
@@ -121,7 +122,7 @@ def _beyond_lengths(over: pd.DataFrame) -> str:
     parts = [(how, part) for how, part in each_group(rows, "decoding", sort=False) if len(part) == asked]
     told = [f"{_each(-part['delta'])} {ways[how]}" for how, part in parts]
     return (
-        f" `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
+        f"`lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
         f"reads the state too, by its length alone), is {' and '.join(told)}."
         if told
         else ""
@@ -145,13 +146,13 @@ def readme_block(
     Raises:
         ConfigError: accepted tables of a profile that is no longer there.
     """
-    first, *table = confirmed_answer(confirmed).split("\n\n", 1)
-    parts = list(filter(None, [first, _second_claim(expected / _NATURAL[0]), *table]))
+    parts = confirmed_answer(confirmed)
+    if promoted := _second_claim(expected / _NATURAL[0]):
+        parts.append(promoted)
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
-        parts.append(f"{verdict(main, level)} ([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))")
-        parts += filter(None, [gains_table(main, significance(level))])
+        parts.append(f"Profile [`{folder.name}`]({(folder / 'results.md').as_posix()}): {answer(main, level)}")
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if picture.exists() and _CAPTION not in "".join(parts):
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")
@@ -165,7 +166,7 @@ def _second_claim(folder: Path) -> str:
         return ""
     told = promoted_answer(of_natural(pd.read_csv(path), folder.name))
     where = f"([profile `{folder.name}`]({(folder / 'results.md').as_posix()}))"
-    return f"Does steering promote cognitive behaviors, the paper's second claim? {told} {where}"
+    return f"**Does steering promote cognitive behaviors**, the paper's second claim? {told} {where}"
 
 
 def put_block(text: str, block: str) -> str:
