@@ -13,6 +13,7 @@ from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.methods import GUIDED
 
 _WARMER = "base, other temperatures"
+_RING = 8  # points
 _CHOICES = {
     "vote": VERMILLION,
     "ranked by token": REWARD_COLORS["token"],
@@ -23,8 +24,8 @@ _CHOICES = {
 @styled
 def frontier_figure(table: pd.DataFrame) -> Sheet:
     """Accuracy against tokens a problem: lines are choices among 1, 2, 4 and 8 samples (dashed, light: a perfect
-    choice), stars choices block by block, by the reward of that colour; dots are one sample (left) or greedy answer
-    (right) of each arm.
+    choice) that begin at the ring, which is base; stars choices block by block, by the reward of that colour; dots are
+    one sample (left) or greedy answer (right) of each arm.
 
     Args:
         table: of `lrs.bench.rivals.compare_rivals`.
@@ -46,6 +47,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
         for row in each_row(arms_in(table, decoding)):
             x, y, (marker, filled) = [row.tokens], [row.accuracy], looks[_told(row.arm)]
             draw_intervals(axis, x, y, [row.low], [row.high], arm_color(row.arm), filled, True, marker=marker)
+        axis.plot(start["tokens"], start["accuracy"], "o", color=BLACK, mfc="none", ms=_RING, zorder=3)
         axis.set_title("one sample of each arm" if decoding == "sampled" else "the greedy answer of each arm")
         axis.set(xscale="log", xlabel="tokens a problem")
         axis.xaxis.set_major_formatter(ScalarFormatter())
@@ -57,6 +59,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     lines = [Line2D([], [], color=color, label=name, **point) for name, color in _CHOICES.items()]
     lines += [Line2D([], [], color=LIGHT, linestyle="--", label="any of them right", **point)]
     stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
+    lines += [Line2D([], [], color=BLACK, marker="o", mfc="none", ms=_RING, linestyle="", label="Base, one sample")]
     legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure

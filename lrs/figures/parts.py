@@ -38,12 +38,13 @@ def panels(rows: int, columns: int, width: float, height: float, **options: Any)
 def wrapped(
     rows: int, count: int, around: float, each: float, abreast: int = ABREAST, **options: Any
 ) -> tuple[Sheet, np.ndarray]:
-    """A page of `rows` times `count` panels, each row broken into lines of at most `abreast`, and (rows, count) axes.
+    """A page of `rows` times `count` panels, each row broken into as few lines of at most `abreast` as it takes, all
+    but the last as long, and (rows, count) axes.
 
     Lines are `each` inches high, and `around` is left for legends and labels.
     """
-    columns = min(count, abreast)
-    lines = -(-count // columns)
+    lines = -(-count // abreast)
+    columns = -(-count // lines)
     figure, axes = panels(rows * lines, columns, PAGE, around + rows * lines * each, **options)
     by_row = axes.reshape(rows, lines * columns)
     for axis in by_row[:, count:].flat:
