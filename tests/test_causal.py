@@ -88,7 +88,7 @@ def test_a_replay_in_which_nothing_is_pushed_reads_the_model_as_it_is(model, var
 def naive_objective(model, steering, ids, advantage, offset, right, section):
     """From the equations, an attempt at a time, in log-probabilities of the pushed model; to a reward that sees them,
     the moved latents before are constant."""
-    total, count = 0.0, 0
+    total, count, everywhere = 0.0, 0, []
     for (prompt, answer), how, base, is_right in zip(ids, advantage, offset, right, strict=True):
         if how == 0:
             continue
@@ -118,7 +118,10 @@ def naive_objective(model, steering, ids, advantage, offset, right, section):
         said = sum(chances[len(prompt) - 1 + t, token] for t, token in enumerate(answer))
         total = total - how * said + section.joint_weight * sum(fits)
         count += len(answer)
-    return total / count
+        everywhere += list(pushes[0, len(prompt) : len(prompt) + len(answer) - 1])
+    mean = sum(everywhere) / len(everywhere)
+    constancy = mean @ mean / (sum(push @ push for push in everywhere) / len(everywhere))
+    return (total + section.constancy_weight * constancy * len(everywhere)) / count
 
 
 class Still(torch.optim.SGD):
@@ -141,21 +144,25 @@ def test_a_step_whose_gradient_is_not_finite_is_left_out(model, prompts, monkeyp
     assert all(torch.equal(old, new) for old, new in zip(before, reward.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("variant", ["token", "history", "linear"])
-def test_the_gradient_is_that_of_the_equations(model, prompts, variant, monkeypatch):
+@pytest.mark.parametrize(
+    ("variant", "changed"),
+    [("token", {}), ("history", {}), ("linear", {}), ("token", {"constancy_weight": 0.5, "rows_per_batch": 9})],
+)
+def test_the_gradient_is_that_of_the_equations(model, prompts, variant, changed, monkeypatch):
+    section = SECTION.model_copy(update=changed)
     steering = tiny_steering(variant, ALWAYS, num_steps=1)
     steering.reward.requires_grad_(True)
     monkeypatch.setattr(causal.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(0.0))
     generator = torch.Generator().manual_seed(3)
     ids = [(prompts[i // 3], torch.randint(3, 40, (2 + i,), generator=generator).tolist()) for i in range(9)]
     right = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.float64)
-    causal_step(model, steering, Still(steering.reward.parameters(), lr=1.0), ids, right, SECTION)
+    causal_step(model, steering, Still(steering.reward.parameters(), lr=1.0), ids, right, section)
     ours = [parameter.grad.clone() for parameter in steering.reward.parameters() if parameter.grad is not None]
     steering.reward.zero_grad()
     how, base = normalised(right).flatten(), difficulty(right).flatten()
     assert (how == 0).tolist() == [False] * 3 + [True] * 3 + [False] * 3
     with sdpa_kernel(SDPBackend.MATH):  # the one that is differentiated twice
-        naive_objective(model, steering, ids, how, base, right.flatten() > 0, SECTION).backward()
+        naive_objective(model, steering, ids, how, base, right.flatten() > 0, section).backward()
     theirs = [parameter.grad for parameter in steering.reward.parameters() if parameter.grad is not None]
     assert len(ours) == len(theirs) > 0
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))

@@ -5,6 +5,7 @@ threshold   where the gate's two clauses lie, as quantiles of what base shows
 layer       the layer that is read and steered; all is fitted anew, but for the profile's own
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
+constancy   weight of the penalty on pushes that are one vector; likewise
 trained     the step size with which pushes are trained, by the one with which they steer; likewise
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from lrs.core.frames import each_group, each_row
@@ -24,8 +26,12 @@ from lrs.core.statistics import auroc
 from lrs.experiment.evaluation import Artifacts
 from lrs.experiment.selection import choose_settings
 from lrs.experiment.whole import fit_all, try_all
+from lrs.learning.latents import load_latents
+from lrs.learning.pushes import constancy, first_pushes
 from lrs.learning.reward_metrics import trace_scores
-from lrs.method.arms import ARMS, rewards_for
+from lrs.method.arms import ARMS, REWARDS, rewards_for
+from lrs.method.dictionary import load_dictionary
+from lrs.method.reward import load_reward
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.chance import best_of_few
@@ -40,9 +46,10 @@ SWEPT = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the sa
 STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
-JOINT = (0.0, 0.2, 1.0)
+JOINT, CONSTANCY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
 TRAINED, PUSHED = (1.0, 2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
 FEW = 30  # problems of AIME 2024, and of 2025
+_TRACES = 256  # on which constancy is measured
 
 
 class Variant(NamedTuple):
@@ -79,6 +86,10 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
         causal = own.causal.model_copy(update={"joint_weight": weight})
         yield _elsewhere("joint", weight, own, {"causal": causal, "steering": pushed, "backbones": section})
     arms = [arm for arm in ("base", *PUSHED) if arm in config.steering.arms]
+    reading = config.steering.model_copy(update={"arms": [arm for arm in arms if arm != "trained_constant"]})
+    for weight in CONSTANCY if len(reading.arms) > 1 else ():
+        causal = own.causal.model_copy(update={"constancy_weight": weight})
+        yield _elsewhere("constancy", weight, own, {"causal": causal, "steering": reading, "backbones": section})
     steered = config.steering.model_copy(update={"arms": arms})
     sizes = select.model_copy(update={"step_size": list(TRAINED)})
     for size in TRAINED if len(arms) > 1 else ():
@@ -108,8 +119,8 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
         (see `mark_shown`), `own` (whether the profile itself has what was varied like that), `rise` (of the reward, by
-        a push, mean over the answers that were pushed) and `auroc` (of the reward that is climbed, over held-out
-        traces).
+        a push, mean over the answers that were pushed), `auroc` (of the reward that is climbed, over held-out traces)
+        and `constancy` (of its first push, at unsteered states).
 
     Raises:
         ValueError: `only` names what is not swept here; or the others were swept on another device, from another seed,
@@ -182,7 +193,8 @@ def _is_own(row: Any, config: Config) -> bool:
 
 
 def _own_value(quantity: str, config: Config) -> float:
-    own = {"joint": config.causal.joint_weight, "trained": config.causal.step_size}
+    own = {"joint": config.causal.joint_weight, "constancy": config.causal.constancy_weight}
+    own |= {"trained": config.causal.step_size}
     return (own | {"layer": config.backbone.layer, "latents": config.sae.d_sae})[quantity]
 
 
@@ -204,7 +216,7 @@ def _tried(
     _, table = try_all(backbone, asked, config, artifacts, folder)
     shown = mark_shown(table, variant.quantity, config.select.dose_cap)
     outcomes = [read_kept(folder / row.name / row.decoding).to_pandas() for row in each_row(shown)]
-    known = {arm: _auroc(config, ARMS[arm].climbs) for arm in shown["arm"].unique()}
+    climbed = shown["arm"].map(lambda arm: ARMS[arm].climbs)
     told = [
         _gains(folder, one).assign(name=row.name, arm=row.arm, decoding=row.decoding)
         for row, one in zip(each_row(shown), outcomes, strict=True)
@@ -214,7 +226,8 @@ def _tried(
         quantity=variant.quantity,
         value=variant.value,
         rise=[(tried["reward_after"] - tried["reward_before"]).mean() for tried in outcomes],
-        auroc=shown["arm"].map(known),
+        auroc=climbed.map({name: _auroc(config, name) for name in climbed.unique()}),
+        constancy=climbed.map({name: _constancy(config, name) for name in climbed.unique()}),
     )
     return rows, pd.concat(told) if told else pd.DataFrame()
 
@@ -241,3 +254,11 @@ def _auroc(config: Config, reward: str) -> float:
     if traces["correct"].nunique() < 2:
         return float("nan")
     return auroc(traces["correct"].to_numpy(), traces["mean"].to_numpy())
+
+
+def _constancy(config: Config, reward: str) -> float:
+    """Of a reward's first push, over the states of the first unsteered traces."""
+    kind = REWARDS[reward]
+    latents = load_latents(config.latents(kind.basis))
+    dictionary, model = load_dictionary(config.dictionary(kind.basis)), load_reward(config.data / "reward" / reward)
+    return float(constancy(first_pushes(model, dictionary, latents, np.arange(min(len(latents), _TRACES)))))

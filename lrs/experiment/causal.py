@@ -8,7 +8,8 @@ with A the attempt's advantage over the other attempts at its problem; a `potent
 to the steered one never feel a push, so whole attempts are replayed at once, and differentiated in the layers above
 alone, twice in the reward. At inference nothing differs from LRS. A joint term keeps the reward a predictor:
 cross-entropy with the attempt's correctness, in which the logit of its problem's success rate is a fixed offset, so
-that it learns little of difficulty.
+that it learns little of difficulty. A penalty, if the profile has one, is on the share of the pushes that one vector
+explains (`constancy`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from lrs.experiment.reading import replay_steered
 from lrs.experiment.traces import jobs_for, plan_of
 from lrs.learning.latents import load_latents
 from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
+from lrs.learning.pushes import constancy
 from lrs.learning.reward_training import score_traces
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, load_dictionary
@@ -98,7 +100,10 @@ def causal_step(
             loss = policy_loss(replayed.logits / section.temperature, tokens, written, teaches[:, 0])
             each = teaches[:, None].expand(*tokens.shape, -1)[steered]
             fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
-            ((loss + section.joint_weight * fit) / count).backward()
+            loss = loss + section.joint_weight * fit
+            if section.constancy_weight:
+                loss = loss + section.constancy_weight * constancy(replayed.pushes) * len(replayed.pushes)
+            (loss / count).backward()
             joint += fit.item() / count
         return joint
 

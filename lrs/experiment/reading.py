@@ -37,10 +37,12 @@ class SteeredReading(NamedTuple):
     Attributes:
         logits: (rows, length, vocabulary) of the token after each position.
         rewards: (steered tokens,) reward logits before the push.
+        pushes: (steered tokens, d_model) what was added to the residual stream.
     """
 
     logits: Tensor
     rewards: Tensor
+    pushes: Tensor
 
 
 def replay_steered(
@@ -57,7 +59,7 @@ def replay_steered(
         tokens: padded on the right; or with what else the model must be given.
         steered: a row's in one piece.
     """
-    rewards = []
+    rewards, pushes = [], []
 
     def push(hidden: Float[Tensor, "rows length d_model"]) -> Float[Tensor, "rows length d_model"]:
         latent = steering.dictionary.encode(hidden[steered].to(steering.reward.dtype))
@@ -65,11 +67,12 @@ def replay_steered(
         rewards.append(logits)
         moved = ascend(latent, direction_at(latent), direction_at, steering.ascent)
         change = write_back(latent, moved, steering.dictionary.W_dec, steering.dictionary.input_scale)
+        pushes.append(change)
         return hidden.index_put((steered,), change.to(hidden.dtype), accumulate=True)
 
     with edited_layer(model, steering.layer, push):
         logits = model(input_ids=tokens, use_cache=False, **given).logits  # no answer sees what is to its right
-    return SteeredReading(logits, rewards[0])
+    return SteeredReading(logits, rewards[0], pushes[0])
 
 
 def _in_their_traces(

@@ -1,4 +1,4 @@
-"""Figure of 06_assay: what steps, thresholds, layer, latents, the joint loss and steps in training do."""
+"""Figure of 06_assay: what steps, thresholds, layer, latents, the joint loss, the penalty and steps in training do."""
 
 from itertools import product
 
@@ -30,6 +30,7 @@ _NAMES = {
     "layer": "layer",
     "latents": "latents",
     "joint": "weight of the joint loss",
+    "constancy": "penalty on constancy",
     "value": "step size in training",
 }
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either

@@ -1,9 +1,11 @@
 """What the settings do that a profile fixes or searches coarsely: the table of `make sweep`, read place by place.
 
 A place is a cell of a grid (K by step size, the two quantiles of the gate, or the step size in training by the one in
-steering), a layer, a number of latents, or a weight of the joint loss. Where several settings were tried at a place,
-the one stands for it that stage `select` would have taken there.
+steering), a layer, a number of latents, or a weight of the joint loss or of the penalty on constancy. Where several
+settings were tried at a place, the one stands for it that stage `select` would have taken there.
 """
+
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +18,7 @@ GRIDS = {
     "threshold": ("reward_quantile", "confidence_quantile"),
     "trained": ("value", "step_size"),
 }
-LINES = ("layer", "latents", "joint")  # varied alone: all is fitted anew
+LINES = ("layer", "latents", "joint", "constancy")  # varied alone: all is fitted anew
 _AT = {
     "step": "K {row.num_steps:g}, alpha {row.step_size:g}",
     "threshold": "reward q {row.reward_quantile:g}, confidence q {row.confidence_quantile:g}",
@@ -52,9 +54,10 @@ def swept_grid(places: pd.DataFrame, quantity: str, column: str = "delta") -> pd
 
 def swept_lines(table: pd.DataFrame) -> pd.DataFrame:
     """What is varied alone, for people: a row a place, a column an arm and decoding; in a cell the gain in points with
-    its interval, the dose (nats a token) and the AUROC of the reward over held-out traces."""
+    its interval, the dose (nats a token), the AUROC of the reward over held-out traces and, where it was measured, the
+    share of its pushes that is the same everywhere."""
     places = pd.concat([swept_places(table, quantity) for quantity in LINES])
-    cells = [f"{_gain(row)}, {row.dose:.2g} nats, AUROC {row.auroc:.2f}" for row in each_row(places)]
+    cells = [f"{_gain(row)}, {row.dose:.2g} nats, AUROC {row.auroc:.2f}{_alike(row)}" for row in each_row(places)]
     named = places.assign(cell=cells, n=places["n"].astype(int))
     wide = named.pivot(index=["backbone", "quantity", "value", "n"], columns=["arm", "decoding"], values="cell")
     return wide.rename(index="{:g}".format, level="value")
@@ -107,6 +110,11 @@ def swept_sentence(table: pd.DataFrame, confidence_level: float) -> str:
         f"{' '.join(told)} Intervals ({level_text(confidence_level)}) are as if nothing else had been tried: the best "
         "of many is better here than it will be elsewhere. Nothing was chosen by this sweep, and no test problem asked."
     )
+
+
+def _alike(row: Any) -> str:
+    share = getattr(row, "constancy", float("nan"))  # earlier tables have none
+    return "" if share != share else f", {share:.0%} constant"
 
 
 def _gain(row: pd.Series) -> str:
