@@ -96,6 +96,7 @@ def test_a_profile_that_was_run_is_measured(small_power, ran, tmp_path, monkeypa
     table = measure_rivals(small_power).set_index("method")
     asked = sum(problem.split == "test" for problem in ran.problems)
     assert set(table["n"]) == {asked}
+    assert set(table["device"]) == {"cpu"}
     assert {"one", "vote", "ranked by token", "any", "base, greedy", "cot, sampled", "lrs_causal, greedy"} <= set(
         table.index
     )

@@ -33,6 +33,7 @@ from lrs.learning.reward_training import score_traces
 from lrs.method.arms import ARMS, rewards_for
 from lrs.models.activations import replay_traces
 from lrs.models.backbones import Backbone, load_backbone
+from lrs.models.devices import describe_device
 from lrs.report.comparison import bootstrap_by_problem
 from lrs.saved import RIVALS, load_outcomes, write_measured
 from lrs.tasks.answers import final_answer
@@ -174,6 +175,6 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     write_measured(repair_table(repaired), f"{config.profile}-{config.backbone_name}-repair", home)
     repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1)
     made = pd.concat([made, *by_block, single(arms), others(backbone, asked, sampling, config, place), repaired])
-    compared = compare_rivals(made, config.statistics, config.seed)
+    compared = compare_rivals(made, config.statistics, config.seed).assign(device=describe_device(backbone.device))
     write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
     return compared

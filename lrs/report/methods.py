@@ -15,13 +15,11 @@ METHODS_COLUMNS = [
 ]
 
 
-def methods_table(
-    rivals: pd.DataFrame, costs: pd.DataFrame, config: Config, backbone: str, device: str = "cpu"
-) -> pd.DataFrame:
+def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, config: Config, backbone: str) -> pd.DataFrame:
     """The rivals of one backbone of a profile, whoever reads it.
 
     Args:
-        rivals: of `lrs.bench.rivals.compare_rivals`, measured on `device`.
+        rivals: of `lrs.bench.rivals.measure_rivals`.
         costs: of `make bench`: the speed of each path on this backbone.
         config: of the profile.
 
@@ -33,7 +31,7 @@ def methods_table(
     own = costs[costs["model"] == backbone].set_index("path")
     speed = own["tokens_per_s"].reindex([_path_of(method) for method in rivals["method"]])
     table = rivals.rename(columns={"low": "ci_low", "high": "ci_high"})
-    table = table.assign(profile=config.profile, device=device, backbone=backbone, benchmark=POOLED, split="test")
+    table = table.assign(profile=config.profile, backbone=backbone, benchmark=POOLED, split="test")
     table = table.assign(seed=config.seed, speed_device=", ".join(own["device"].unique()))
     table["decoding"] = ["greedy" if method.endswith(", greedy") else "sampled" for method in table["method"]]
     table["seconds"] = table["tokens"] / speed.to_numpy()
