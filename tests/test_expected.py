@@ -229,7 +229,8 @@ def test_pages_of_every_profile_and_the_readme_are_written(project: Path):
     expected.write_pages()
     assert (other / "results.md").read_text().startswith("# Results of profile `full`\n")
     readme = Path("README.md").read_text()
-    assert readme.startswith("# Title\n\n<!-- results -->\n\n**LRS does not beat the unsteered model.** ")
+    link = "Profile [`cpu`](data/expected/cpu/results.md): "
+    assert readme.startswith(f"# Title\n\n<!-- results -->\n\n{link}**LRS does not beat the unsteered model.** ")
     assert readme.endswith("<!-- /results -->\n\nRest.\n")
     assert "superseded" not in readme
     assert "](data/expected/cpu/results.md)" in readme

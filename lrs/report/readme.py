@@ -9,7 +9,7 @@ import pandas as pd
 from lrs.config import load_config
 from lrs.core.frames import each_group, records
 from lrs.report.accepted import of_natural
-from lrs.report.answer import answer, gains_table
+from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
 from lrs.report.margins import held_sentence, margin_table
 from lrs.report.promoted import promoted_answer
@@ -152,7 +152,7 @@ def readme_block(
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
-        parts.append(f"Profile [`{folder.name}`]({(folder / 'results.md').as_posix()}): {answer(main, level)}")
+        parts.append(f"Profile [`{folder.name}`]({(folder / 'results.md').as_posix()}): {verdict(main, level)}")
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if picture.exists() and _CAPTION not in "".join(parts):
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")
