@@ -111,7 +111,9 @@ class CausalSection(_Section):
     )
     falling: bool = Field(default=False, description="whether the rate falls to nothing, linearly")
     joint_weight: float = Field(ge=0, description="of the loss that keeps the reward a predictor")
-    constancy_weight: float = Field(default=0.0, ge=0, description="of the penalty on pushes that are one vector")
+    mean_weight: float = Field(
+        default=0.0, ge=0, description="of the penalty on the square of the mean push, in units of that step"
+    )
     rows_per_batch: PositiveInt = Field(description="attempts in one backward pass")
     checkpoint_every: PositiveInt = Field(description="iterations")
 

@@ -205,17 +205,18 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     first, table, beside = confirmed_answer(home)
     assert first == (
-        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points; the gradient "
-        "of a quadratic reward that was trained through its own push (`lrs_slope`), +11.0 / +14.0; a push that was "
-        "trained likewise, reads the state and is no gradient (`free_push`), +12.0 / +15.0; the best vector that is "
+        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points. Trained on "
+        "whether the steered model's answers are right: the gradient of a quadratic reward (`lrs_slope`), +11.0 / "
+        "+14.0; a push that reads the state and is no gradient (`free_push`), +12.0 / +15.0; the best vector that is "
         "the same at each token, +0.0 / +7.0.**"
     )
     assert table.count("\n| `") == len(gains)
     told = [
-        "- Over the control of direction that comes closest, greedily: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, "
+        "- Over the control of its direction that comes closest (a constant vector, the other way, a direction by "
+        "lot), greedily: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, "
         "+0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
         "(`trained_constant`).",
-        "- Above the unsteered model by 5 points and above every control of direction by 3, each with a Holm-adjusted "
+        "- Above the unsteered model by 5 points and above every such control by 3, each with a Holm-adjusted "
         "p below 0.01, are: sampled, `lrs_slope` on 2 of 2 / 1 of 2 benchmarks.",
         "- A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy "
         "answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`).",
@@ -232,7 +233,7 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         "- Nothing is planted in these reasoners. All settings were frozen before the problems were drawn (900 / 900, "
         f"of 3 benchmarks), which were asked once: {pages}; cpu; seed 0."
     )
-    assert all(part in readme_block(tmp_path / "none", confirmed=home) for part in (first, table, beside))
+    assert "\n\n".join((first, table, beside)) in readme_block(tmp_path / "none", confirmed=home)
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     least = home / "natural/model-0/new/results.csv"  # a constant that was asked of one reasoner alone is its best
     one = pd.read_csv(least)
@@ -242,7 +243,8 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     other = home / "longer/model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
     assert confirmed_answer(home)[0].startswith(
-        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: a push that was trained likewise, reads"
+        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: Trained on whether the steered model's "
+        "answers are right: a push that reads"
     )
 
 

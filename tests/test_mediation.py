@@ -179,3 +179,11 @@ def test_the_figure_has_a_panel_a_behavior_and_one_for_all():
     assert len(axes) == len(BEHAVIORS) + 1
     (dots,) = [line for line in axes[0].lines if line.get_marker() == "o"]
     assert dots.get_xdata().tolist() == table.query("behavior == @CHECKS")["indirect"].tolist()
+
+
+def test_an_arrow_is_where_a_bound_leaves_the_panel():
+    table = mediation_table(drawn(), STATISTICS).query("behavior == @CHECKS")
+    cut = table.assign(indirect_least=[-9.0, *table["indirect_least"][1:]], indirect_most=float("nan"))
+    (first, *_) = mediation_figure(cut, about="toy").axes
+    arrows = {line.get_marker(): len(line.get_xdata()) for line in first.lines if line.get_marker() in "<>"}
+    assert arrows == {"<": 1, ">": 0}

@@ -19,11 +19,11 @@ from lrs.saved import CHANCE, SWEEP, find_measured, load_candidates
 def test_one_thing_is_changed_at_a_time():
     config = load_config("natural", "pocket-1m")
     made = list(variants(config, layers=6))
-    often = {"step": 1, "threshold": 1, "layer": 6, "latents": 4, "joint": 3, "constancy": 3, "trained": 4}
+    often = {"step": 1, "threshold": 1, "layer": 6, "latents": 4, "joint": 3, "penalty": 3, "trained": 4}
     assert [one.quantity for one in made] == [quantity for quantity, times in often.items() for _ in range(times)]
     assert len({one.config.data for one in made if one.fits}) == 20 - 5  # what the profile has is not fitted again
     arms = {"joint": ["base", "lrs_causal"], "trained": ["base", *sweep.PUSHED]}
-    arms["constancy"] = ["base", "lrs_causal", "lrs_slope", "free_push"]
+    arms["penalty"] = ["base", "lrs_causal", "lrs_slope", "free_push"]
     for one in made:
         assert one.config.steering.arms == arms.get(one.quantity, ["base", "lrs", "lrs_causal"])
         if not one.fits:
@@ -31,7 +31,7 @@ def test_one_thing_is_changed_at_a_time():
         kept = {"steering", "select", "sae", "causal", "backbones", "profile", "backbone_name"}
         assert one.config.model_dump(exclude=kept) == config.model_dump(exclude=kept)
         assert (one.config.sae == config.sae) or one.quantity == "latents"
-        fields = {"joint": "joint_weight", "constancy": "constancy_weight", "trained": "step_size"}
+        fields = {"joint": "joint_weight", "penalty": "mean_weight", "trained": "step_size"}
         for quantity, name in fields.items():
             value = one.value if one.quantity == quantity else getattr(config.causal, name)
             assert getattr(one.config.causal, name) == value
@@ -49,7 +49,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     for name, value in {
         "LATENTS": (8, 16),
         "JOINT": (0.0,),
-        "CONSTANCY": (0.5,),
+        "PENALTY": (0.5,),
         "TRAINED": (1.0, small_power.causal.step_size),
         "STEPS": (1, 2),
         "SIZES": (2.0,),
@@ -60,7 +60,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         update={"steering": small_power.steering.model_copy(update={"arms": list(sweep.SWEPT), "sampling": None})}
     )
     some = [one for one in variants(config, layers=4) if one.quantity != "layer" or one.value in (2, 3)]
-    fitted = [("layer", 2), ("latents", 8), ("joint", 0.0), ("constancy", 0.5), ("trained", 1.0)]
+    fitted = [("layer", 2), ("latents", 8), ("joint", 0.0), ("penalty", 0.5), ("trained", 1.0)]
     assert [(one.quantity, one.value) for one in some if one.fits] == fitted
     monkeypatch.setattr(sweep, "variants", lambda *given: iter(some))
 
@@ -85,12 +85,14 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         **{("step", "lrs"): 2, ("step", "lrs_causal"): 2},
         **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
         **{("layer", "lrs"): 2, ("layer", "lrs_causal"): 2, ("latents", "lrs"): 2, ("latents", "lrs_causal"): 2},
-        **{("joint", "lrs_causal"): 1, ("constancy", "lrs_causal"): 1},
+        **{("joint", "lrs_causal"): 1, ("penalty", "lrs_causal"): 1},
         ("trained", "lrs_causal"): 2 * 2,  # trained and steered with either of two
     }
     assert table["rise"].notna().all()
     assert table["auroc"].between(0, 1).all()
-    assert ((table["constancy"] > 0) & (table["constancy"] <= 1)).all()
+    shares = table.query("arm == 'lrs_causal'").set_index(["quantity", "value"])["constancy"]
+    assert shares["step"].nunique() == 1  # of the profile's own reward, whatever its steps
+    assert 0 < shares["penalty", 0.5] < shares["step"].iloc[0] <= 1
     kept = pd.read_csv(f"data/sweep/{config.profile}-{config.backbone_name}.csv")
     assert kept["delta"].tolist() == pytest.approx(table["delta"].tolist(), abs=1e-5)
     by_chance = find_measured([config], SWEEP, CHANCE)  # of 3 problems, half are one
@@ -131,6 +133,9 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         measure_sweep(config, only=["step", "nothing"])
     with pytest.raises(ValueError, match=r"the other quantities were swept with n 3 \(got 2\)"):
         measure_sweep(config, problems_each=2, only=["joint"])
+    spoiled.drop(columns="rewards").to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"the other quantities were swept with rewards not told \(got [0-9a-f]{16}\)"):
+        measure_sweep(config, problems_each=3, only=["joint"])
     assert swept_figure(found).counted.startswith("n 3 validation problems · cpu · ")
     assert "n 3 validation problems" in swept_sentence(found, 0.95)
 
@@ -223,6 +228,8 @@ def test_the_best_place_is_within_the_cap_and_told_beside_the_profiles_own():
     assert "Nothing was chosen by this sweep, and no test problem asked." in told
     lines = swept_lines(table)
     assert lines.loc[("toy", "layer", "3", 100), ("lrs", "greedy")] == "+3.0 [+1.0, +6.0], 0.05 nats, AUROC 0.70"
+    told = swept_lines(table.assign(constancy=0.333)).loc[("toy", "layer", "3", 100), ("lrs", "greedy")]
+    assert told.endswith("AUROC 0.70, 33% constant")
     assert swept_rises(table).loc[("toy", 2, 1.0), ("lrs", "greedy")] == "reward +0.010, +5.0"
 
 

@@ -5,7 +5,7 @@ threshold   where the gate's two clauses lie, as quantiles of what base shows
 layer       the layer that is read and steered; all is fitted anew, but for the profile's own
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
-constancy   weight of the penalty on pushes that are one vector; likewise
+penalty     weight of the penalty on the mean push; likewise
 trained     the step size with which pushes are trained, by the one with which they steer; likewise
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lrs.core.digests import fingerprint
 from lrs.core.frames import each_group, each_row
-from lrs.core.kept import borrow, read_kept
+from lrs.core.kept import borrow, digest_of, read_kept
 from lrs.core.statistics import auroc
 from lrs.experiment.evaluation import Artifacts
 from lrs.experiment.selection import choose_settings
@@ -46,7 +47,7 @@ SWEPT = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the sa
 STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
-JOINT, CONSTANCY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
+JOINT, PENALTY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
 TRAINED, PUSHED = (1.0, 2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
 FEW = 30  # problems of AIME 2024, and of 2025
 _TRACES = 256  # on which constancy is measured
@@ -87,9 +88,9 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
         yield _elsewhere("joint", weight, own, {"causal": causal, "steering": pushed, "backbones": section})
     arms = [arm for arm in ("base", *PUSHED) if arm in config.steering.arms]
     reading = config.steering.model_copy(update={"arms": [arm for arm in arms if arm != "trained_constant"]})
-    for weight in CONSTANCY if len(reading.arms) > 1 else ():
-        causal = own.causal.model_copy(update={"constancy_weight": weight})
-        yield _elsewhere("constancy", weight, own, {"causal": causal, "steering": reading, "backbones": section})
+    for weight in PENALTY if len(reading.arms) > 1 else ():
+        causal = own.causal.model_copy(update={"mean_weight": weight})
+        yield _elsewhere("penalty", weight, own, {"causal": causal, "steering": reading, "backbones": section})
     steered = config.steering.model_copy(update={"arms": arms})
     sizes = select.model_copy(update={"step_size": list(TRAINED)})
     for size in TRAINED if len(arms) > 1 else ():
@@ -117,14 +118,15 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
         only: quantities; of all others the first table keeps what it has, and the second one is left as it is.
 
     Returns:
-        `candidate_row`s, with profile, backbone, device, seed, quantity and value (NaN where a grid is tried), `shown`
+        `candidate_row`s, with profile, backbone, device, seed, `rewards` (a digest of what the profile itself has
+        learned), quantity and value (NaN where a grid is tried), `shown`
         (see `mark_shown`), `own` (whether the profile itself has what was varied like that), `rise` (of the reward, by
         a push, mean over the answers that were pushed), `auroc` (of the reward that is climbed, over held-out traces)
         and `constancy` (of its first push, at unsteered states).
 
     Raises:
         ValueError: `only` names what is not swept here; or the others were swept on another device, from another seed,
-            or on as many problems as were not asked for now.
+            with other rewards of the profile, or on as many problems as were not asked for now.
     """
     backbone = load_backbone(config.backbone.path, config.device, config.dtype)
     swept = list(variants(config, backbone.model.config.num_hidden_layers))
@@ -136,10 +138,14 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
     asked = first_of_each(validation, problems_each)
     origin: dict[str, Any] = {"profile": config.profile, "backbone": config.backbone_name, "seed": config.seed}
     origin["device"] = describe_device(backbone.device)
+    fitted = [config.data / "reward" / name for name in rewards_for(config.steering.arms, shown=())]
+    origin["rewards"] = fingerprint({path.name: digest_of(path) for path in fitted})
     before = find_measured([config], SWEEP) if only else pd.DataFrame()
-    for name, value in {"n": len(asked), "device": origin["device"], "seed": config.seed}.items():
-        if len(before) and set(before[name]) != {value}:
-            raise ValueError(f"the other quantities were swept with {name} {before[name].iloc[0]} (got {value})")
+    for name, value in ({"n": len(asked)} | origin).items():
+        there = set(before.get(name, ["not told"]))  # earlier tables do not tell the rewards
+        if len(before) and there != {value}:
+            told = ", ".join(map(str, there))
+            raise ValueError(f"the other quantities were swept with {name} {told} (got {value}); sweep all of them")
     first = _folder(chosen[0])
     unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in chosen], strict=True)
@@ -193,7 +199,7 @@ def _is_own(row: Any, config: Config) -> bool:
 
 
 def _own_value(quantity: str, config: Config) -> float:
-    own = {"joint": config.causal.joint_weight, "constancy": config.causal.constancy_weight}
+    own = {"joint": config.causal.joint_weight, "penalty": config.causal.mean_weight}
     own |= {"trained": config.causal.step_size}
     return (own | {"layer": config.backbone.layer, "latents": config.sae.d_sae})[quantity]
 
@@ -257,8 +263,9 @@ def _auroc(config: Config, reward: str) -> float:
 
 
 def _constancy(config: Config, reward: str) -> float:
-    """Of a reward's first push, over the states of the first unsteered traces."""
+    """Of a reward's first push, over the states of some unsteered traces, drawn from the profile's seed."""
     kind = REWARDS[reward]
     latents = load_latents(config.latents(kind.basis))
     dictionary, model = load_dictionary(config.dictionary(kind.basis)), load_reward(config.data / "reward" / reward)
-    return float(constancy(first_pushes(model, dictionary, latents, np.arange(min(len(latents), _TRACES)))))
+    some = np.random.default_rng(config.seed).permutation(len(latents))[:_TRACES]
+    return constancy(first_pushes(model, dictionary, latents, some))

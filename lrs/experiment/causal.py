@@ -8,8 +8,8 @@ with A the attempt's advantage over the other attempts at its problem; a `potent
 to the steered one never feel a push, so whole attempts are replayed at once, and differentiated in the layers above
 alone, twice in the reward. At inference nothing differs from LRS. A joint term keeps the reward a predictor:
 cross-entropy with the attempt's correctness, in which the logit of its problem's success rate is a fixed offset, so
-that it learns little of difficulty. A penalty, if the profile has one, is on the share of the pushes that one vector
-explains (`constancy`).
+that it learns little of difficulty. A penalty, if the profile has one, is on the square of the mean push, over all
+tokens that are pushed in a step of training: what is the same at every token is paid for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel
@@ -36,7 +36,6 @@ from lrs.experiment.reading import replay_steered
 from lrs.experiment.traces import jobs_for, plan_of
 from lrs.learning.latents import load_latents
 from lrs.learning.policy_gradient import advantages, attempt_batches, policy_loss
-from lrs.learning.pushes import constancy
 from lrs.learning.reward_training import score_traces
 from lrs.method.ascent import Ascent
 from lrs.method.dictionary import Dictionary, load_dictionary
@@ -88,21 +87,22 @@ def causal_step(
     advantage, offset = normalised(right).flatten(), difficulty(right).flatten()
     count = sum(len(answer) for (_, answer), useful in zip(ids, advantage, strict=True) if useful)
     taught = torch.stack([advantage, offset, right.flatten()], dim=1)
+    unit = section.step_size / steering.dictionary.input_scale
 
     def differentiate(rows: int) -> float:
         optimizer.zero_grad(set_to_none=True)  # a batch that did not fit may have left a part of its gradient
         joint = 0.0 if count else float("nan")
+        mean = _mean_push(model, steering, ids, advantage, rows) if section.mean_weight and count else None
         for tokens, written, chosen in attempt_batches(ids, advantage, rows):
             tokens, written, teaches = (part.to(model.device) for part in (tokens, written, taught[chosen]))
-            steered = written[:, :-1] & written[:, 1:]  # the last token of an answer is never processed
-            steered = torch.cat([steered, torch.zeros_like(steered[:, :1])], dim=1)
+            steered = _processed(written)
             replayed = replay_steered(model, steering, tokens, steered)
             loss = policy_loss(replayed.logits / section.temperature, tokens, written, teaches[:, 0])
             each = teaches[:, None].expand(*tokens.shape, -1)[steered]
             fit = binary_cross_entropy_with_logits(replayed.rewards + each[:, 1], each[:, 2], reduction="sum")
             loss = loss + section.joint_weight * fit
-            if section.constancy_weight:
-                loss = loss + section.constancy_weight * constancy(replayed.pushes) * len(replayed.pushes)
+            if mean is not None:  # what has the gradient of the mean's square, times the tokens that are pushed
+                loss = loss + section.mean_weight * 2 * (replayed.pushes @ mean).sum() / unit**2
             (loss / count).backward()
             joint += fit.item() / count
         return joint
@@ -113,6 +113,28 @@ def causal_step(
     else:
         warnings.warn("a step was left out: its gradient was not finite", stacklevel=2)
     return joint
+
+
+def _processed(written: Bool[Tensor, "rows length"]) -> Bool[Tensor, "rows length"]:
+    """Of the tokens of answers those that are processed, and pushed: all but the last one of each."""
+    processed = written[:, :-1] & written[:, 1:]
+    return torch.cat([processed, torch.zeros_like(processed[:, :1])], dim=1)
+
+
+@torch.no_grad()
+def _mean_push(
+    model: PreTrainedModel,
+    steering: Steering,
+    ids: Sequence[tuple[list[int], list[int]]],
+    advantage: Float[Tensor, " attempts"],
+    rows: int,
+) -> Float[Tensor, " d_model"]:
+    """Over all tokens that are pushed in the attempts that teach something, read `rows` at a time."""
+    total, count = torch.zeros(()), 0
+    for tokens, written, _ in attempt_batches(ids, advantage, rows):
+        pushes = replay_steered(model, steering, tokens.to(model.device), _processed(written).to(model.device)).pushes
+        total, count = total.to(pushes) + pushes.sum(dim=0), count + len(pushes)
+    return total / max(count, 1)
 
 
 def _trained(steering: Steering) -> LatentRewardModel:

@@ -37,7 +37,7 @@ class SteeredReading(NamedTuple):
     Attributes:
         logits: (rows, length, vocabulary) of the token after each position.
         rewards: (steered tokens,) reward logits before the push.
-        pushes: (steered tokens, d_model) what was added to the residual stream.
+        pushes: (steered tokens, d_model), which were added to the residual stream.
     """
 
     logits: Tensor

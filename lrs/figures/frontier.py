@@ -23,9 +23,9 @@ _CHOICES = {
 
 @styled
 def frontier_figure(table: pd.DataFrame) -> Sheet:
-    """Accuracy against tokens a problem: lines are choices among 1, 2, 4 and 8 samples (dashed, light: a perfect
-    choice) that begin at the ring, which is base; stars choices block by block, by the reward of that colour; dots are
-    one sample (left) or greedy answer (right) of each arm.
+    """Accuracy against tokens a problem: lines, which begin at base's one sample (ring), are choices among 2, 4 and 8
+    (dashed, light: a perfect choice); stars choices block by block, by the reward of that colour; dots are one sample
+    (left) or greedy answer (right) of each arm.
 
     Args:
         table: of `lrs.bench.rivals.compare_rivals`.
@@ -59,7 +59,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     lines = [Line2D([], [], color=color, label=name, **point) for name, color in _CHOICES.items()]
     lines += [Line2D([], [], color=LIGHT, linestyle="--", label="any of them right", **point)]
     stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
-    lines += [Line2D([], [], color=BLACK, marker="o", mfc="none", ms=_RING, linestyle="", label="Base, one sample")]
+    lines += [Line2D([], [], color=BLACK, marker="o", mfc="none", ms=_RING, linestyle="", label="base, one sample")]
     legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure

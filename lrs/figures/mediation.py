@@ -48,8 +48,9 @@ def mediation_figure(table: pd.DataFrame) -> Sheet:
             rows = part[part["decoding"] == decoding].set_index("arm").reindex(arms)
             places = [place + dodge(index, len(decodings)) for place in range(len(arms))]
             axis.hlines(places, rows["indirect_least"], rows["indirect_most"], color=LIGHT, linewidth=3, zorder=1)
-            for end, edge, arrow in (("indirect_least", left, "<"), ("indirect_most", right, ">")):
-                cut = [at for at, to in zip(places, rows[end], strict=True) if not (left <= to <= right or to != to)]
+            least, most = rows["indirect_least"], rows["indirect_most"]
+            for beyond, edge, arrow in ((least < left, left, "<"), (most > right, right, ">")):
+                cut = [at for at, leaves in zip(places, beyond, strict=True) if leaves]
                 arrows = axis.plot([edge] * len(cut), cut, arrow, color=GREY, markersize=3, clip_on=False, zorder=3)
                 arrows[0].set_in_layout(False)
             axis.plot(rows["total"], places, "|", color=GREY, markersize=tick, markeredgewidth=1.2, zorder=2)

@@ -30,7 +30,7 @@ _NAMES = {
     "layer": "layer",
     "latents": "latents",
     "joint": "weight of the joint loss",
-    "constancy": "penalty on constancy",
+    "penalty": "penalty on the mean push",
     "value": "step size in training",
 }
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either

@@ -16,7 +16,6 @@ from lrs.method.dictionary import Dictionary
 from lrs.method.reward import LatentRewardModel
 
 _BATCH = 64  # traces
-_NOTHING = 1e-12  # square of a push, in units of the residual stream
 
 
 def first_pushes(
@@ -36,7 +35,6 @@ def first_pushes(
     return torch.cat(pushes)
 
 
-def constancy(pushes: Float[Tensor, "tokens d_model"]) -> Float[Tensor, ""]:
-    """Share of the pushes' mean square that their mean explains: 1 for one vector, 0 for pushes that cancel or are
-    nothing. Differentiable."""
-    return pushes.mean(dim=0).square().sum() / pushes.square().sum(dim=1).mean().clamp_min(_NOTHING)
+def constancy(pushes: Float[Tensor, "tokens d_model"]) -> float:
+    """Share of the pushes' mean square that their mean explains: 1 for one vector, 0 for pushes that cancel."""
+    return float(pushes.mean(dim=0).square().sum() / pushes.square().sum(dim=1).mean())

@@ -88,7 +88,7 @@ def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
         if counts:
             told.append(f"{decoding}, {' and '.join(counts)}")
     return (
-        f"Above the unsteered model by {100 * GAIN:.0f} points and above every control of direction by "
+        f"Above the unsteered model by {100 * GAIN:.0f} points and above every such control by "
         f"{100 * MARGIN:.0f}, each with a Holm-adjusted p below {LEVEL:g}, are: {'; '.join(told)}."
         if told
         else ""

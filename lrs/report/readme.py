@@ -17,8 +17,8 @@ from lrs.report.sentences import percent, points, with_interval
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _READERS = {  # of the state, in the headline
-    "lrs_slope": "the gradient of a quadratic reward that was trained through its own push",
-    "free_push": "a push that was trained likewise, reads the state and is no gradient",
+    "lrs_slope": "the gradient of a quadratic reward",
+    "free_push": "a push that reads the state and is no gradient",
 }
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
 _CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned"]
@@ -46,9 +46,11 @@ def confirmed_answer(home: Path) -> list[str]:
     gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(places)]
     everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
     told = [f"LRS adds {_each(everywhere['lrs'])} points"] if "lrs" in everywhere else []
-    told += [f"{name} (`{arm}`), {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
+    trained = [f"{name} (`{arm}`), {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
     if constants.notna().all():
-        told.append(f"the best vector that is the same at each token, {_each(constants)}")
+        trained.append(f"the best vector that is the same at each token, {_each(constants)}")
+    if trained:
+        told.append(f"Trained on whether the steered model's answers are right: {'; '.join(trained)}")
     held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in places}
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
     pages = ", ".join(f"[`{name}`]({(place / 'README.md').as_posix()})" for name, place in places.items())
@@ -61,27 +63,31 @@ def confirmed_answer(home: Path) -> list[str]:
         f"{results['benchmark'].nunique() - 1} benchmarks), which were asked once: {pages}; "
         f"{', '.join(results['device'].unique())}; seed {config.seed}.",
     ]
-    return [
-        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in places)}: {'; '.join(told)}.**",
+    parts = [
+        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
         gains_table(pooled, significance(config.statistics.confidence_level)),
         "\n".join(f"- {sentence}" for sentence in beside if sentence),
     ]
+    return [part for part in parts if part]
 
 
 def _closest(held: dict[str, pd.DataFrame]) -> str:
     """How far pushes that read the state are above the control of their direction that comes closest, by reasoner."""
-    every = pd.concat(held, names=["backbone"])
+    every = pd.concat(held.values())
     pooled = every[(every["benchmark"] == POOLED) & (every["decoding"] == PRIMARY["decoding"])]
     told = []
     for arm in _READERS:
         rows = records(pooled[pooled["method"] == arm])
         if len(rows) == len(held):
-            margins, controls = (
-                [with_interval(row, "margin") for row in rows],
-                [f"`{row['closest']}`" for row in rows],
-            )
-            told.append(f"`{arm}` {' / '.join(margins)} ({' / '.join(dict.fromkeys(controls))})")
-    return f"Over the control of direction that comes closest, greedily: {'; '.join(told)}." if told else ""
+            margins = " / ".join(with_interval(row, "margin") for row in rows)
+            names = [f"`{row['closest']}`" for row in rows]
+            told.append(f"`{arm}` {margins} ({' / '.join(names if len(set(names)) > 1 else names[:1])})")
+    return (
+        "Over the control of its direction that comes closest (a constant vector, the other way, a direction by lot), "
+        f"greedily: {'; '.join(told)}."
+        if told
+        else ""
+    )
 
 
 def _confirmed(home: Path) -> dict[str, Path]:
@@ -152,7 +158,9 @@ def readme_block(
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
-        parts.append(f"Profile [`{folder.name}`]({(folder / 'results.md').as_posix()}): {verdict(main, level)}")
+        planted = main["backbone"].str.startswith("planted").any()
+        told = " (where a gain is known to be there in reasoners that are called planted)" if planted else ""
+        parts.append(f"Profile [`{folder.name}`]({(folder / 'results.md').as_posix()}){told}: {verdict(main, level)}")
         picture = folder / main["backbone"].iloc[0] / "delta.png"
         if picture.exists() and _CAPTION not in "".join(parts):
             parts.append(f"![{_CAPTION}]({picture.as_posix()})")

@@ -1,7 +1,7 @@
 """What the settings do that a profile fixes or searches coarsely: the table of `make sweep`, read place by place.
 
 A place is a cell of a grid (K by step size, the two quantiles of the gate, or the step size in training by the one in
-steering), a layer, a number of latents, or a weight of the joint loss or of the penalty on constancy. Where several
+steering), a layer, a number of latents, or a weight of the joint loss or of the penalty on the mean push. Where several
 settings were tried at a place, the one stands for it that stage `select` would have taken there.
 """
 
@@ -18,7 +18,7 @@ GRIDS = {
     "threshold": ("reward_quantile", "confidence_quantile"),
     "trained": ("value", "step_size"),
 }
-LINES = ("layer", "latents", "joint", "constancy")  # varied alone: all is fitted anew
+LINES = ("layer", "latents", "joint", "penalty")  # varied alone: all is fitted anew
 _AT = {
     "step": "K {row.num_steps:g}, alpha {row.step_size:g}",
     "threshold": "reward q {row.reward_quantile:g}, confidence q {row.confidence_quantile:g}",
@@ -57,7 +57,7 @@ def swept_lines(table: pd.DataFrame) -> pd.DataFrame:
     its interval, the dose (nats a token), the AUROC of the reward over held-out traces and, where it was measured, the
     share of its pushes that is the same everywhere."""
     places = pd.concat([swept_places(table, quantity) for quantity in LINES])
-    cells = [f"{_gain(row)}, {row.dose:.2g} nats, AUROC {row.auroc:.2f}{_alike(row)}" for row in each_row(places)]
+    cells = [f"{_gain(row)}, {row.dose:.2g} nats, AUROC {row.auroc:.2f}{_share_told(row)}" for row in each_row(places)]
     named = places.assign(cell=cells, n=places["n"].astype(int))
     wide = named.pivot(index=["backbone", "quantity", "value", "n"], columns=["arm", "decoding"], values="cell")
     return wide.rename(index="{:g}".format, level="value")
@@ -112,7 +112,7 @@ def swept_sentence(table: pd.DataFrame, confidence_level: float) -> str:
     )
 
 
-def _alike(row: Any) -> str:
+def _share_told(row: Any) -> str:
     share = getattr(row, "constancy", float("nan"))  # earlier tables have none
     return "" if share != share else f", {share:.0%} constant"
 
