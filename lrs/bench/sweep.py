@@ -144,8 +144,8 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
     for name, value in ({"n": len(asked)} | origin).items():
         there = set(before.get(name, ["not told"]))  # earlier tables do not tell the rewards
         if len(before) and there != {value}:
-            told = ", ".join(map(str, there))
-            raise ValueError(f"the other quantities were swept with {name} {told} (got {value}); sweep all of them")
+            others = ", ".join(map(str, there))
+            raise ValueError(f"the other quantities were swept with {name} {others} (got {value}); sweep all of them")
     first = _folder(chosen[0])
     unsteered = {"traces": config.data / "traces", "base": first / "base", "unsteered": first / "unsteered"}
     tried, gains = zip(*[_tried(variant, backbone, learned, asked, unsteered) for variant in chosen], strict=True)
