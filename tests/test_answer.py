@@ -217,7 +217,7 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         "+0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
         "(`trained_constant`).",
         "- Above the unsteered model by 5 points and above every such control by 3, each with a Holm-adjusted "
-        "p below 0.01, are: sampled, `lrs_slope` on 2 of 2 / 1 of 2 benchmarks.",
+        "p below 0.01, on so many benchmarks (+: and on all of them together): sampled, `lrs_slope` 2 of 2 / 1 of 2.",
         "- A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy "
         "answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`).",
         "- `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "

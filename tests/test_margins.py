@@ -85,10 +85,11 @@ def test_what_holds_is_told_by_decoding_of_what_all_reasoners_were_asked():
     tables = {"small": held("lrs_slope", 0.02), "large": pd.concat([held("lrs_slope", 0.05), held("free_push", 0.05)])}
     told = held_sentence(tables, ["lrs_slope", "free_push"])
     assert told.endswith(
-        ", are: greedy, `lrs_slope` on 2 of 2 / 2 of 2 benchmarks; sampled, `lrs_slope` on 1 of 2 / 2 of 2 benchmarks."
+        ", on so many benchmarks (+: and on all of them together): greedy, `lrs_slope` 2 of 2+ / 2 of 2+; sampled, "
+        "`lrs_slope` 1 of 2+ / 2 of 2+."
     )
     both = held_sentence({"large": tables["large"]}, ["lrs_slope", "free_push"])
-    assert "greedy, `lrs_slope` on 2 of 2 benchmarks and `free_push` on 2 of 2 benchmarks; sampled" in both
+    assert "greedy, `lrs_slope` 2 of 2+ and `free_push` 2 of 2+; sampled" in both
     assert held_sentence(tables, ["lrs"]) == held_sentence({}, ["lrs_slope"]) == ""
 
 

@@ -13,7 +13,7 @@ from lrs.figures.style import PAGE, Sheet, count_range, styled
 from lrs.report.methods import GUIDED
 
 _WARMER = "base, other temperatures"
-_RING = 8  # points
+_RING = "8"  # an octagon: circles are arms
 _CHOICES = {
     "vote": VERMILLION,
     "ranked by token": REWARD_COLORS["token"],
@@ -47,7 +47,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
         for row in each_row(arms_in(table, decoding)):
             x, y, (marker, filled) = [row.tokens], [row.accuracy], looks[_told(row.arm)]
             draw_intervals(axis, x, y, [row.low], [row.high], arm_color(row.arm), filled, True, marker=marker)
-        axis.plot(start["tokens"], start["accuracy"], "o", color=BLACK, mfc="none", ms=_RING, zorder=3)
+        axis.plot(start["tokens"], start["accuracy"], _RING, color=BLACK, mfc="none", ms=8, zorder=3)
         axis.set_title("one sample of each arm" if decoding == "sampled" else "the greedy answer of each arm")
         axis.set(xscale="log", xlabel="tokens a problem")
         axis.xaxis.set_major_formatter(ScalarFormatter())
@@ -59,7 +59,7 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     lines = [Line2D([], [], color=color, label=name, **point) for name, color in _CHOICES.items()]
     lines += [Line2D([], [], color=LIGHT, linestyle="--", label="any of them right", **point)]
     stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
-    lines += [Line2D([], [], color=BLACK, marker="o", mfc="none", ms=_RING, linestyle="", label="base, one sample")]
+    lines += [Line2D([], [], color=BLACK, marker=_RING, mfc="none", ms=8, linestyle="", label="base, one sample")]
     legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure

@@ -79,20 +79,27 @@ def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
     """
     told = []
     for decoding in ("greedy", "sampled"):
-        single = [of[(of["benchmark"] != POOLED) & (of["decoding"] == decoding)] for of in tables.values()]
         counts = []
         for method in methods:
-            held = [of.loc[of["method"] == method, "held"] for of in single]
-            if held and all(map(len, held)):
-                counts.append(f"`{method}` on {' / '.join(f'{of.sum()} of {len(of)}' for of in held)} benchmarks")
+            own = [of[(of["method"] == method) & (of["decoding"] == decoding)] for of in tables.values()]
+            if own and all((of["benchmark"] != POOLED).any() for of in own):
+                counts.append(f"`{method}` {' / '.join(map(_held_on, own))}")
         if counts:
             told.append(f"{decoding}, {' and '.join(counts)}")
     return (
-        f"Above the unsteered model by {100 * GAIN:.0f} points and above every such control by "
-        f"{100 * MARGIN:.0f}, each with a Holm-adjusted p below {LEVEL:g}, are: {'; '.join(told)}."
+        f"Above the unsteered model by {100 * GAIN:.0f} points and above every such control by {100 * MARGIN:.0f}, "
+        f"each with a Holm-adjusted p below {LEVEL:g}, on so many benchmarks (+: and on all of them together): "
+        f"{'; '.join(told)}."
         if told
         else ""
     )
+
+
+def _held_on(rows: pd.DataFrame) -> str:
+    """Of one reasoner, decoding and method."""
+    pooled = rows["benchmark"] == POOLED
+    single, together = rows.loc[~pooled, "held"], rows.loc[pooled, "held"]
+    return f"{single.sum()} of {len(single)}{'+' * bool(together.any())}"
 
 
 def margin_sentence(table: pd.DataFrame) -> str:
