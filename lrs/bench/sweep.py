@@ -49,6 +49,7 @@ QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
 JOINT, PENALTY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
 TRAINED, PUSHED = (1.0, 2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
+_OF_CAUSAL = {"joint": "joint_weight", "penalty": "mean_weight", "trained": "step_size"}  # fields of that section
 FEW = 30  # problems of AIME 2024, and of 2025
 _TRACES = 256  # on which constancy is measured
 
@@ -82,21 +83,19 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     for d_sae in LATENTS:
         sae = own.sae.model_copy(update={"d_sae": d_sae, "k": min(own.sae.k, d_sae)})
         yield _elsewhere("latents", d_sae, own, {"sae": sae, "backbones": section})
-    pushed = own.steering.model_copy(update={"arms": [arm for arm in named if arm != "lrs"]})
-    for weight in JOINT if "lrs_causal" in named else ():
-        causal = own.causal.model_copy(update={"joint_weight": weight})
-        yield _elsewhere("joint", weight, own, {"causal": causal, "steering": pushed, "backbones": section})
-    arms = [arm for arm in ("base", *PUSHED) if arm in config.steering.arms]
-    reading = config.steering.model_copy(update={"arms": [arm for arm in arms if arm != "trained_constant"]})
-    for weight in PENALTY if len(reading.arms) > 1 else ():
-        causal = own.causal.model_copy(update={"mean_weight": weight})
-        yield _elsewhere("penalty", weight, own, {"causal": causal, "steering": reading, "backbones": section})
-    steered = config.steering.model_copy(update={"arms": arms})
-    sizes = select.model_copy(update={"step_size": list(TRAINED)})
-    for size in TRAINED if len(arms) > 1 else ():
-        causal = own.causal.model_copy(update={"step_size": size})
-        changed = {"causal": causal, "steering": steered, "select": sizes, "backbones": section}
-        yield _elsewhere("trained", size, own, changed)
+    pushed = [arm for arm in ("base", *PUSHED) if arm in config.steering.arms]
+    trained: dict[str, tuple[Sequence[float], list[str]]] = {
+        "joint": (JOINT, [arm for arm in named if arm != "lrs"]),
+        "penalty": (PENALTY, [arm for arm in pushed if arm != "trained_constant"]),
+        "trained": (TRAINED, pushed),
+    }
+    for quantity, (values, arms) in trained.items():
+        changed = {"steering": config.steering.model_copy(update={"arms": arms}), "backbones": section}
+        if quantity == "trained":  # at each, all are steered with
+            changed["select"] = select.model_copy(update={"step_size": list(TRAINED)})
+        for value in values if len(arms) > 1 else ():
+            causal = own.causal.model_copy(update={_OF_CAUSAL[quantity]: value})
+            yield _elsewhere(quantity, value, own, changed | {"causal": causal})
 
 
 def _elsewhere(quantity: str, value: float, config: Config, changed: dict[str, Any]) -> Variant:
@@ -119,10 +118,10 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, `rewards` (a digest of what the profile itself has
-        learned), quantity and value (NaN where a grid is tried), `shown`
-        (see `mark_shown`), `own` (whether the profile itself has what was varied like that), `rise` (of the reward, by
-        a push, mean over the answers that were pushed), `auroc` (of the reward that is climbed, over held-out traces)
-        and `constancy` (of its first push, at unsteered states).
+        learned), quantity and value (NaN where a grid is tried), `shown` (see `mark_shown`), `own` (whether the profile
+        itself has what was varied like that), `rise` (of the reward, by a push, mean over the answers that were
+        pushed), `auroc` (of the reward that is climbed, over held-out traces) and `constancy` (of its first push, at
+        unsteered states).
 
     Raises:
         ValueError: `only` names what is not swept here; or the others were swept on another device, from another seed,
@@ -199,8 +198,7 @@ def _is_own(row: Any, config: Config) -> bool:
 
 
 def _own_value(quantity: str, config: Config) -> float:
-    own = {"joint": config.causal.joint_weight, "penalty": config.causal.mean_weight}
-    own |= {"trained": config.causal.step_size}
+    own = {quantity: getattr(config.causal, field) for quantity, field in _OF_CAUSAL.items()}
     return (own | {"layer": config.backbone.layer, "latents": config.sae.d_sae})[quantity]
 
 

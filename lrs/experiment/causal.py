@@ -92,7 +92,7 @@ def causal_step(
     def differentiate(rows: int) -> float:
         optimizer.zero_grad(set_to_none=True)  # a batch that did not fit may have left a part of its gradient
         joint = 0.0 if count else float("nan")
-        mean = _mean_push(model, steering, ids, advantage, rows) if section.mean_weight and count else None
+        mean = _mean_push(model, steering, ids, advantage, rows) if section.mean_weight else None
         for tokens, written, chosen in attempt_batches(ids, advantage, rows):
             tokens, written, teaches = (part.to(model.device) for part in (tokens, written, taught[chosen]))
             steered = _processed(written)

@@ -58,8 +58,8 @@ def frontier_figure(table: pd.DataFrame) -> Sheet:
     point: dict[str, Any] = {"linewidth": 1, "marker": ".", "markersize": 4}
     lines = [Line2D([], [], color=color, label=name, **point) for name, color in _CHOICES.items()]
     lines += [Line2D([], [], color=LIGHT, linestyle="--", label="any of them right", **point)]
-    stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
     lines += [Line2D([], [], color=BLACK, marker=_RING, mfc="none", ms=8, linestyle="", label="base, one sample")]
+    stars = [Line2D([], [], linestyle="", marker="*", color=GREY, label="guided, block by block")]
     legend_above(figure, [*handles, *lines, *(stars if table["method"].str.startswith(GUIDED).any() else [])])
     figure.counted = count_range(table["n"], "problems")
     return figure

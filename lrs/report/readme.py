@@ -158,7 +158,7 @@ def readme_block(
     for folder in (expected / profile for profile in profiles if (expected / profile / "main_results.csv").exists()):
         main = pd.read_csv(folder / "main_results.csv")
         level = load_config(folder.name).statistics.confidence_level
-        planted = main["backbone"].str.startswith("planted").any()
+        planted = len(of_natural(main, folder.name)) < len(main)
         told = " (where a gain is known to be there in reasoners that are called planted)" if planted else ""
         parts.append(f"Profile [`{folder.name}`]({(folder / 'results.md').as_posix()}){told}: {verdict(main, level)}")
         picture = folder / main["backbone"].iloc[0] / "delta.png"
