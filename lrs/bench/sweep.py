@@ -2,7 +2,8 @@
 
 step        ascent steps K by step size, with the rewards that the profile kept
 threshold   where the gate's two clauses lie, as quantiles of what base shows
-layer       the layer that is read and steered; all is fitted anew, but for the profile's own
+layer       the layer that is read and steered, a trained constant beside rewards; all is fitted anew, but for the
+            profile's own
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
 penalty     weight of the penalty on the mean push; likewise
@@ -44,11 +45,11 @@ if TYPE_CHECKING:
     from lrs.config import Config
 
 SWEPT = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the same but for its reward
-STEPS, SIZES = (1, 2, 4), (0.5, 1.0, 2.0, 4.0)
+STEPS, SIZES = (1, 2, 4), (1.0, 2.0, 4.0, 6.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
 JOINT, PENALTY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
-TRAINED, PUSHED = (1.0, 2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
+TRAINED, PUSHED = (2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
 _OF_CAUSAL = {"joint": "joint_weight", "penalty": "mean_weight", "trained": "step_size"}  # fields of that section
 FEW = 30  # problems of AIME 2024, and of 2025
 _TRACES = 256  # on which constancy is measured
@@ -78,8 +79,10 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     }
     for quantity, grid in grids.items():
         yield Variant(quantity, float("nan"), own.model_copy(update={"select": select.model_copy(update=grid)}), False)
+    beside = [arm for arm in config.steering.arms if arm in (*SWEPT, "trained_constant")]
     for layer in range(layers):
-        yield _elsewhere("layer", layer, own, {"backbones": section.model_copy(update={"layer": layer})})
+        changed = {"steering": own.steering.model_copy(update={"arms": beside})}
+        yield _elsewhere("layer", layer, own, changed | {"backbones": section.model_copy(update={"layer": layer})})
     for d_sae in LATENTS:
         sae = own.sae.model_copy(update={"d_sae": d_sae, "k": min(own.sae.k, d_sae)})
         yield _elsewhere("latents", d_sae, own, {"sae": sae, "backbones": section})
