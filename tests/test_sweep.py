@@ -24,7 +24,7 @@ def test_one_thing_is_changed_at_a_time():
     assert len({one.config.data for one in made if one.fits}) == 19 - 5  # what the profile has is not fitted again
     arms = {"joint": ["base", "lrs_causal"], "trained": ["base", *sweep.PUSHED]}
     arms["penalty"] = ["base", "lrs_causal", "lrs_slope", "free_push"]
-    arms["layer"] = ["base", "lrs", "lrs_causal", "trained_constant"]
+    arms["layer"] = ["base", "lrs", "lrs_causal", "lrs_slope", "trained_constant"]
     for one in made:
         assert one.config.steering.arms == arms.get(one.quantity, ["base", "lrs", "lrs_causal"])
         if not one.fits:

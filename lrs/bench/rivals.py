@@ -171,10 +171,11 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     outcomes = load_outcomes(config.data / "outcomes", config.steering)
     arms = outcomes[outcomes["problem_id"].isin({problem.id for problem in asked})]
     by_block = [guided(backbone, asked, artifacts, name, sampling.temperature, config) for name in RANKED_BY]
-    repaired, device = repair(backbone, asked, config), describe_device(backbone.device)
-    write_measured(repair_table(repaired).assign(device=device), f"{config.profile}-{config.backbone_name}-repair", home)
+    repaired = repair(backbone, asked, config)
+    name, device = f"{config.profile}-{config.backbone_name}", describe_device(backbone.device)
+    write_measured(repair_table(repaired).assign(device=device), f"{name}-repair", home)
     repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1)
     made = pd.concat([made, *by_block, single(arms), others(backbone, asked, sampling, config, place), repaired])
     compared = compare_rivals(made, config.statistics, config.seed).assign(device=device)
-    write_measured(compared, f"{config.profile}-{config.backbone_name}", home)
+    write_measured(compared, name, home)
     return compared

@@ -2,8 +2,7 @@
 
 step        ascent steps K by step size, with the rewards that the profile kept
 threshold   where the gate's two clauses lie, as quantiles of what base shows
-layer       the layer that is read and steered, a trained constant beside rewards; all is fitted anew, but for the
-            profile's own
+layer       the layer that is read and steered, by rewards and a constant; all is fitted anew, but the profile's own
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
 penalty     weight of the penalty on the mean push; likewise
@@ -79,7 +78,7 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     }
     for quantity, grid in grids.items():
         yield Variant(quantity, float("nan"), own.model_copy(update={"select": select.model_copy(update=grid)}), False)
-    beside = [arm for arm in config.steering.arms if arm in (*SWEPT, "trained_constant")]
+    beside = [arm for arm in config.steering.arms if arm in (*SWEPT, "lrs_slope", "trained_constant")]
     for layer in range(layers):
         changed = {"steering": own.steering.model_copy(update={"arms": beside})}
         yield _elsewhere("layer", layer, own, changed | {"backbones": section.model_copy(update={"layer": layer})})
@@ -117,7 +116,8 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
     thresholds find on few of these problems, and elsewhere. Resumes.
 
     Args:
-        only: quantities; of all others the first table keeps what it has, and the second one is left as it is.
+        only: quantities; of all others the first table keeps what it has. The second one is written where steps and
+            thresholds are both among them, and else left as it is.
 
     Returns:
         `candidate_row`s, with profile, backbone, device, seed, `rewards` (a digest of what the profile itself has
@@ -158,7 +158,7 @@ def measure_sweep(config: Config, problems_each: int = 60, only: Sequence[str] =
     table = table.sort_values("quantity", key=lambda column: column.map(order), kind="stable", ignore_index=True)
     table = table.assign(own=[_is_own(row, config) for row in each_row(table)])
     write_measured(table, f"{config.profile}-{config.backbone_name}", SWEEP)
-    if not only:
+    if {"step", "threshold"} <= {one.quantity for one in chosen}:
         told = pd.DataFrame(gains_by_chance(pd.concat(gains), config))
         write_measured(told.assign(**origin), f"{config.profile}-{config.backbone_name}{CHANCE}", SWEEP)
     return table
