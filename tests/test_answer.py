@@ -201,8 +201,8 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     (home / "natural/model-0/old/controls.csv").write_text("what was confirmed before")
     confirmed = [("natural", 0, "old"), ("longer", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
     confirmed.append(("cpu", 1, "new"))
-    lines = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
-    (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    logged = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
+    (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in logged))
     first, table, beside = confirmed_answer(home)
     assert first == (
         "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points. Trained on "
@@ -216,8 +216,9 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         "lot), greedily: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, "
         "+0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
         "(`trained_constant`).",
-        "- Above the unsteered model by 5 points and above every such control by 3, each with a Holm-adjusted "
-        "p below 0.01, on so many benchmarks (+: and on all of them together): sampled, `lrs_slope` 2 of 2 / 1 of 2.",
+        "- Above the unsteered model by 5 points and above every such control by 3, each with a p below 0.01 that is "
+        "Holm-adjusted, and times the confirmations a reasoner has had, on so many benchmarks (+: and on all of them "
+        "together): sampled, `lrs_slope` 2 of 2 / 1 of 2.",
         "- A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy "
         "answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`).",
         "- `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
@@ -235,6 +236,8 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     )
     assert "\n\n".join((first, table, beside)) in readme_block(tmp_path / "none", confirmed=home)
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
+    (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*logged[:1] * 9, *logged]))
+    assert confirmed_answer(home)[2].split("\n")[1].endswith("`lrs_slope` 2 of 2 / 0 of 2.")  # the eleventh time
     least = home / "natural/model-0/new/results.csv"  # a constant that was asked of one reasoner alone is its best
     one = pd.read_csv(least)
     extra = one.query("arm == 'trained_constant'").assign(arm="slope_mean_tuned", delta=0.09)

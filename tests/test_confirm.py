@@ -30,19 +30,21 @@ def test_fresh_problems_follow_from_the_digest_and_are_unknown(config):
 
 
 def test_the_log_only_grows_and_a_selection_is_confirmed_in_one_way(tmp_path):
-    log = tmp_path / "new/log.jsonl"
-    entry = {"selection": "a", "backbone": "one", "problems": 10, "arms": ["base"]}
-    enter(entry, log)
+    home = tmp_path / "new"
+    log, entry = home / "log.jsonl", {"selection": "a", "backbone": "one", "problems": 10, "arms": ["base"]}
+    first_line = enter(entry, home)
     first = log.read_text()
-    enter(entry, log)  # resumed
+    assert enter(entry, home) == first_line  # resumed
+    assert first_line["attempt"] == 1
     assert log.read_text() == first
     assert json.loads(first).items() >= entry.items()
     with pytest.raises(ValueError, match=r"selection of one was confirmed once and for all, with problems 10 \(got"):
-        enter(entry | {"problems": 20}, log)
+        enter(entry | {"problems": 20}, home)
     with pytest.raises(ValueError, match=r"with arms \['base'\]"):
-        enter(entry | {"arms": ["base", "lrs"]}, log)
-    enter(entry | {"backbone": "two", "problems": 20}, log)
-    enter(entry | {"selection": "b", "problems": 20}, log)
+        enter(entry | {"arms": ["base", "lrs"]}, home)
+    assert enter(entry | {"backbone": "two", "problems": 20}, home)["attempt"] == 1
+    assert enter(entry | {"selection": "b", "problems": 20}, home)["attempt"] == 2  # at that backbone
+    assert enter(entry, home) == first_line
     assert log.read_text().startswith(first)
     assert len(log.read_text().splitlines()) == 3
 

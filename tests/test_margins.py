@@ -75,6 +75,16 @@ def test_every_condition_counts(gain, p_base, p_controls):
     assert margin_sentence(table) == "- `lrs_slope`, sampled: on 0 of 2 benchmarks, and not pooled."
 
 
+def test_each_confirmation_before_counts():
+    once, often = (margin_table(results(**GAINS), against("lrs_slope", 0.06, p=0.004), n) for n in (1, 3))
+    assert once["held"].all()
+    assert not often["held"].any()
+    assert often["margin_p"].tolist() == pytest.approx([0.012] * 3)
+    assert often["gain_p"].tolist() == pytest.approx([0.003] * 3)
+    most = margin_table(results(**GAINS), against("lrs_slope", 0.06, p=0.4), 3)
+    assert set(most["margin_p"]) == {1.0}
+
+
 def test_what_holds_is_told_by_decoding_of_what_all_reasoners_were_asked():
     def held(method, sorting):
         gains = GAINS | {method: (0.1, 0.001)}

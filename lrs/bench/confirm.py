@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ from lrs.experiment.prompting import prompting_for
 from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
-from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
-from lrs.report.tables import caption_for, controls_table, main_results, readable
+from lrs.report.confirmed import CONFIRMED, confirmed_page, place_of, read_log
+from lrs.report.tables import controls_table, main_results
 from lrs.saved import load_selection, selection_digest, write_measured
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, draw_problems, load_problems
@@ -34,10 +34,7 @@ from lrs.tasks.problems import Problem, draw_problems, load_problems
 if TYPE_CHECKING:
     from lrs.config import Config
 
-CONFIRMED = Path("data/confirm")
 _SCRATCH = Path("build/confirm")  # outcomes, from which a killed confirmation resumes
-_SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
-_SHOWN += ["wins", "losses", "p_holm"]
 
 
 def fresh_problems(digest: str, count: int, known: Sequence[Problem], config: Config) -> list[Problem]:
@@ -56,14 +53,14 @@ def fresh_problems(digest: str, count: int, known: Sequence[Problem], config: Co
     return fresh
 
 
-def enter(entry: dict[str, object], log: Path) -> None:
-    """Append a confirmation to the log, unless it is there already and goes on.
+def enter(entry: dict[str, object], home: Path) -> dict[str, Any]:
+    """Append a confirmation to the log, unless it is there already and goes on; its line, as `read_log` has it.
 
     Raises:
         ValueError: the same selection was confirmed in another way: on other problems, say, or with other arms.
     """
-    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
-    same = [old for old in entries if (old["selection"], old["backbone"]) == (entry["selection"], entry["backbone"])]
+    log, key = home / "log.jsonl", ("selection", "backbone")
+    same = [old for old in read_log(home) if all(old[name] == entry[name] for name in key)]
     for old in same:
         if changed := [name for name, value in entry.items() if old.get(name) != value]:
             name = changed[0]
@@ -75,6 +72,7 @@ def enter(entry: dict[str, object], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(entry | {"date": datetime.now(UTC).date().isoformat()}) + "\n")
+    return (same or read_log(home))[-1]
 
 
 def confirm(
@@ -112,8 +110,8 @@ def confirm(
     named = {"profile": config.profile, "backbone": config.backbone_name, "selection": digest, "problems": count}
     how_asked = [config.decoding.max_new_tokens, config.prompting.model_dump(), steering.model_dump()]
     protocol = fingerprint([[problem.id for problem in problems], how_asked])
-    enter(named | {"device": device, "arms": steering.arms, "asked": protocol}, home / "log.jsonl")
-    folder = home / config.profile / config.backbone_name / digest
+    entry = enter(named | {"device": device, "arms": steering.arms, "asked": protocol}, home)
+    folder = place_of(entry, home)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / path.name)  # so that the digest is of something that is there
     sampling = steering.sampling and steering.sampling.model_copy(update={"problems": count})
@@ -136,42 +134,5 @@ def confirm(
     against = controls_table(outcomes, config)
     if len(against):
         write_measured(against, "controls", folder)
-    write_text(folder / "README.md", _page(named, results, folder, config))
+    write_text(folder / "README.md", confirmed_page(entry, config, home))
     return folder
-
-
-def _page(named: Mapping[str, Any], results: pd.DataFrame, folder: Path, config: Config) -> str:
-    parts = [
-        f"# {named['backbone']}, profile {named['profile']}: confirmed",
-        f"The settings of selection `{named['selection'][:16]}`, frozen before, on {named['problems']:,} problems a "
-        "benchmark that were drawn from its digest, none of them seen before, once (`lrs confirm`; the attempts are in "
-        "[log.jsonl](../../../log.jsonl), the settings in [selection.json](selection.json)).",
-        f"## Against base\n\n{caption_for(results, config)}",
-        readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
-    ]
-    if (folder / "controls.csv").exists():
-        against = pd.read_csv(folder / "controls.csv")
-        parts += _margins(results, against)
-        for reference, others in against[against["benchmark"] == "pooled"].groupby("reference", sort=False):
-            parts += [
-                f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
-                "`p_holm` is over all contrasts with it, those of each benchmark too.",
-                readable(others.loc[others["arm"] != reference, _SHOWN]).to_markdown(
-                    index=False, disable_numparse=True
-                ),
-            ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _margins(results: pd.DataFrame, against: pd.DataFrame) -> list[str]:
-    """How far each method is above base and above the controls of its direction."""
-    if (table := margin_table(results, against)).empty:
-        return []
-    return [
-        "## Over base, and over every control of direction",
-        f"A method holds on a benchmark if it is above base by {100 * GAIN:.0f} points and above every control of its "
-        f"direction that was run (one vector, the other way, by lot) by {100 * MARGIN:.0f}, each with a Holm-adjusted "
-        f"p below {LEVEL:g}. `told`: what the instruction gains there, where what is known to be there ends.",
-        margin_sentence(table),
-        readable_margins(table).to_markdown(index=False, disable_numparse=True),
-    ]

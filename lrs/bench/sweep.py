@@ -80,8 +80,9 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
         yield Variant(quantity, float("nan"), own.model_copy(update={"select": select.model_copy(update=grid)}), False)
     beside = [arm for arm in config.steering.arms if arm in (*SWEPT, "lrs_slope", "trained_constant")]
     for layer in range(layers):
-        changed = {"steering": own.steering.model_copy(update={"arms": beside})}
-        yield _elsewhere("layer", layer, own, changed | {"backbones": section.model_copy(update={"layer": layer})})
+        there = section.model_copy(update={"layer": layer})
+        changed: dict[str, Any] = {"steering": own.steering.model_copy(update={"arms": beside}), "backbones": there}
+        yield _elsewhere("layer", layer, own, changed)
     for d_sae in LATENTS:
         sae = own.sae.model_copy(update={"d_sae": d_sae, "k": min(own.sae.k, d_sae)})
         yield _elsewhere("latents", d_sae, own, {"sae": sae, "backbones": section})

@@ -20,6 +20,7 @@ from lrs.core.frames import records
 from lrs.core.statistics import fisher_p, holm
 from lrs.core.store import write_text
 from lrs.report.accepted import DATE, read_accepted
+from lrs.report.confirmed import write_confirmed_pages
 from lrs.report.gallery import gallery_page
 from lrs.report.pages import results_page
 from lrs.report.readme import put_block, readme_block
@@ -89,9 +90,11 @@ def accept(profile: str, home: Path = Path()) -> None:
 
 
 def write_pages() -> None:
-    """Write the results page of every accepted profile, the gallery, and the answer in the README."""
+    """Write the results page of every accepted profile and of every confirmation, the gallery, and the answer in the
+    README."""
     for table in sorted(EXPECTED.glob("[!.]*/main_results.csv")):  # with a dot: left by a kill
         write_text(table.with_name("results.md"), results_page(read_accepted(table.parent)))
+    write_confirmed_pages()
     if GALLERY.parent.exists():
         write_text(GALLERY, gallery_page(EXPECTED))
     if README.exists():

@@ -27,20 +27,22 @@ MARGIN_COLUMNS = [
 ]
 
 
-def margin_table(results: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+def margin_table(results: pd.DataFrame, controls: pd.DataFrame, attempts: int = 1) -> pd.DataFrame:
     """A row a decoding, benchmark (and pooled) and method that was held against other arms.
 
     Args:
         results: every arm against base, as `lrs.bench.confirm` writes them.
         controls: every arm against each method, named in column reference.
+        attempts: confirmations of that backbone so far, for which each p is multiplied (Bonferroni).
 
     Returns:
         columns `MARGIN_COLUMNS`, fractions: told (what the instruction gains, if it was asked), the method's gain with
-        its interval and Holm-adjusted p; the control of its direction that comes closest, by how much the method is
-        above it, and the largest Holm-adjusted p of all these controls; held: whether it is above base by `GAIN` and
+        its interval and adjusted p; the control of its direction that comes closest, by how much the method is
+        above it, and the largest adjusted p of all these controls; held: whether it is above base by `GAIN` and
         above each of them by `MARGIN`, all p below `LEVEL`. No rows where no such control was run.
     """
     keys, rows = ["decoding", "benchmark"], []
+    results, controls = (of.assign(p_holm=(attempts * of["p_holm"]).clip(upper=1)) for of in (results, controls))
     over = {(row["decoding"], row["benchmark"], row["arm"]): row for row in records(results)}
     rivals = controls[controls["arm"].isin(DIRECTION_CONTROLS) & controls["reference"].isin(results["arm"])]
     for (decoding, benchmark, method), group in rivals.groupby([*keys, "reference"], sort=False):
@@ -88,7 +90,8 @@ def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
             told.append(f"{decoding}, {' and '.join(counts)}")
     return (
         f"Above the unsteered model by {100 * GAIN:.0f} points and above every such control by {100 * MARGIN:.0f}, "
-        f"each with a Holm-adjusted p below {LEVEL:g}, on so many benchmarks (+: and on all of them together): "
+        f"each with a p below {LEVEL:g} that is Holm-adjusted, and times the confirmations a reasoner has had, on so "
+        "many benchmarks (+: and on all of them together): "
         f"{'; '.join(told)}."
         if told
         else ""

@@ -1,8 +1,8 @@
 """What the README says of results: what was confirmed on fresh problems, and the answers of accepted profiles."""
 
-import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from lrs.core.frames import each_group, records
 from lrs.report.accepted import of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
+from lrs.report.confirmed import place_of, read_log
 from lrs.report.margins import held_sentence, margin_table
 from lrs.report.promoted import promoted_answer
 from lrs.report.sentences import percent, points, with_interval
@@ -35,8 +36,9 @@ def confirmed_answer(home: Path) -> list[str]:
     Raises:
         ConfigError: a profile is no longer there.
     """
-    if not (places := _confirmed(home)):
+    if not (confirmed := _confirmed(home)):
         return []
+    places = {name: place_of(entry, home) for name, entry in confirmed.items()}
     config = load_config(_NATURAL[0])
     results, controls = (
         pd.concat([pd.read_csv(place / f"{name}.csv") for place in places.values()]) for name in ("results", "controls")
@@ -51,7 +53,10 @@ def confirmed_answer(home: Path) -> list[str]:
         trained.append(f"the best vector that is the same at each token, {_each(constants)}")
     if trained:
         told.append(f"Trained on whether the steered model's answers are right: {'; '.join(trained)}")
-    held = {name: margin_table(*(of[of["backbone"] == name] for of in (results, controls))) for name in places}
+    held = {
+        name: margin_table(results.query("backbone == @name"), controls.query("backbone == @name"), entry["attempt"])
+        for name, entry in confirmed.items()
+    }
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
     pages = ", ".join(f"[`{name}`]({(place / 'README.md').as_posix()})" for name, place in places.items())
     beside = [
@@ -90,14 +95,13 @@ def _closest(held: dict[str, pd.DataFrame]) -> str:
     )
 
 
-def _confirmed(home: Path) -> dict[str, Path]:
-    """The folder of what was confirmed last of each natural reasoner; the last reasoner first."""
-    made: dict[str, Path] = {}
-    log = home / "log.jsonl"
-    for entry in map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ()):
-        place = home / entry["profile"] / entry["backbone"] / entry["selection"]
-        if entry["profile"] in _NATURAL and (place / "controls.csv").exists():
-            made[entry["backbone"]] = place
+def _confirmed(home: Path) -> dict[str, dict[str, Any]]:
+    """The line of what was confirmed last of each natural reasoner; the last reasoner first."""
+    made = {
+        entry["backbone"]: entry
+        for entry in read_log(home)
+        if entry["profile"] in _NATURAL and (place_of(entry, home) / "controls.csv").exists()
+    }
     return dict(sorted(made.items(), reverse=True))
 
 

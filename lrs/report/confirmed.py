@@ -1,0 +1,87 @@
+"""What was confirmed: the append-only log, and a page beside the tables of each line of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lrs.config import Config, load_config
+from lrs.core.store import write_text
+from lrs.report.comparison import POOLED
+from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
+from lrs.report.tables import caption_for, readable
+
+CONFIRMED = Path("data/confirm")
+_SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
+_SHOWN += ["wins", "losses", "p_holm"]
+
+
+def read_log(home: Path = CONFIRMED) -> list[dict[str, Any]]:
+    """The lines of the log, oldest first, each with `attempt`: how often its backbone had been confirmed by then, this
+    time included, with whichever selection."""
+    log = home / "log.jsonl"
+    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
+    tried: dict[str, int] = {}
+    for entry in entries:
+        entry["attempt"] = tried[entry["backbone"]] = tried.get(entry["backbone"], 0) + 1
+    return entries
+
+
+def place_of(entry: dict[str, Any], home: Path = CONFIRMED) -> Path:
+    """The folder of a line of the log."""
+    return home / entry["profile"] / entry["backbone"] / entry["selection"]
+
+
+def write_confirmed_pages(home: Path = CONFIRMED) -> None:
+    """Write the page of every confirmation that has come to its end, from its tables; but for the first ones, which
+    kept no selection beside them, and tables of another form."""
+    for entry in read_log(home):
+        folder = place_of(entry, home)
+        if all((folder / name).exists() for name in ("results.csv", "selection.json")):
+            write_text(folder / "README.md", confirmed_page(entry, load_config(entry["profile"]), home))
+
+
+def confirmed_page(entry: dict[str, Any], config: Config, home: Path = CONFIRMED) -> str:
+    """What came of one line of the log, against base and against the profile's methods.
+
+    Args:
+        entry: of `read_log`.
+    """
+    folder = place_of(entry, home)
+    results = pd.read_csv(folder / "results.csv")
+    parts = [
+        f"# {entry['backbone']}, profile {entry['profile']}: confirmed",
+        f"The settings of selection `{entry['selection'][:16]}`, frozen before, on {entry['problems']:,} problems a "
+        "benchmark that were drawn from its digest, none of them seen before, once (`lrs confirm`; the attempts are in "
+        "[log.jsonl](../../../log.jsonl), the settings in [selection.json](selection.json)). It is attempt "
+        f"{entry['attempt']} at this reasoner, with whichever profile and selection, each on problems of its own.",
+        f"## Against base\n\n{caption_for(results, config)}",
+        readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
+    ]
+    if (folder / "controls.csv").exists():
+        against = pd.read_csv(folder / "controls.csv")
+        parts += _margins(results, against, entry["attempt"])
+        for reference, others in against[against["benchmark"] == POOLED].groupby("reference", sort=False):
+            shown = readable(others.loc[others["arm"] != reference, _SHOWN])
+            parts += [
+                f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
+                "`p_holm` is over all contrasts with it, those of each benchmark too.",
+                shown.to_markdown(index=False, disable_numparse=True),
+            ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _margins(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> list[str]:
+    """How far each method is above base and above the controls of its direction."""
+    if (table := margin_table(results, against, attempts)).empty:
+        return []
+    return [
+        "## Over base, and over every control of direction",
+        f"A method holds on a benchmark if it is above base by {100 * GAIN:.0f} points and above every control of its "
+        f"direction that was run (one vector, the other way, by lot) by {100 * MARGIN:.0f}, each with a p below "
+        f"{LEVEL:g}, Holm-adjusted over the table and then times the number of attempts ({attempts}). `told`: what the "
+        "instruction gains there, where what is known to be there ends.",
+        margin_sentence(table),
+        readable_margins(table).to_markdown(index=False, disable_numparse=True),
+    ]
