@@ -8,6 +8,7 @@ import pandas as pd
 
 from lrs.config import Config, load_config
 from lrs.core.store import write_text
+from lrs.report.accepted import as_markdown
 from lrs.report.comparison import POOLED
 from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
 from lrs.report.tables import caption_for, readable
@@ -57,17 +58,16 @@ def confirmed_page(entry: dict[str, Any], config: Config, home: Path = CONFIRMED
         "[log.jsonl](../../../log.jsonl), the settings in [selection.json](selection.json)). It is attempt "
         f"{entry['attempt']} at this reasoner, with whichever profile and selection, each on problems of its own.",
         f"## Against base\n\n{caption_for(results, config)}",
-        readable(results[_SHOWN]).to_markdown(index=False, disable_numparse=True),
+        as_markdown(readable(results[_SHOWN])),
     ]
     if (folder / "controls.csv").exists():
         against = pd.read_csv(folder / "controls.csv")
         parts += _margins(results, against, entry["attempt"])
         for reference, others in against[against["benchmark"] == POOLED].groupby("reference", sort=False):
-            shown = readable(others.loc[others["arm"] != reference, _SHOWN])
             parts += [
                 f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
                 "`p_holm` is over all contrasts with it, those of each benchmark too.",
-                shown.to_markdown(index=False, disable_numparse=True),
+                as_markdown(readable(others.loc[others["arm"] != reference, _SHOWN])),
             ]
     return "\n\n".join(parts) + "\n"
 
@@ -83,5 +83,5 @@ def _margins(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> lis
         f"{LEVEL:g}, Holm-adjusted over the table and then times the number of attempts ({attempts}). `told`: what the "
         "instruction gains there, where what is known to be there ends.",
         margin_sentence(table),
-        readable_margins(table).to_markdown(index=False, disable_numparse=True),
+        as_markdown(readable_margins(table)),
     ]
