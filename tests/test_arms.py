@@ -29,21 +29,22 @@ def test_steered_arms_and_what_they_steer_with():
         **{"lrs_pairwise": "pairwise", "lrs_pairwise_history": "pairwise_history"},
         "lrs_causal_history": "causal_history",
         **dict.fromkeys(("gate_reward", "lrs_negated"), "token"),
-        **{f"gate_{signal}": "token" for signal in get_args(Signal)},
+        **{f"gate_{signal}": "token" for signal in ("fifth", *get_args(Signal))},
         **dict.fromkeys(("lrs_causal", "lrs_causal_gated", "negated"), "causal"),
         **dict.fromkeys(("lrs_slope", "slope_negated", "slope_even"), "slope"),
-        **{f"causal_gate_{signal}": "causal" for signal in ("reward", *get_args(Signal))},
+        **{f"causal_gate_{signal}": "causal" for signal in ("reward", "fifth", *get_args(Signal))},
         **{
             name: name for name in ("free_mean", "free_rest", "free_along", "free_gated", "free_constant", "slope_mean")
         },
         **{"slope_along": "slope_mean", "causal_along": "causal_mean", "lrs_along": "token_mean"},
         "free_mean_along": "free_mean",
-        **{f"random_fresh{draw}": f"fresh{draw}" for draw in DRAWN},
         **{name: name for name in ("shuffled", "random_sae", "pca", "raw")},
         **{"lrs_published": "published", "free_push": "free", "raw_free_push": "raw_free", "caa": "raw_linear"},
-        **{"trained_constant": "constant", "random_outside": "outside", "untrained": "untrained", "cast": "raw_linear"},
-        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled") for draw in DRAWN},
-        **{f"{name}_turned{draw}": f"random{draw}" for name in ("lrs", "slope", "free") for draw in DRAWN},
+        **{"trained_constant": "constant", "untrained": "untrained", "cast": "raw_linear"},
+        **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled", "causal_shuffled") for draw in DRAWN},
+        **{f"random_{name}{draw}": f"{name}{draw}" for name in ("fresh", "outside") for draw in DRAWN},
+        **{f"random_fresh_outside{draw}": f"fresh_outside{draw}" for draw in DRAWN},
+        **{f"{name}_turned{draw}": f"random{draw}" for name in ("lrs", "causal", "slope", "free") for draw in DRAWN},
         **{"slope_mean_tuned": "slope_mean", "slope_along_tuned": "slope_mean", "slope_negated_tuned": "slope"},
         **dict.fromkeys(("random_tuned", "slope_turned_tuned"), "random"),
     }
@@ -52,7 +53,7 @@ def test_steered_arms_and_what_they_steer_with():
         **{"slope_along": "slope", "slope_even": "slope_level", "slope_along_tuned": "slope"},
         **{"slope_turned_tuned": "slope", "causal_along": "causal", "lrs_along": "token", "free_mean_along": "free"},
         **{f"lrs_turned{draw}": "token" for draw in DRAWN},
-        **{f"{name}_turned{draw}": name for name in ("slope", "free") for draw in DRAWN},
+        **{f"{name}_turned{draw}": name for name in ("causal", "slope", "free") for draw in DRAWN},
     }
     dictionary = LinearDictionary()
     thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}
@@ -140,5 +141,5 @@ def test_arms_go_by_their_names():
 
 def test_every_reward_that_is_drawn_has_a_colour():
     """Those trained by policy gradient, whose curves notebook 3 shows, and those that predict in every profile."""
-    drawn = {name for name, kind in REWARDS_THERE_ARE.items() if kind.learns == "push"} | {"token", "history"}
+    drawn = {name for name, kind in REWARDS_THERE_ARE.items() if kind.pushes and not kind.draw} | {"token", "history"}
     assert drawn <= set(REWARD_COLORS)

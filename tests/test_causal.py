@@ -15,7 +15,7 @@ from lrs.config import CausalSection, load_config
 from lrs.engine.decoding import generate
 from lrs.engine.requests import Request
 from lrs.experiment import causal, on_policy
-from lrs.experiment.causal import begin, causal_step, difficulty, normalised, train_causal
+from lrs.experiment.causal import begin, causal_step, dealt, difficulty, normalised, train_causal
 from lrs.experiment.on_policy import problems_of
 from lrs.experiment.reading import replay_steered
 from lrs.method.arms import REWARDS
@@ -225,6 +225,16 @@ def test_advantages_are_in_units_of_the_spread_and_difficulty_is_a_smoothed_rate
     torch.testing.assert_close(difficulty(right).sigmoid(), rates[:, None].expand(-1, 4))
 
 
+def test_dealt_outcomes_are_as_many_at_each_problem_and_tell_nothing_of_its_attempts():
+    right = torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 0]]).repeat(500, 1)
+    drawn = dealt(right, [0, 1, 2])
+    assert torch.equal(drawn.sum(dim=1), right.sum(dim=1))
+    assert torch.equal(drawn, dealt(right, [0, 1, 2]))
+    assert not torch.equal(drawn, dealt(right, [0, 1, 3]))
+    assert drawn[::2].mean(dim=0).tolist() == pytest.approx([0.25] * 4, abs=0.06)
+    assert drawn[1::2].mean(dim=0).tolist() == pytest.approx([0.5] * 4, abs=0.08)
+
+
 def test_where_all_attempts_are_alike_nothing_is_learned(model, prompts):
     steering = tiny_steering("token", ALWAYS)
     steering.reward.requires_grad_(True)
@@ -302,15 +312,15 @@ def config(tmp_path):
     return loaded.model_copy(update={"causal": SECTION, "decoding": decoding})
 
 
-def train(backbone, problems, config, scratch):
+def train(backbone, problems, config, scratch, draw=None):
     steering = tiny_steering("token", ALWAYS, num_steps=1)
-    curve = train_causal(steering, backbone, problems, config, scratch, "reward: causal")
+    curve = train_causal(steering, backbone, problems, config, scratch, "reward: causal", draw)
     return curve, [parameter.tolist() for parameter in steering.reward.parameters()]
 
 
-@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize(("falling", "draw"), [(False, None), (True, None), (False, 1)])
 def test_killed_training_resumes_to_the_same_weights(
-    falling, tiny_backbone, drawn_problems, config, tmp_path, monkeypatch
+    falling, draw, tiny_backbone, drawn_problems, config, tmp_path, monkeypatch
 ):
     config = config.model_copy(update={"causal": SECTION.model_copy(update={"falling": falling})})
     problems, asked = drawn_problems["chain_sum"][:8], []
@@ -329,15 +339,15 @@ def test_killed_training_resumes_to_the_same_weights(
     monkeypatch.setattr(on_policy, "outcome_row", by_length)
     monkeypatch.setattr(on_policy, "problems_of", counted)
     dies_at = -1
-    curve, weights = train(tiny_backbone, problems, config, tmp_path / "whole")
+    curve, weights = train(tiny_backbone, problems, config, tmp_path / "whole", draw)
     assert curve["step"].tolist() == [0, 1, 2, 3]
     assert 0 < curve["correct"].mean() < 1
     dies_at = 3
     with pytest.raises(KeyboardInterrupt):
-        train(tiny_backbone, problems, config, tmp_path / "killed")
+        train(tiny_backbone, problems, config, tmp_path / "killed", draw)
     assert json.loads((tmp_path / "killed" / "state.json").read_text())["step"] == 2
     dies_at, asked[:] = -1, []
-    resumed, same = train(tiny_backbone, problems, config, tmp_path / "killed")
+    resumed, same = train(tiny_backbone, problems, config, tmp_path / "killed", draw)
     assert asked == [2, 3]
     assert same == weights
     pd.testing.assert_frame_equal(resumed, curve)

@@ -43,7 +43,14 @@ def main_table() -> pd.DataFrame:
 def folder(tmp_path: Path) -> Path:
     """Accepted tables of a profile with one backbone."""
     main_table().to_csv(tmp_path / "main_results.csv", index=False)
-    quality = {"backbone": "pocket", "variant": "token", "traces": 60, "auroc_traces": 0.812, "auroc_tokens": 0.6}
+    quality = {
+        "backbone": "pocket",
+        "variant": "token",
+        "traces": 60,
+        "auroc_traces": 0.812,
+        "auroc_tokens": 0.6,
+        "constancy": 0.884,
+    }
     pd.DataFrame([quality | {"auroc_within_problems": 0.514, "calibration_error": 0.2}]).to_csv(
         tmp_path / "reward_quality.csv", index=False
     )
@@ -185,7 +192,7 @@ def test_a_page_of_any_arms(folder: Path, arms: list[str]):
 
 def test_rewards_behaviors_and_costs(page: str):
     assert cells(page, "What the rewards know") == [
-        ["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20", "`lrs_basic`", "-2.0 [-3.0, -1.0]"]
+        ["pocket", "token", "60", "0.81", "0.51", "0.60", "0.20", "0.88", "`lrs_basic`", "-2.0 [-3.0, -1.0]"]
     ]
     assert cells(page, "Behaviors")[1] == ["pocket", "cot", "90.0%", "40.0%"]
     assert cells(page, "Behaviors")[-3:-1] == [

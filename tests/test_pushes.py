@@ -5,7 +5,9 @@ import pytest
 import torch
 from conftest import LATENTS, LinearDictionary, sparse_traces, tiny_reward
 
-from lrs.learning.pushes import constancy, first_pushes
+from lrs.learning.pushes import constancy, constancy_of, first_pushes
+from lrs.learning.reward_training import fit_reward
+from lrs.method.arms import REWARDS
 
 GENERATOR = torch.Generator().manual_seed(0)
 TRACES = [torch.rand(length, LATENTS, generator=GENERATOR) * (torch.arange(LATENTS) % 3 > 0) for length in (5, 3, 7)]
@@ -43,3 +45,11 @@ def test_pushes_are_those_of_single_tokens(latents):
 def test_history_is_refused(latents):
     with pytest.raises(ValueError, match="has no direction of one token"):
         first_pushes(tiny_reward("history"), LinearDictionary(), latents, np.arange(3))
+
+
+def test_constancy_of_what_a_run_has_fitted(ran, small_power):
+    """One direction is one vector; a reward that reads the state is not; a history's push is no token's alone."""
+    fit_reward(REWARDS["linear"], small_power, small_power.data / "reward/linear")
+    assert constancy_of("linear", small_power) == pytest.approx(1)
+    assert 0 < constancy_of("causal", small_power) < 1
+    assert np.isnan(constancy_of("history", small_power))

@@ -38,6 +38,7 @@ def attempts():
     for problem, answers in {"p": "xyyxxyxx", "q": "zzzzzzzz"}.items():
         for seed, answer in enumerate(answers, start=1):
             row = {"benchmark": "b", "problem_id": problem, "seed": seed, "correct": answer == "x", "tokens": 10 * seed}
+            row["finish_reason"] = "truncated" if answer == "y" else "answered"
             rows.append(row | {"answer": answer, "token": seed / 10, "history": -seed / 10})
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 
@@ -54,13 +55,15 @@ def test_choices_by_hand():
     }
     tokens = made.set_index(["method", "attempts"])["tokens"]
     assert tokens["one", 1] == 10
+    truncated = made.set_index(["method", "attempts"])["truncated"]
+    assert (truncated == 1 - made.set_index(["method", "attempts"])["correct"]).all()  # whichever attempt was chosen
     assert tokens["vote", 4] == 10 + 20 + 30 + 40
 
 
 def test_methods_are_paired_with_one_attempt_and_the_arms_stand_beside_them():
     outcomes = pd.DataFrame(
         {"arm": arm, "benchmark": "b", "problem_id": problem, "seed": seed, "correct": arm == "lrs", "tokens": 7}
-        | {"decoding": "sampled" if seed else "greedy"}
+        | {"decoding": "sampled" if seed else "greedy", "finish_reason": "answered", "steered_tokens": 3}
         for arm in ("base", "lrs")
         for problem in "pq"
         for seed in (0, 1, 2)
@@ -72,6 +75,8 @@ def test_methods_are_paired_with_one_attempt_and_the_arms_stand_beside_them():
     table = compare_rivals(made, STATISTICS).set_index(["method", "attempts"])
     assert table.loc[("one", 1), ["accuracy", "delta", "wins", "losses"]].tolist() == [0.5, 0, 0, 0]
     assert table.loc[("lrs, sampled", 1), ["accuracy", "delta", "wins", "losses"]].tolist() == [1, 0.5, 1, 0]
+    assert table.loc[("lrs, sampled", 1), ["truncated", "steered_fraction"]].tolist() == [0, 0.5]
+    assert table.loc[("ranked by token", 2), ["truncated", "steered_fraction"]].tolist() == [0.5, 0]
     assert table.loc[("ranked by token", 2), ["delta", "losses", "p_mcnemar"]].tolist() == [-0.5, 1, 1]
     assert table.loc[("vote", 8), "tokens"] == sum(range(10, 90, 10))
     flat = table.reset_index()

@@ -86,6 +86,10 @@ def test_a_gate_of_one_clause_fires_as_often_as_both():
         one = thresholds_at(0.3, 0.1, ARMS[f"causal_gate_{signal}"], signals)
         assert one["reward_threshold"] == 0
         assert (signals[signal] < one["confidence_threshold"]).mean() == pytest.approx(fires.mean(), abs=2e-3)
+    for arm in ("gate_fifth", "causal_gate_fifth"):
+        one = thresholds_at(0.3, 0.1, ARMS[arm], signals)
+        assert one["reward_threshold"] == 0
+        assert (signals["certainty"] < one["confidence_threshold"]).mean() == pytest.approx(0.2, abs=2e-3)
 
 
 def test_published_thresholds_are_not_tuned():

@@ -50,7 +50,7 @@ def train_adapter(problems: Sequence[Problem], config: Config, scratch: Path) ->
     made_from = [asked, section.model_dump(), config.decoding.max_new_tokens, config.seed, backbone.identity, RANK]
     scratch = scratch / fingerprint([*made_from, code_of(__name__)])
 
-    def learn(right: Tensor, ids: Ids) -> dict[str, float]:
+    def learn(right: Tensor, ids: Ids, _: int) -> dict[str, float]:
         update(model, optimizer, ids, normalised(right).flatten(), section.rows_per_batch, section.temperature)
         return {}
 

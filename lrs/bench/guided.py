@@ -68,9 +68,10 @@ def guided(
     rows = [
         {"benchmark": problem.benchmark, "problem_id": problem.id, "tokens": drawn[problem.id]}
         | {"correct": float(is_correct(problem, text_of(written[problem.id], backbone.tokenizer)))}
+        | {"truncated": float(problem.id in going)}
         for problem in problems
     ]
-    return pd.DataFrame(rows).assign(method=f"{GUIDED}{name}", attempts=WIDTH)
+    return pd.DataFrame(rows).assign(method=f"{GUIDED}{name}", attempts=WIDTH, steered_tokens=0)
 
 
 @torch.no_grad()

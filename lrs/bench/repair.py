@@ -58,7 +58,8 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
 
     Returns:
         A row a problem: benchmark, problem_id, before and correct (whether the greedy answer was right, and whether the
-        repaired one is), tokens (all that were drawn among them), slipped (a step was wrong), repaired.
+        repaired one is), truncated (it, by the budget), tokens (all that were drawn among them), slipped (a step was
+        wrong), repaired.
     """
     names = backbone.tokenizer.convert_ids_to_tokens
     prompts = {problem.id: prompt_ids(problem, backbone.tokenizer) for problem in problems}
@@ -90,6 +91,7 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
     going_on = [problem for problem in slipped if problem.id in mended and len(mended[problem.id]) < room]
     ends = go_on(backbone, [Request(prompts[p.id] + mended[p.id], p.id) for p in going_on], room, config)
     written = {p.id: mended[p.id] + end.token_ids for p, end in zip(going_on, ends, strict=True)}
+    last = {p.id: end for p, end in zip(going_on, ends, strict=True)}
     rows = []
     for problem, one in zip(problems, plain, strict=True):
         ids = written.get(problem.id, one.token_ids)[:room]
@@ -99,6 +101,7 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
                 "before": is_correct(problem, text_of(one.token_ids, backbone.tokenizer)),
                 "correct": is_correct(problem, text_of(ids, backbone.tokenizer)),
             }
+            | {"truncated": float(last.get(problem.id, one).finish_reason == "truncated")}
             | {"slipped": problem.id in kept, "repaired": problem.id in written}
         )
     return pd.DataFrame(rows)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _SCRATCH = Path("build/rivals")  # attempts, from which a killed measurement resumes
 ATTEMPTS = (2, 4, 8)
-RANKED_BY = ("token", "history")
+RANKED_BY = ("token", "history", "causal")
 TEMPERATURES = (0.1, 0.3, 0.5, 1.0)
 _KEYS = ["benchmark", "problem_id"]
 
@@ -60,27 +60,30 @@ def choices(attempts: pd.DataFrame, rewards: Sequence[str]) -> pd.DataFrame:
     """What comes of several attempts at each problem.
 
     Args:
-        attempts: a row an attempt: benchmark, problem_id, seed, correct, tokens, answer (None if there is none), and a
-            column for each of `rewards`: its mean probability.
+        attempts: a row an attempt: benchmark, problem_id, seed, correct, tokens, finish_reason, answer (None if there
+            is none), and a column for each of `rewards`: its mean probability.
 
     Returns:
         A row a problem, method (one, vote, ranked by a reward, any) and number of attempts: benchmark, problem_id,
-        method, attempts, correct (0 or 1), tokens (of all attempts together).
+        method, attempts, correct and truncated (0 or 1, of the attempt that is chosen), tokens (of all together),
+        steered_tokens (none).
     """
     rows = []
     for (benchmark, problem), group in attempts.sort_values("seed").groupby(_KEYS, sort=False):
         right, tokens = group["correct"].to_numpy(dtype=float), group["tokens"].to_numpy()
+        cut = (group["finish_reason"] == "truncated").to_numpy(dtype=float)
         answers = group["answer"].tolist()
-        chosen = {("one", 1): right[0]}
+        chosen = {("one", 1): 0}
         for count in ATTEMPTS:
-            chosen["vote", count] = right[majority(answers[:count])]
+            chosen["vote", count] = majority(answers[:count])
             for reward in rewards:
-                chosen[f"ranked by {reward}", count] = right[group[reward].to_numpy()[:count].argmax()]
-            chosen["any", count] = right[:count].max()
+                chosen[f"ranked by {reward}", count] = int(group[reward].to_numpy()[:count].argmax())
+            chosen["any", count] = int(right[:count].argmax())
         rows += [
-            {"benchmark": benchmark, "problem_id": problem, "method": method, "attempts": count, "correct": value}
-            | {"tokens": tokens[:count].sum()}
-            for (method, count), value in chosen.items()
+            {"benchmark": benchmark, "problem_id": problem, "method": method, "attempts": count}
+            | {"correct": right[which], "truncated": cut[which], "tokens": tokens[:count].sum()}
+            | {"steered_tokens": 0}
+            for (method, count), which in chosen.items()
         ]
     return pd.DataFrame(rows)
 
@@ -92,8 +95,9 @@ def compare_rivals(made: pd.DataFrame, statistics: StatisticsSection, seed: int 
         made: of `choices`, and rows of other methods on the same problems.
 
     Returns:
-        method, attempts, n, accuracy with its Wilson interval, tokens (a problem), delta (over one attempt) with its
-        paired bootstrap interval, wins, losses, p_mcnemar.
+        method, attempts, n, accuracy with its Wilson interval, tokens (a problem), truncated and steered_fraction
+        (shares, of answers and of processed tokens), delta (over one attempt) with its paired bootstrap interval,
+        wins, losses, p_mcnemar.
     """
     one = made[made["method"] == "one"].set_index(_KEYS)["correct"]
     rows = []
@@ -106,7 +110,9 @@ def compare_rivals(made: pd.DataFrame, statistics: StatisticsSection, seed: int 
         delta_low, delta_high = bootstrap_by_problem(delta, statistics, seed)
         won, lost = int((delta > 0).sum()), int((delta < 0).sum())
         row = {"method": method, "attempts": attempts, "n": len(right), "accuracy": right.mean(), "low": low}
-        row |= {"high": high, "tokens": group["tokens"].mean(), "delta": delta.mean(), "delta_low": delta_low}
+        row |= {"high": high, "tokens": group["tokens"].mean(), "truncated": group["truncated"].mean()}
+        row |= {"steered_fraction": group["steered_tokens"].sum() / (group["tokens"] - group["attempts"]).sum()}
+        row |= {"delta": delta.mean(), "delta_low": delta_low}
         rows.append(
             row | {"delta_high": delta_high, "wins": won, "losses": lost, "p_mcnemar": mcnemar_exact(won, lost)}
         )
@@ -117,8 +123,10 @@ def single(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Outcomes of arms as rows of `choices`, methods by the names of arm and decoding: a greedy answer, and one sample
     (base's is `one`)."""
     first = outcomes[(outcomes["seed"] <= 1) & ~((outcomes["arm"] == "base") & (outcomes["decoding"] == "sampled"))]
-    first = first.astype({"correct": float}).assign(attempts=1, method=first["arm"] + ", " + first["decoding"])
-    return first[[*_KEYS, "method", "attempts", "correct", "tokens"]]
+    cut = (first["finish_reason"] == "truncated").astype(float)
+    first = first.assign(attempts=1, method=first["arm"] + ", " + first["decoding"], truncated=cut)
+    told = [*_KEYS, "method", "attempts", "correct", "truncated", "tokens", "steered_tokens"]
+    return first.astype({"correct": float})[told]
 
 
 def others(
@@ -159,7 +167,7 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     artifacts = Artifacts(backbone, config, rewards_for((), shown=RANKED_BY))
     size = config.decoding.batch_size
     activations = replay_traces(backbone, artifacts.layer, traces, asked, size)
-    table = traces.select_columns([*_KEYS, "seed", "correct", "tokens", "text"]).to_pandas()
+    table = traces.select_columns([*_KEYS, "seed", "correct", "tokens", "text", "finish_reason"]).to_pandas()
     for name, model in artifacts.rewards.items():
         latents = encode_traces(artifacts.dictionaries[artifacts.bases[name]], activations, traces)
         scores = trace_scores(score_traces(model, latents, np.arange(len(latents)), size))
@@ -174,7 +182,7 @@ def measure_rivals(config: Config, home: Path = RIVALS) -> pd.DataFrame:
     repaired = repair(backbone, asked, config)
     name, device = f"{config.profile}-{config.backbone_name}", describe_device(backbone.device)
     write_measured(repair_table(repaired).assign(device=device), f"{name}-repair", home)
-    repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1)
+    repaired = repaired.astype({"correct": float}).assign(method="repaired, greedy", attempts=1, steered_tokens=0)
     made = pd.concat([made, *by_block, single(arms), others(backbone, asked, sampling, config, place), repaired])
     compared = compare_rivals(made, config.statistics, config.seed).assign(device=device)
     write_measured(compared, name, home)

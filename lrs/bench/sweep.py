@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from lrs.core.digests import fingerprint
@@ -27,12 +26,9 @@ from lrs.core.statistics import auroc
 from lrs.experiment.evaluation import Artifacts
 from lrs.experiment.selection import choose_settings
 from lrs.experiment.whole import fit_all, try_all
-from lrs.learning.latents import load_latents
-from lrs.learning.pushes import constancy, first_pushes
+from lrs.learning.pushes import constancy_of
 from lrs.learning.reward_metrics import trace_scores
-from lrs.method.arms import ARMS, REWARDS, rewards_for
-from lrs.method.dictionary import load_dictionary
-from lrs.method.reward import load_reward
+from lrs.method.arms import ARMS, rewards_for
 from lrs.models.backbones import Backbone, load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.chance import best_of_few
@@ -51,7 +47,6 @@ JOINT, PENALTY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
 TRAINED, PUSHED = (2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
 _OF_CAUSAL = {"joint": "joint_weight", "penalty": "mean_weight", "trained": "step_size"}  # fields of that section
 FEW = 30  # problems of AIME 2024, and of 2025
-_TRACES = 256  # on which constancy is measured
 
 
 class Variant(NamedTuple):
@@ -235,7 +230,7 @@ def _tried(
         value=variant.value,
         rise=[(tried["reward_after"] - tried["reward_before"]).mean() for tried in outcomes],
         auroc=climbed.map({name: _auroc(config, name) for name in climbed.unique()}),
-        constancy=climbed.map({name: _constancy(config, name) for name in climbed.unique()}),
+        constancy=climbed.map({name: constancy_of(name, config) for name in climbed.unique()}),
     )
     return rows, pd.concat(told) if told else pd.DataFrame()
 
@@ -262,12 +257,3 @@ def _auroc(config: Config, reward: str) -> float:
     if traces["correct"].nunique() < 2:
         return float("nan")
     return auroc(traces["correct"].to_numpy(), traces["mean"].to_numpy())
-
-
-def _constancy(config: Config, reward: str) -> float:
-    """Of a reward's first push, over the states of some unsteered traces, drawn from the profile's seed."""
-    kind = REWARDS[reward]
-    latents = load_latents(config.latents(kind.basis))
-    dictionary, model = load_dictionary(config.dictionary(kind.basis)), load_reward(config.data / "reward" / reward)
-    some = np.random.default_rng(config.seed).permutation(len(latents))[:_TRACES]
-    return constancy(first_pushes(model, dictionary, latents, some))

@@ -66,6 +66,11 @@ def difficulty(right: Float[Tensor, "problems attempts"]) -> Float[Tensor, "prob
     return torch.logit(rate).expand_as(right)
 
 
+def dealt(right: Float[Tensor, "problems attempts"], seed: Sequence[int]) -> Float[Tensor, "problems attempts"]:
+    """Right and wrong, dealt out by lot to the attempts at each problem: as many of each as there were."""
+    return torch.from_numpy(np.random.default_rng(seed).permuted(right.numpy(), axis=1))
+
+
 def causal_step(
     model: PreTrainedModel,
     steering: Steering,
@@ -149,9 +154,18 @@ def _trained(steering: Steering) -> LatentRewardModel:
 
 
 def train_causal(
-    steering: Steering, backbone: Backbone, problems: Sequence[Problem], config: Config, scratch: Path, stage: str
+    steering: Steering,
+    backbone: Backbone,
+    problems: Sequence[Problem],
+    config: Config,
+    scratch: Path,
+    stage: str,
+    draw: int | None = None,
 ) -> pd.DataFrame:
     """Train the reward of `steering` in place, from the last checkpoint in `scratch` on.
+
+    Args:
+        draw: of what it learns from, where that is `dealt`.
 
     Returns:
         A row an iteration and benchmark: step, n (attempts), joint_loss, and the means of `means_of_attempts`.
@@ -159,7 +173,9 @@ def train_causal(
     reward = _trained(steering).requires_grad_(False)
     optimizer = torch.optim.Adam(reward.parameters(), lr=config.causal.learning_rate)
 
-    def learn(right: Tensor, ids: Ids) -> dict[str, float]:
+    def learn(right: Tensor, ids: Ids, iteration: int) -> dict[str, float]:
+        if draw is not None:
+            right = dealt(right, [config.seed, draw, iteration])
         reward.requires_grad_(True)
         joint = causal_step(backbone.model, steering, optimizer, ids, right.to(reward.dtype), config.causal)
         reward.requires_grad_(False)
@@ -230,7 +246,8 @@ def fit_causal(
         dictionary = load_dictionary(sae, backbone.identity, config.backbone.layer, backbone.device)
         reward, traces = begin(kind, config, dictionary), load_latents(latents)
         steering = Steering(config.backbone.layer, dictionary, reward, ALWAYS, Ascent(1, config.causal.step_size))
-        curve = train_causal(steering, backbone, asked, config, _SCRATCH / fingerprint(plan), f"reward: {folder.name}")
+        how = config, _SCRATCH / fingerprint(plan), f"reward: {folder.name}"
+        curve = train_causal(steering, backbone, asked, *how, draw=kind.draw if kind.learns == "dealt" else None)
         save_reward(reward, made)
         write_frame(made / "curve.arrow", curve)
         scored = np.flatnonzero(np.isin(traces.problem_ids, identifiers[out]))

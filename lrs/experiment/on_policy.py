@@ -95,13 +95,14 @@ def learn_on_policy(
     trained: nn.Module,
     optimizer: torch.optim.Optimizer,
     scratch: Path,
-    learn: Callable[[Tensor, Ids], dict[str, float]],
+    learn: Callable[[Tensor, Ids, int], dict[str, float]],
     steering: Steering | None = None,
 ) -> list[dict[str, Any]]:
     """`iterate` over a profile's problems.
 
     Args:
-        learn: from whether each attempt is right and its tokens, as in `attempts_at`; what it returns is told too.
+        learn: from whether each attempt is right and its tokens, as in `attempts_at`, and the iteration; what it
+            returns is told too.
 
     Returns:
         A row an iteration and benchmark: step, n (attempts), what `learn` returned, and the means of
@@ -111,7 +112,7 @@ def learn_on_policy(
 
     def step(iteration: int) -> tuple[Tensor, list[dict[str, Any]]]:
         attempts, right, ids = attempts_at(backbone, pools, config, iteration, steering)
-        told, counts = learn(right, ids), attempts["benchmark"].value_counts()
+        told, counts = learn(right, ids, iteration), attempts["benchmark"].value_counts()
         means = means_of_attempts(iteration, attempts)
         return right, [row | {"n": int(counts[row["benchmark"]])} | told for row in means]
 

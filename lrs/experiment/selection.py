@@ -44,10 +44,10 @@ def thresholds_at(
     reward_quantile: float, confidence_quantile: float, arm: Arm, signals: pd.DataFrame
 ) -> dict[str, float]:
     """What a setting says of a gate whose clauses lie at quantiles of the unsteered signals; one of a single clause, of
-    whatever signal, fires at as many tokens as the paper's two together would."""
+    whatever signal, fires at as many tokens as the paper's two together would, or at a share of the arm's own."""
     reward, confidence = signals[arm.reward], signals["confidence"]
     low = reward < reward.quantile(reward_quantile)
-    share = float((low | (confidence < confidence.quantile(confidence_quantile))).mean())
+    share = arm.fires or float((low | (confidence < confidence.quantile(confidence_quantile))).mean())
     if arm.gated == "reward":
         reward_quantile, confidence_quantile = share, 0.0
     elif arm.gated is not True:

@@ -39,7 +39,7 @@ def fit_all(backbone: Backbone, problems: Sequence[Problem], config: Config) -> 
     for basis in bases_for(rewards):
         fit_basis(basis, backbone, traces, replay, config)
     for name, kind in rewards.items():
-        if kind.learns == "push":
+        if kind.pushes:
             fit_causal(kind, backbone, problems, config, data / "reward" / name)
         else:
             fit_reward(kind, config, data / "reward" / name)

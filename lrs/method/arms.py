@@ -23,10 +23,15 @@ REWARDS = {
     "raw_linear": RewardKind("linear", "means", "raw"),
     **{f"random{draw}": RewardKind("linear", "lot", draw=index) for index, draw in enumerate(DRAWS)},
     **{f"fresh{draw}": RewardKind("fresh", "lot", draw=index) for index, draw in enumerate(DRAWS)},
-    "outside": RewardKind("linear", "lot", "outside"),
+    **{f"outside{draw}": RewardKind("linear", "lot", "outside", draw=index) for index, draw in enumerate(DRAWS)},
+    **{f"fresh_outside{draw}": RewardKind("fresh", "lot", "outside", draw=index) for index, draw in enumerate(DRAWS)},
     "untrained": RewardKind("token", "lot"),
     "causal": RewardKind("token", "push", begins_as="token"),
     "causal_history": RewardKind("history", "push", begins_as="history"),
+    **{
+        f"causal_shuffled{draw}": RewardKind("token", "dealt", begins_as=f"shuffled{draw}", draw=index)
+        for index, draw in enumerate(DRAWS)
+    },
     "slope": RewardKind("potential", "push"),
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
@@ -64,11 +69,13 @@ _ARMS = {
         Arm("gate_reward", "control", reward="token", gated="reward"),  # the paper's ablations of its gate
         Arm("gate_confidence", "control", reward="token", gated="confidence"),
         Arm("gate_certainty", "control", reward="token", gated="certainty"),
+        Arm("gate_fifth", "control", reward="token", gated="certainty", fires=0.2),  # entropy's top fifth
         Arm("gate_stability", "control", reward="token", gated="stability"),
         Arm("gate_lot", "control", reward="token", gated="lot"),
         Arm("causal_gate_reward", "control", reward="causal", gated="reward"),
         Arm("causal_gate_confidence", "control", reward="causal", gated="confidence"),
         Arm("causal_gate_certainty", "control", reward="causal", gated="certainty"),
+        Arm("causal_gate_fifth", "control", reward="causal", gated="certainty", fires=0.2),
         Arm("causal_gate_stability", "control", reward="causal", gated="stability"),
         Arm("causal_gate_lot", "control", reward="causal", gated="lot"),
         Arm("free_push", "control", reward="free"),  # what the dictionary's span has to give
@@ -88,15 +95,19 @@ _ARMS = {
         Arm("lrs_negated", "control", reward="token", gated=True, descends=True, matches="lrs"),
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
         Arm("slope_negated", "control", reward="slope", descends=True, matches="lrs_slope"),
-        # Drawn by lot, in the decoder's span; and the same with the gate of another arm, and as far at each token.
+        # Drawn by lot, in the decoder's span; the same with the gate of another arm, and as far at each token; and in
+        # what the decoder cannot write.
         *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
         *(Arm(f"random_fresh{n}", "control", reward=f"fresh{n}", matches="lrs_causal") for n in DRAWS),
         *(Arm(f"lrs_turned{n}", "control", f"random{n}", gated=True, paced="token", matches="lrs") for n in DRAWS),
+        *(Arm(f"causal_turned{n}", "control", f"random{n}", paced="causal", matches="lrs_causal") for n in DRAWS),
         *(Arm(f"slope_turned{n}", "control", f"random{n}", paced="slope", matches="lrs_slope") for n in DRAWS),
         *(Arm(f"free_turned{n}", "control", f"random{n}", paced="free", matches="free_push") for n in DRAWS),
-        Arm("random_outside", "control", reward="outside", matches="lrs_causal"),  # in what the decoder cannot write
+        *(Arm(f"random_outside{n}", "control", f"outside{n}", matches="lrs_causal") for n in DRAWS),
+        *(Arm(f"random_fresh_outside{n}", "control", f"fresh_outside{n}", matches="lrs_causal") for n in DRAWS),
         Arm("untrained", "control", reward="untrained", matches="lrs_causal"),  # by lot too, but the state's own
         *(Arm(f"shuffled{n}", "control", reward=f"shuffled{n}", gated=True) for n in DRAWS),
+        *(Arm(f"causal_shuffled{n}", "control", reward=f"causal_shuffled{n}") for n in DRAWS),
         Arm("random_sae", "control", reward="random_sae", gated=True),
         Arm("pca", "control", reward="pca", gated=True),
         Arm("raw", "control", reward="raw", gated=True),  # the gradient of a value on the raw state, as in RE-Control

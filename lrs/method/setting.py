@@ -17,16 +17,22 @@ class RewardKind(NamedTuple):
 
     Attributes:
         learns: an objective; or it is not trained to predict: `means` (right traces minus wrong ones), `lot` (drawn),
-            `push` (trained by policy gradient through its own push), `mean`, `rest` and `level` (of another's push).
+            `push` (trained by policy gradient through its own push), `dealt` (the same, where right and wrong are dealt
+            out by lot to a problem's attempts), `mean`, `rest` and `level` (of another's push).
         begins_as: the reward whose weights it begins with, if it begins with any.
         draw: of what is drawn by lot: weights, or labels.
     """
 
     variant: Variant
-    learns: Objective | Literal["means", "lot", "push", "mean", "rest", "level"]
+    learns: Objective | Literal["means", "lot", "push", "dealt", "mean", "rest", "level"]
     basis: Basis = "sae"
     begins_as: str | None = None
     draw: int = 0
+
+    @property
+    def pushes(self) -> bool:
+        """Whether it is trained through its own push."""
+        return self.learns in ("push", "dealt")
 
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
@@ -34,8 +40,9 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 class Arm(NamedTuple):
     """A method; `reward`, of `lrs.method.arms.REWARDS`, is None where nothing is steered. A gated one steers where
-    reward or confidence is low, or (`gated` by `reward` or a `Signal`) where that alone is; `thresholds` (reward,
-    confidence), if it has any, are not tuned. One that is `paced` by another reward has that one's scores and goes as
+    reward or confidence is low, or (`gated` by `reward` or a `Signal`) where that alone is, at as many tokens as by the
+    paper's two clauses or at a share that it `fires` at; `thresholds` (reward, confidence), if it has any, are not
+    tuned. One that is `paced` by another reward has that one's scores and goes as
     far at each token: only its directions are its own reward's. One that descends pushes the other way; one that
     `matches` another is not tuned: it takes the steps in the latents, and the thresholds, that the other was chosen to
     take."""
@@ -45,6 +52,7 @@ class Arm(NamedTuple):
     reward: str | None = None
     gated: bool | Literal["reward"] | Signal = False
     thresholds: tuple[float, float] | None = None
+    fires: float | None = None
     descends: bool = False
     matches: str | None = None
     paced: str | None = None

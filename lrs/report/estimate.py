@@ -64,7 +64,7 @@ def _settings(config: Config) -> int:
 def stages_of(config: Config) -> list[Load]:
     """What the stages of one backbone generate."""
     learned = sum("reward" in BENCHMARKS[name].splits for name in config.benchmarks) * config.problems.reward
-    pushed = sum(kind.learns == "push" for kind in rewards_for(config.steering.arms).values())
+    pushed = sum(kind.pushes for kind in rewards_for(config.steering.arms).values())
     counts = {
         "traces": learned * (1 + config.traces.samples),
         "reward": pushed * config.causal.iterations * config.causal.problems * config.causal.attempts,

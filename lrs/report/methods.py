@@ -9,9 +9,9 @@ from lrs.report.comparison import POOLED
 
 GUIDED = "guided by "  # before the name of a reward: the method that `lrs.bench.guided` measures
 METHODS_COLUMNS = [
-    *("profile", "device", "backbone", "benchmark", "split", "decoding", "seed", "method", "attempts", "n", "accuracy"),
-    *("ci_low", "ci_high", "delta", "delta_low", "delta_high", "wins", "losses", "p_mcnemar", "p_holm", "mde"),
-    *("tokens", "seconds", "speed_device"),
+    *("profile", "device", "backbone", "benchmark", "split", "decoding", "seed", "method", "arm_group", "attempts"),
+    *("n", "seeds", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "wins", "losses"),
+    *("p_mcnemar", "p_holm", "mde", "tokens", "truncated", "steered_fraction", "seconds", "speed_device"),
 ]
 
 
@@ -24,9 +24,10 @@ def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, config: Config, bac
         config: of the profile.
 
     Returns:
-        columns `METHODS_COLUMNS`: `decoding` is sampled but of greedy answers; `seconds` a problem are tokens over the
-        speed, on `speed_device`, of the path that writes them, with rows side by side (what voting or ranking takes is
-        not in it; none where no path like it was measured); `p_holm` is adjusted over all methods beside one attempt.
+        columns `METHODS_COLUMNS`: `decoding` is sampled but of greedy answers; `arm_group` is rival of what is no arm;
+        `seeds` is one (of several attempts, the one that is chosen); `seconds` a problem are tokens over the speed, on
+        `speed_device`, of the path that writes them, with rows side by side (what voting or ranking takes is not in it;
+        none where no path like it was measured); `p_holm` is adjusted over all methods beside one attempt.
     """
     own = costs[costs["model"] == backbone].set_index("path")
     speed = own["tokens_per_s"].reindex([_path_of(method) for method in rivals["method"]])
@@ -35,11 +36,13 @@ def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, config: Config, bac
     table = table.assign(seed=config.seed, speed_device=", ".join(own["device"].unique()))
     table["decoding"] = ["greedy" if method.endswith(", greedy") else "sampled" for method in table["method"]]
     table["seconds"] = table["tokens"] / speed.to_numpy()
+    arms = [ARMS.get(method.rpartition(", ")[0]) for method in table["method"]]
+    table = table.assign(seeds=1, arm_group=[arm.group if arm else "rival" for arm in arms])
     discordant, level = (table["wins"] + table["losses"]) / table["n"], config.statistics.confidence_level
     table["mde"] = [minimum_detectable_effect(n, s, level) for n, s in zip(table["n"], discordant, strict=True)]
     others = table["method"] != "one"
     table["p_holm"] = pd.Series(holm(table.loc[others, "p_mcnemar"].to_numpy()), table.index[others])
-    return table[METHODS_COLUMNS]
+    return table.reindex(columns=METHODS_COLUMNS)  # of earlier tables, some have no truncated and steered_fraction
 
 
 def _path_of(method: str) -> str:

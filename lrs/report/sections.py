@@ -86,17 +86,24 @@ def rewards_section(accepted: Accepted) -> str:
         "auroc_within_problems": "AUROC, traces of the same problem",
         "auroc_tokens": "AUROC, tokens",
         "calibration_error": "calibration error",
+        "constancy": "push that is the same at every token",
     }
-    numbers = accepted.quality[list(columns)].map("{:.2f}".format).rename(columns=columns)
+    asked = [column for column in columns if column in accepted.quality]  # earlier tables have no constancy
+    numbers = accepted.quality[asked].map(_rounded).rename(columns=columns)
     intro = (
         "How well each reward model tells what ends well from what does not, on problems held out from its training; "
         "0.50 is chance. To tell traces of the same problem apart takes more than knowing how hard problems are. What "
-        "climbing it gains stands beside it: a reward need not predict to steer, nor steer because it predicts."
+        "climbing it gains stands beside it: a reward need not predict to steer, nor steer because it predicts; and "
+        "which share of its push's square its mean over tokens explains, where a push is one token's alone."
     )
     rows = accepted.quality[["backbone", "variant", "traces"]].join(numbers)
     table = as_markdown(rows.join(_gains_of(accepted)).astype(str))
     pictures = embedded(accepted.folder, "reward_roc", "reward_calibration", "reward_by_position")
     return "\n\n".join(["## What the rewards know", intro, table, *pictures])
+
+
+def _rounded(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"
 
 
 def _gains_of(accepted: Accepted) -> pd.DataFrame:
