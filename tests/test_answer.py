@@ -1,6 +1,7 @@
 """The answer of a run: its verdict follows the primary contrasts, and its numbers are theirs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -235,6 +236,20 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         f"of 3 benchmarks), which were asked once: {pages}; cpu; seed 0."
     )
     assert "\n\n".join((first, table, beside)) in readme_block(tmp_path / "none", confirmed=home)
+    again = home / "replication/model-1/more"
+    shutil.copytree(home / "longer/model-1/new", again)
+    more = logged[1] | {"profile": "replication", "selection": "more", "problems": 4000}
+    (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*logged, more]))
+    *same, told_once_more, whole = confirmed_answer(home)[2].split("\n")
+    assert (same, whole) == (told, last)
+    page = (again / "README.md").as_posix()
+    assert told_once_more.startswith(
+        "- Trained once more on `model-1`, from another seed (profile `replication`, seed 1), and asked of 4,000 fresh "
+        f"problems a benchmark ([page]({page})): gain, margin over the control that comes closest, and on how many "
+        "benchmarks both hold: "
+    )
+    assert "`lrs_slope`, greedy, +11.0 [" in told_once_more
+    assert told_once_more.count("] over `trained_constant`, 0 of 0") == 2
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*logged[:1] * 9, *logged]))
     assert confirmed_answer(home)[2].split("\n")[1].endswith("`lrs_slope` 2 of 2 / 0 of 2.")  # the eleventh time

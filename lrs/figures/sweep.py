@@ -70,9 +70,12 @@ def swept_figure(table: pd.DataFrame) -> Sheet:
         blocks[block, column].set_xlabel(_NAMES[quantity])
         blocks[block, column].set_title(decoding, fontsize=6.5)
     for block in blocks[: len(heights)]:
+        lowest, highest = zip(*(axis.get_ylim() for axis in block), strict=True)
         for axis in block[1:]:
             axis.sharey(block[0])
             axis.tick_params(labelleft=False)
+        if block[0].lines:  # as far as any panel reaches
+            block[0].set_ylim(min(lowest), max(highest))
     for block in blocks[len(maps) : len(heights)]:
         percent_axis(block[0], "gain (points)", vertical=True)
     for quantity, block in zip([name for name, _ in maps], blocks, strict=False):

@@ -86,7 +86,7 @@ def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
         for method in methods:
             own = [of[(of["method"] == method) & (of["decoding"] == decoding)] for of in tables.values()]
             if own and all((of["benchmark"] != POOLED).any() for of in own):
-                counts.append(f"`{method}` {' / '.join(map(_held_on, own))}")
+                counts.append(f"`{method}` {' / '.join(map(held_on, own))}")
         if counts:
             told.append(f"{decoding}, {' and '.join(counts)}")
     return (
@@ -99,8 +99,9 @@ def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
     )
 
 
-def _held_on(rows: pd.DataFrame) -> str:
-    """Of one reasoner, decoding and method."""
+def held_on(rows: pd.DataFrame) -> str:
+    """On how many benchmarks the margins are held, of rows of one reasoner, decoding and method; + if on all of them
+    together, too."""
     pooled = rows["benchmark"] == POOLED
     single, together = rows.loc[~pooled, "held"], rows.loc[pooled, "held"]
     return f"{single.sum()} of {len(single)}{'+' * bool(together.any())}"

@@ -12,7 +12,7 @@ from lrs.report.accepted import of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
 from lrs.report.confirmed import place_of, read_log
-from lrs.report.margins import held_sentence, margin_table
+from lrs.report.margins import held_on, held_sentence, margin_table
 from lrs.report.promoted import promoted_answer
 from lrs.report.sentences import percent, points, with_interval
 
@@ -22,6 +22,7 @@ _READERS = {  # of the state, in the headline
     "free_push": "a push that reads the state and is no gradient",
 }
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
+_AGAIN = ("replication",)  # where these were trained once more, and asked of more problems
 _CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned"]
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
@@ -36,7 +37,7 @@ def confirmed_answer(home: Path) -> list[str]:
     Raises:
         ConfigError: a profile is no longer there.
     """
-    if not (confirmed := _confirmed(home)):
+    if not (confirmed := _confirmed(home, _NATURAL)):
         return []
     places = {name: place_of(entry, home) for name, entry in confirmed.items()}
     config = load_config(_NATURAL[0])
@@ -64,6 +65,7 @@ def confirmed_answer(home: Path) -> list[str]:
         held_sentence(held, list(_READERS)),
         _samples_against_greedy(pooled),
         _beyond_lengths(every),
+        *_once_more(home),
         f"Nothing is planted in these reasoners. All settings were frozen before the problems were drawn ({asked}, of "
         f"{results['benchmark'].nunique() - 1} benchmarks), which were asked once: {pages}; "
         f"{', '.join(results['device'].unique())}; seed {config.seed}.",
@@ -95,12 +97,37 @@ def _closest(held: dict[str, pd.DataFrame]) -> str:
     )
 
 
-def _confirmed(home: Path) -> dict[str, dict[str, Any]]:
-    """The line of what was confirmed last of each natural reasoner; the last reasoner first."""
+def _once_more(home: Path) -> list[str]:
+    """What came of reasoners on which all was trained once more: by how much the pushes that read the state gain, by
+    how much they are above the control of their direction that comes closest, and on how many benchmarks; a sentence
+    each."""
+    told = []
+    for name, entry in _confirmed(home, _AGAIN).items():
+        place, seed = place_of(entry, home), load_config(entry["profile"]).seed
+        results, controls = (pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))
+        table = margin_table(results, controls, entry["attempt"]).query("method in @_READERS")
+        parts = []
+        for row in records(table[table["benchmark"] == POOLED]):
+            own = table[(table["method"] == row["method"]) & (table["decoding"] == row["decoding"])]
+            gain, margin = (with_interval(row, part) for part in ("gain", "margin"))
+            parts.append(
+                f"`{row['method']}`, {row['decoding']}, {gain}, {margin} over `{row['closest']}`, {held_on(own)}"
+            )
+        page = (place / "README.md").as_posix()
+        told.append(
+            f"Trained once more on `{name}`, from another seed (profile `{entry['profile']}`, seed {seed}), and asked "
+            f"of {entry['problems']:,} fresh problems a benchmark ([page]({page})): gain, margin over the control that "
+            f"comes closest, and on how many benchmarks both hold: {'; '.join(parts)}."
+        )
+    return told
+
+
+def _confirmed(home: Path, profiles: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The line of what was confirmed last of each reasoner of some profiles; the last reasoner first."""
     made = {
         entry["backbone"]: entry
         for entry in read_log(home)
-        if entry["profile"] in _NATURAL and (place_of(entry, home) / "controls.csv").exists()
+        if entry["profile"] in profiles and (place_of(entry, home) / "controls.csv").exists()
     }
     return dict(sorted(made.items(), reverse=True))
 
