@@ -89,20 +89,20 @@ def repair(backbone: Backbone, problems: Sequence[Problem], config: Config) -> p
             if all(steps_in(problem, " ".join(names(whole)))):
                 mended.setdefault(problem.id, whole)
     going_on = [problem for problem in slipped if problem.id in mended and len(mended[problem.id]) < room]
-    ends = go_on(backbone, [Request(prompts[p.id] + mended[p.id], p.id) for p in going_on], room, config)
-    written = {p.id: mended[p.id] + end.token_ids for p, end in zip(going_on, ends, strict=True)}
-    last = {p.id: end for p, end in zip(going_on, ends, strict=True)}
+    finished = go_on(backbone, [Request(prompts[p.id] + mended[p.id], p.id) for p in going_on], room, config)
+    ends = {problem.id: end for problem, end in zip(going_on, finished, strict=True)}
     rows = []
     for problem, one in zip(problems, plain, strict=True):
-        ids = written.get(problem.id, one.token_ids)[:room]
+        last, begun = ends.get(problem.id, one), mended[problem.id] if problem.id in ends else []
+        ids = (begun + last.token_ids)[:room]
         rows.append(
             {"benchmark": problem.benchmark, "problem_id": problem.id, "tokens": len(ids) + spent.get(problem.id, 0)}
             | {
                 "before": is_correct(problem, text_of(one.token_ids, backbone.tokenizer)),
                 "correct": is_correct(problem, text_of(ids, backbone.tokenizer)),
             }
-            | {"truncated": float(last.get(problem.id, one).finish_reason == "truncated")}
-            | {"slipped": problem.id in kept, "repaired": problem.id in written}
+            | {"truncated": float(last.finish_reason == "truncated")}
+            | {"slipped": problem.id in kept, "repaired": problem.id in ends}
         )
     return pd.DataFrame(rows)
 
