@@ -4,9 +4,12 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 
 from lrs.bench.confirm import confirm, enter, fresh_problems
 from lrs.config import load_config
+from lrs.method.dictionary import load_dictionary
+from lrs.method.reward import load_reward
 from lrs.saved import selection_digest
 from lrs.tasks.problems import draw_problems
 
@@ -74,6 +77,13 @@ def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_pow
     assert json.loads(line)["selection"] == digest == folder.name == selection_digest(folder / "selection.json")
     known = {problem.id for problem in problems}
     assert not {problem.id for problem in fresh_problems(digest, 3, problems, small_power)} & known
+    assert {path.name for path in (folder / "fitted").iterdir()} == {"sae", "token", "causal"}
+    assert {path.name for path in (tmp_path / "few").glob("*/*/*/fitted/*")} == {"sae", "token"}
+    kept, made = (load_reward(place / "causal") for place in (folder / "fitted", small_power.data / "reward"))
+    dictionary = load_dictionary(folder / "fitted/sae", ran.backbone.identity, small_power.backbone.layer)
+    assert torch.equal(dictionary.W_dec, load_dictionary(small_power.data / "sae").W_dec)
+    latents = dictionary.encode(torch.randn(4, ran.backbone.d_model))
+    assert torch.equal(kept.direction(latents), made.direction(latents))
     page = (folder / "README.md").read_text()
     assert "on 3 problems a benchmark" in page
     assert "## Against `lrs_causal`" in page

@@ -23,6 +23,8 @@ from lrs.core.store import write_text
 from lrs.experiment.evaluation import Artifacts, evaluate
 from lrs.experiment.prompting import prompting_for
 from lrs.method.arms import ARMS, rewards_for
+from lrs.method.dictionary import save_dictionary
+from lrs.method.reward import save_reward
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
 from lrs.report.confirmed import CONFIRMED, confirmed_page, place_of, read_log
@@ -75,6 +77,15 @@ def enter(entry: dict[str, object], home: Path) -> dict[str, Any]:
     return (same or read_log(home))[-1]
 
 
+def keep_fitted(artifacts: Artifacts, arms: Sequence[str], folder: Path) -> None:
+    """Write what arms steer with: each dictionary by the name of its basis, each reward by its own; as
+    `lrs.load_dictionary` and `lrs.load_reward` read them."""
+    for name in {reward for arm in arms for reward in ARMS[arm].reads}:
+        basis = artifacts.bases[name]
+        save_dictionary(artifacts.dictionaries[basis], folder / basis)
+        save_reward(artifacts.rewards[name], folder / name)
+
+
 def confirm(
     config: Config,
     count: int,
@@ -87,8 +98,8 @@ def confirm(
     if none are named) in every decoding.
 
     Writes `results.csv` (`main_results`), `controls.csv` (`controls_table`) and what people read of them, beside the
-    selection, in a folder of `home` that is its own, `<profile>/<backbone>/<digest>`, and returns that; a killed run
-    resumes.
+    selection and what was steered with (`fitted`), in a folder of `home` that is its own,
+    `<profile>/<backbone>/<digest>`, and returns that; a killed run resumes.
 
     Args:
         actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.
@@ -114,6 +125,7 @@ def confirm(
     folder = place_of(entry, home)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / path.name)  # so that the digest is of something that is there
+    keep_fitted(artifacts, steering.arms, folder / "fitted")
     sampling = steering.sampling and steering.sampling.model_copy(update={"problems": count})
     steering = steering.model_copy(update={"sampling": sampling})
     cells = [
