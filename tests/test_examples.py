@@ -13,13 +13,14 @@ from lrs.tasks.benchmarks import BENCHMARKS
 EXAMPLES = sorted(Path("docs/examples").glob("*.py"))
 SAID = {
     "benchmark": "True",
+    "fitted": "check f 3 with b 2 , e 1 ok . </think> answer a 1 b 2 c 1 d 2 e 1 f 3",
     "judge": "within one of the answer",
     "labeller": "repaired  </think>    check  verification",
     "reward": "answer",
     "sae": "answer",
 }
 NEVER = {"benchmark": "False"}
-GUIDES = {"own_model": "own_model"}  # the others stand in the guide for extending
+GUIDES = {"fitted": "own_model", "own_model": "own_model"}  # the others stand in the guide for extending
 
 
 def test_there_is_one_of_each():
