@@ -23,7 +23,7 @@ def test_seconds_are_tokens_over_the_speed_of_the_path_that_writes_them():
     assert table["p_holm"].tolist() == pytest.approx([float("nan"), 0.07, 0.6, 0.18, 1.0, 0.2, 0.2, 1.0], nan_ok=True)
     named = ["profile", "device", "backbone", "speed_device", "seed"]
     assert (table[named] == ["cpu", "one card", "pocket", "cpu", 3]).all(axis=None)
-    groups = ["rival", "rival", "baseline", "method", "method", "method", "control", "control"]
+    groups = ["baseline", "rival", "baseline", "method", "method", "method", "control", "control"]
     assert table["arm_group"].tolist() == groups
     assert table["decoding"].tolist() == ["sampled", "sampled", "greedy", "sampled", *["greedy"] * 4]
     assert table["mde"].tolist() == pytest.approx([2.8016 * (2 / 800 / 800) ** 0.5] * 8, rel=1e-4)

@@ -36,7 +36,7 @@ def methods_table(rivals: pd.DataFrame, costs: pd.DataFrame, config: Config, bac
     table = table.assign(seed=config.seed, speed_device=", ".join(own["device"].unique()))
     table["decoding"] = ["greedy" if method.endswith(", greedy") else "sampled" for method in table["method"]]
     table["seconds"] = table["tokens"] / speed.to_numpy()
-    arms = [ARMS.get(method.rpartition(", ")[0]) for method in table["method"]]
+    arms = [ARMS.get("base" if method == "one" else method.rpartition(", ")[0]) for method in table["method"]]
     table = table.assign(seeds=1, arm_group=[arm.group if arm else "rival" for arm in arms])
     discordant, level = (table["wins"] + table["losses"]) / table["n"], config.statistics.confidence_level
     table["mde"] = [minimum_detectable_effect(n, s, level) for n, s in zip(table["n"], discordant, strict=True)]
