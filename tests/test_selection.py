@@ -188,7 +188,7 @@ def test_an_arm_that_matches_another_is_frozen_with_its_setting(tmp_path):
     freeze(table, [setting], "tiny", REWARDS, config, path)
     names = [arm for arm in config.steering.arms if arm == "lrs_causal" or ARMS[arm].matches == "lrs_causal"]
     matching = {name: setting.model_copy(update={"arm": name}) for name in names}
-    assert {"lrs_causal", "negated", "random_outside"} == set(names)
+    assert {"lrs_causal", "negated", "random_outside", "random_fresh_outside"} == set(names)
     assert load_selection(path, "tiny", REWARDS) == {"sampled": matching}
     assert "random" not in config.steering.arms
 
