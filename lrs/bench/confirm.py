@@ -80,9 +80,10 @@ def enter(entry: dict[str, object], home: Path) -> dict[str, Any]:
 def keep_fitted(artifacts: Artifacts, arms: Sequence[str], folder: Path) -> None:
     """Write what arms steer with: each dictionary by the name of its basis, each reward by its own; as
     `lrs.load_dictionary` and `lrs.load_reward` read them."""
-    for name in {reward for arm in arms for reward in ARMS[arm].reads}:
-        basis = artifacts.bases[name]
+    read = {name for arm in arms for name in ARMS[arm].reads}
+    for basis in {artifacts.bases[name] for name in read}:
         save_dictionary(artifacts.dictionaries[basis], folder / basis)
+    for name in read:
         save_reward(artifacts.rewards[name], folder / name)
 
 
