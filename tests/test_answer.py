@@ -154,6 +154,12 @@ def test_the_block_says_behind_what_was_confirmed_whether_behaviors_are_promoted
     assert second.endswith(f"([profile `natural`]({(folder / 'results.md').as_posix()}))")
 
 
+def cells_of(table: str) -> list[list[str]]:
+    """Rows of a table in Markdown, its head first."""
+    head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n")]
+    return [head, *lines]
+
+
 def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant(tmp_path: Path):
     home = tmp_path / "data/confirm"
     gains = {"lrs": (-0.01, 0.002), "free_push": (0.15, 0.12), "trained_constant": (0.07, 0.0)}
@@ -178,8 +184,12 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
             )
         others = [row | {"benchmark": name} for name in ("a", "b", "c")]
         sure = {"decoding": "sampled", "p_holm": 0.001, "delta_low": 0.0, "delta_high": 0.2}
-        gaps = {"a": 0.05, "b": 0.05 * number}  # from the constant: on model-0 the margin holds on one of two
-        others += [row | sure | {"benchmark": name, "arm": "lrs_slope", "delta": 0.1} for name in gaps]
+        gaps = {
+            "a": 0.05,
+            "b": 0.05 * number,
+            "pooled": 0.05,
+        }  # from the constant: on model-0 the margin holds on one of two
+        others += [row | sure | {"benchmark": name, "arm": "lrs_slope", "delta": 0.1, "accuracy": 0.3} for name in gaps]
         against = [
             row | {"arm": arm, "reference": reference, "delta": delta} | sure | {"decoding": "greedy"}
             for reference, arm, delta in (
@@ -202,9 +212,12 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     (home / "natural/model-0/old/controls.csv").write_text("what was confirmed before")
     confirmed = [("natural", 0, "old"), ("longer", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
     confirmed.append(("cpu", 1, "new"))
-    logged = [{"profile": profile, "backbone": f"model-{n}", "selection": name} for profile, n, name in confirmed]
+    logged = [
+        {"profile": profile, "backbone": f"model-{n}", "selection": name, "problems": 500}
+        for profile, n, name in confirmed
+    ]
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in logged))
-    first, table, beside = confirmed_answer(home)
+    first, table, is_it_more, above, beside = confirmed_answer(home)
     assert first == (
         "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points. Trained on "
         "whether the steered model's answers are right: the gradient of a quadratic reward (`lrs_slope`), +11.0 / "
@@ -213,46 +226,49 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     )
     assert table.count("\n| `") == len(gains)
     told = [
-        "- Over the control of its direction that comes closest (a constant vector, the other way, a direction by "
-        "lot), greedily: `lrs_slope` +7.0 [-20.0, +0.0] / +2.0 [-20.0, "
-        "+0.0] (`trained_constant` / `slope_mean`); `free_push` +9.0 [-20.0, +0.0] / +8.0 [-20.0, +0.0] "
-        "(`trained_constant`).",
-        "- Above the unsteered model by 5 points and above every such control by 3, each with a p below 0.01 that is "
-        "Holm-adjusted, and times the confirmations a reasoner has had, on so many benchmarks (+: and on all of them "
-        "together): sampled, `lrs_slope` 2 of 2 / 1 of 2.",
         "- A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy "
-        "answers are right in 40.0% / 40.0%; samples, steered, in 43.0% / 38.0% (`free_push`).",
+        "answers are right in 40.0% / 40.0%; samples, steered, in 30.0% / 30.0% (`lrs_slope`), "
+        "and in 43.0% / 38.0% (`free_push`).",
         "- `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
         "reads the state too, by its length alone), is +3.0 / +1.0 greedily.",
     ]
     *lines, last = beside.split("\n")
     assert lines == told
     pages = ", ".join(
-        f"[`{name}`]({(home / place / 'new/README.md').as_posix()})"
+        f"[`{name}` in `{place.split('/')[0]}`]({(home / place / 'new/README.md').as_posix()})"
         for name, place in (("model-1", "longer/model-1"), ("model-0", "natural/model-0"))
     )
     assert last == (
-        "- Nothing is planted in these reasoners. All settings were frozen before the problems were drawn (900 / 900, "
-        f"of 3 benchmarks), which were asked once: {pages}; cpu; seed 0."
+        "- The first table: 900 / 900 problems of 3 benchmarks, seed 0, cpu. Nothing is planted in these reasoners. "
+        f"All settings were frozen before the problems were drawn, which were asked once: {pages}."
     )
-    assert "\n\n".join((first, table, beside)) in readme_block(tmp_path / "none", confirmed=home)
+    assert "above the former by 5 and above each of the latter by 3, each with a p below 0.01" in is_it_more
+    greedy, sampled, nothing = "`lrs_slope`, greedy", "`lrs_slope`, sampled", "not asked"
+    longer, natural = ("`longer`, seed 0, 500 a benchmark", "`natural`, seed 0, 500 a benchmark")
+    over = "[-20.0, +0.0] over `trained_constant`"
+    assert cells_of(above) == [
+        ["push", "run", "`model-1`", "`model-0`"],
+        [greedy, longer, f"+11.0; +7.0 {over}; 0 of 0", nothing],
+        [greedy, natural, nothing, "+14.0; +2.0 [-20.0, +0.0] over `slope_mean`; 0 of 0"],
+        [sampled, longer, f"+10.0; +5.0 {over}; 2 of 2+", nothing],
+        [sampled, natural, nothing, f"+10.0; +5.0 {over}; 1 of 2+"],
+        ["`free_push`, greedy", longer, f"+12.0; +9.0 {over}; 0 of 0", nothing],
+        ["`free_push`, greedy", natural, nothing, f"+15.0; +8.0 {over}; 0 of 0"],
+    ]
+    assert "\n\n".join((first, table, is_it_more, above, beside)) in readme_block(tmp_path / "none", confirmed=home)
     again = home / "replication/model-1/more"
     shutil.copytree(home / "longer/model-1/new", again)
     more = logged[1] | {"profile": "replication", "selection": "more", "problems": 4000}
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*logged, more]))
-    *same, told_once_more, whole = confirmed_answer(home)[2].split("\n")
-    assert (same, whole) == (told, last)
-    page = (again / "README.md").as_posix()
-    assert told_once_more.startswith(
-        "- Trained once more on `model-1`, from another seed (profile `replication`, seed 1), and asked of 4,000 fresh "
-        f"problems a benchmark ([page]({page})): gain, margin over the control that comes closest, and on how many "
-        "benchmarks both hold: "
-    )
-    assert "`lrs_slope`, greedy, +11.0 [" in told_once_more
-    assert told_once_more.count("] over `trained_constant`, 0 of 0") == 2
+    once_more = confirmed_answer(home)
+    assert once_more[:3] == [first, table, is_it_more]
+    assert [line[0] for line in cells_of(once_more[3]) if "`replication`, seed 1, 4,000 a benchmark" in line] == [
+        *(greedy, sampled, "`free_push`, greedy")
+    ]
+    assert f"[`model-1` in `replication`]({(again / 'README.md').as_posix()})" in once_more[4]
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*logged[:1] * 9, *logged]))
-    assert confirmed_answer(home)[2].split("\n")[1].endswith("`lrs_slope` 2 of 2 / 0 of 2.")  # the eleventh time
+    assert cells_of(confirmed_answer(home)[3])[4][3] == f"+10.0; +5.0 {over}; 0 of 2"  # the eleventh time
     least = home / "natural/model-0/new/results.csv"  # a constant that was asked of one reasoner alone is its best
     one = pd.read_csv(least)
     extra = one.query("arm == 'trained_constant'").assign(arm="slope_mean_tuned", delta=0.09)

@@ -7,9 +7,9 @@ from lrs.method.arms import ARMS
 from lrs.report.margins import (
     DIRECTION_CONTROLS,
     MARGIN_COLUMNS,
-    held_sentence,
     margin_sentence,
     margin_table,
+    margins_beside,
     readable_margins,
 )
 
@@ -93,14 +93,21 @@ def test_what_holds_is_told_by_decoding_of_what_all_reasoners_were_asked():
         return pd.concat([sampled, greedy])
 
     tables = {"small": held("lrs_slope", 0.02), "large": pd.concat([held("lrs_slope", 0.05), held("free_push", 0.05)])}
-    told = held_sentence(tables, ["lrs_slope", "free_push"])
-    assert told.endswith(
-        ", on so many benchmarks (+: and on all of them together): greedy, `lrs_slope` 2 of 2+ / 2 of 2+; sampled, "
-        "`lrs_slope` 1 of 2+ / 2 of 2+."
-    )
-    both = held_sentence({"large": tables["large"]}, ["lrs_slope", "free_push"])
-    assert "greedy, `lrs_slope` 2 of 2+ and `free_push` 2 of 2+; sampled" in both
-    assert held_sentence(tables, ["lrs"]) == held_sentence({}, ["lrs_slope"]) == ""
+    told = margins_beside({("once", name): table for name, table in tables.items()}, ["lrs_slope", "free_push"])
+    assert list(told) == ["push", "run", "`small`", "`large`"]
+    assert told["push"].tolist() == [
+        *("`lrs_slope`, greedy", "`lrs_slope`, sampled", "`free_push`, greedy", "`free_push`, sampled")
+    ]
+    assert told["`small`"].tolist() == [
+        "+10.0; +6.0 [+4.0, +7.0] over `trained_constant`; 2 of 2+",
+        "+10.0; +6.0 [+4.0, +7.0] over `trained_constant`; 1 of 2+",
+        *("not asked", "not asked"),
+    ]
+    assert told["`large`"].str.endswith("; 2 of 2+").all()
+    again = margins_beside({("once", "small"): tables["small"], ("again", "small"): tables["small"]}, ["lrs_slope"])
+    assert again["run"].tolist() == ["once", "again"] * 2
+    assert margins_beside({("once", "small"): tables["small"]}, ["lrs"]).empty
+    assert margins_beside({}, ["lrs_slope"]).empty
 
 
 def test_without_controls_of_direction_nothing_is_said():

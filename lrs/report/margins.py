@@ -6,6 +6,7 @@ are none: they read the state.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -73,30 +74,23 @@ def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(held=table["held"].map({True: "yes", False: "no"}))
 
 
-def held_sentence(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> str:
-    """On how many benchmarks of each reasoner each method holds the margins, in a sentence; of what was not asked of
-    all reasoners nothing is told.
+def margins_beside(tables: Mapping[tuple[str, str], pd.DataFrame], methods: Sequence[str]) -> pd.DataFrame:
+    """For people: what each method gains with all benchmarks together, by how much it is above the control that comes
+    closest, and on how many benchmarks the margins are held; a row a method, decoding and run, a column a reasoner.
 
     Args:
-        tables: of `margin_table`, by reasoner; what is told of each stands in this order.
+        tables: of `margin_table`, by run and reasoner; rows and columns stand in this order.
     """
-    told = []
-    for decoding in ("greedy", "sampled"):
-        counts = []
-        for method in methods:
-            own = [of[(of["method"] == method) & (of["decoding"] == decoding)] for of in tables.values()]
-            if own and all((of["benchmark"] != POOLED).any() for of in own):
-                counts.append(f"`{method}` {' / '.join(map(held_on, own))}")
-        if counts:
-            told.append(f"{decoding}, {' and '.join(counts)}")
-    return (
-        f"Above the unsteered model by {100 * GAIN:.0f} points and above every such control by {100 * MARGIN:.0f}, "
-        f"each with a p below {LEVEL:g} that is Holm-adjusted, and times the confirmations a reasoner has had, on so "
-        "many benchmarks (+: and on all of them together): "
-        f"{'; '.join(told)}."
-        if told
-        else ""
-    )
+    rows, reasoners = [], dict.fromkeys(f"`{name}`" for _, name in tables)
+    for method, decoding in product(methods, ("greedy", "sampled")):
+        cells: dict[str, dict[str, str]] = {}
+        for (run, name), table in tables.items():
+            own = table[(table["method"] == method) & (table["decoding"] == decoding)]
+            for row in records(own[own["benchmark"] == POOLED]):
+                told = f"{points(row['gain'])}; {with_interval(row, 'margin')} over `{row['closest']}`; {held_on(own)}"
+                cells.setdefault(run, {})[f"`{name}`"] = told
+        rows += [{"push": f"`{method}`, {decoding}", "run": run} | own for run, own in cells.items()]
+    return pd.DataFrame(rows).reindex(columns=["push", "run", *reasoners]).fillna("not asked")
 
 
 def held_on(rows: pd.DataFrame) -> str:

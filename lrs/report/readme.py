@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import load_config
-from lrs.core.frames import each_group, records
-from lrs.report.accepted import of_natural
+from lrs.core.frames import each_group
+from lrs.report.accepted import as_markdown, of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
 from lrs.report.confirmed import place_of, read_log
-from lrs.report.margins import held_on, held_sentence, margin_table
+from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_table, margins_beside
 from lrs.report.promoted import promoted_answer
-from lrs.report.sentences import percent, points, with_interval
+from lrs.report.sentences import percent, points
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _READERS = {  # of the state, in the headline
@@ -54,72 +54,52 @@ def confirmed_answer(home: Path) -> list[str]:
         trained.append(f"the best vector that is the same at each token, {_each(constants)}")
     if trained:
         told.append(f"Trained on whether the steered model's answers are right: {'; '.join(trained)}")
-    held = {
-        name: margin_table(results.query("backbone == @name"), controls.query("backbone == @name"), entry["attempt"])
-        for name, entry in confirmed.items()
-    }
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
-    pages = ", ".join(f"[`{name}`]({(place / 'README.md').as_posix()})" for name, place in places.items())
     beside = [
-        _closest(held),
-        held_sentence(held, list(_READERS)),
         _samples_against_greedy(pooled),
         _beyond_lengths(every),
-        *_once_more(home),
-        f"Nothing is planted in these reasoners. All settings were frozen before the problems were drawn ({asked}, of "
-        f"{results['benchmark'].nunique() - 1} benchmarks), which were asked once: {pages}; "
-        f"{', '.join(results['device'].unique())}; seed {config.seed}.",
+        f"The first table: {asked} problems of {results['benchmark'].nunique() - 1} benchmarks, seed {config.seed}, "
+        f"{', '.join(results['device'].unique())}. Nothing is planted in these reasoners. All settings were frozen "
+        f"before the problems were drawn, which were asked once: {_pages(home)}.",
     ]
     parts = [
         f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
         gains_table(pooled, significance(config.statistics.confidence_level)),
+        *_above_controls(home),
         "\n".join(f"- {sentence}" for sentence in beside if sentence),
     ]
     return [part for part in parts if part]
 
 
-def _closest(held: dict[str, pd.DataFrame]) -> str:
-    """How far pushes that read the state are above the control of their direction that comes closest, by reasoner."""
-    every = pd.concat(held.values())
-    pooled = every[(every["benchmark"] == POOLED) & (every["decoding"] == PRIMARY["decoding"])]
-    told = []
-    for arm in _READERS:
-        rows = records(pooled[pooled["method"] == arm])
-        if len(rows) == len(held):
-            margins = " / ".join(with_interval(row, "margin") for row in rows)
-            names = [f"`{row['closest']}`" for row in rows]
-            told.append(f"`{arm}` {margins} ({' / '.join(names if len(set(names)) > 1 else names[:1])})")
-    return (
-        "Over the control of its direction that comes closest (a constant vector, the other way, a direction by lot), "
-        f"greedily: {'; '.join(told)}."
-        if told
-        else ""
+def _above_controls(home: Path) -> list[str]:
+    """How far pushes that read the state are above base and every control of their direction, in each run in which they
+    were trained and confirmed: what the table is, and the table."""
+    tables = {}
+    for profiles in (_NATURAL, _AGAIN):
+        for name, entry in _confirmed(home, profiles).items():
+            place, seed = place_of(entry, home), load_config(entry["profile"]).seed
+            results, controls = (pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))
+            run = f"`{entry['profile']}`, seed {seed}, {entry['problems']:,} a benchmark"
+            tables[run, name] = margin_table(results, controls, entry["attempt"])
+    if (rows := margins_beside(tables, list(_READERS))).empty:
+        return []
+    told = (
+        "**Is it more than a direction?** Points over the unsteered model; over the control of its direction that "
+        "comes closest (a constant vector, trained likewise or its own mean; the other way; by lot); and on how many "
+        f"benchmarks it is above the former by {100 * GAIN:.0f} and above each of the latter by {100 * MARGIN:.0f}, "
+        f"each with a p below {LEVEL:g} that is Holm-adjusted, and times the confirmations a reasoner has had (+: and "
+        "on all benchmarks together). A run is trained and selected anew, and asked of fresh problems:"
     )
+    return [told, as_markdown(rows)]
 
 
-def _once_more(home: Path) -> list[str]:
-    """What came of reasoners on which all was trained once more: by how much the pushes that read the state gain, by
-    how much they are above the control of their direction that comes closest, and on how many benchmarks; a sentence
-    each."""
-    told = []
-    for name, entry in _confirmed(home, _AGAIN).items():
-        place, seed = place_of(entry, home), load_config(entry["profile"]).seed
-        results, controls = (pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))
-        table = margin_table(results, controls, entry["attempt"]).query("method in @_READERS")
-        parts = []
-        for row in records(table[table["benchmark"] == POOLED]):
-            own = table[(table["method"] == row["method"]) & (table["decoding"] == row["decoding"])]
-            gain, margin = (with_interval(row, part) for part in ("gain", "margin"))
-            parts.append(
-                f"`{row['method']}`, {row['decoding']}, {gain}, {margin} over `{row['closest']}`, {held_on(own)}"
-            )
-        page = (place / "README.md").as_posix()
-        told.append(
-            f"Trained once more on `{name}`, from another seed (profile `{entry['profile']}`, seed {seed}), and asked "
-            f"of {entry['problems']:,} fresh problems a benchmark ([page]({page})): gain, margin over the control that "
-            f"comes closest, and on how many benchmarks both hold: {'; '.join(parts)}."
-        )
-    return told
+def _pages(home: Path) -> str:
+    """Where what was confirmed last is told, by reasoner and profile."""
+    entries = [entry for profiles in (_NATURAL, _AGAIN) for entry in _confirmed(home, profiles).values()]
+    return ", ".join(
+        f"[`{entry['backbone']}` in `{entry['profile']}`]({(place_of(entry, home) / 'README.md').as_posix()})"
+        for entry in entries
+    )
 
 
 def _confirmed(home: Path, profiles: tuple[str, ...]) -> dict[str, dict[str, Any]]:
