@@ -141,7 +141,7 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
 
 def test_the_block_says_behind_what_was_confirmed_whether_behaviors_are_promoted(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(
-        "lrs.report.readme.confirmed_answer", lambda _: ["what was confirmed", "| its table |", "- what is beside it"]
+        "lrs.report.readme.confirmed_answer", lambda _: ["what was confirmed", "| its table |", "what is beside it"]
     )
     row = {"backbone": "small", "decoding": "greedy", "arm": "lrs", "behavior": "verification", "gain": -0.1}
     table = pd.DataFrame([row | {"density": 0.5, "density_low": 0.25, "density_high": 0.75}])
@@ -149,7 +149,7 @@ def test_the_block_says_behind_what_was_confirmed_whether_behaviors_are_promoted
     folder.mkdir()
     table.to_csv(folder / "promoted.csv", index=False)
     _, *confirmed, second, _ = readme_block(tmp_path).split("\n\n")
-    assert confirmed == ["what was confirmed", "| its table |", "- what is beside it"]
+    assert confirmed == ["what was confirmed", "| its table |", "what is beside it"]
     assert promoted_answer(table) in second
     assert second.endswith(f"([profile `natural`]({(folder / 'results.md').as_posix()}))")
 
@@ -225,35 +225,27 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         "the same at each token, +0.0 / +7.0.**"
     )
     assert table.count("\n| `") == len(gains)
-    told = [
-        "- A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy "
-        "answers are right in 40.0% / 40.0%; samples, steered, in 30.0% / 30.0% (`lrs_slope`), "
-        "and in 43.0% / 38.0% (`free_push`).",
-        "- `lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
-        "reads the state too, by its length alone), is +3.0 / +1.0 greedily.",
-    ]
-    *lines, last = beside.split("\n")
-    assert lines == told
     pages = ", ".join(
         f"[`{name}` in `{place.split('/')[0]}`]({(home / place / 'new/README.md').as_posix()})"
         for name, place in (("model-1", "longer/model-1"), ("model-0", "natural/model-0"))
     )
-    assert last == (
-        "- The first table: 900 / 900 problems of 3 benchmarks, seed 0, cpu. Nothing is planted in these reasoners. "
-        f"All settings were frozen before the problems were drawn, which were asked once: {pages}."
+    assert beside == (
+        "A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
+        "are right in 40.0% / 40.0%; samples, steered, in 30.0% / 30.0% (`lrs_slope`), and in 43.0% / 38.0% "
+        "(`free_push`). The first table: 900 / 900 problems of 3 benchmarks, seed 0, cpu. Nothing is planted in these "
+        f"reasoners. All settings were frozen before the problems were drawn, which were asked once: {pages}."
     )
-    assert "above the former by 5 and above each of the latter by 3, each with a p below 0.01" in is_it_more
-    greedy, sampled, nothing = "`lrs_slope`, greedy", "`lrs_slope`, sampled", "not asked"
+    assert "the other way, and by lot it is `trained_constant` or `slope_mean`)" in is_it_more
+    assert "above the unsteered model by 5 and above each control by 3, each with a p below 0.01" in is_it_more
+    slope, free, nothing, wide = "`lrs_slope`", "`free_push`", "not asked", "[-20.0, +0.0]"
     longer, natural = ("`longer`, seed 0, 500 a benchmark", "`natural`, seed 0, 500 a benchmark")
-    over = "[-20.0, +0.0] over `trained_constant`"
+    places = [f"`model-{number}`, {how}" for number in (1, 0) for how in ("greedy", "sampled")]
     assert cells_of(above) == [
-        ["push", "run", "`model-1`", "`model-0`"],
-        [greedy, longer, f"+11.0; +7.0 {over}; 0 of 0", nothing],
-        [greedy, natural, nothing, "+14.0; +2.0 [-20.0, +0.0] over `slope_mean`; 0 of 0"],
-        [sampled, longer, f"+10.0; +5.0 {over}; 2 of 2+", nothing],
-        [sampled, natural, nothing, f"+10.0; +5.0 {over}; 1 of 2+"],
-        ["`free_push`, greedy", longer, f"+12.0; +9.0 {over}; 0 of 0", nothing],
-        ["`free_push`, greedy", natural, nothing, f"+15.0; +8.0 {over}; 0 of 0"],
+        ["push", "run", *places],
+        [slope, longer, f"+11.0; +7.0 {wide}; 0 of 0", f"+10.0; +5.0 {wide}; 2 of 2+", nothing, nothing],
+        [slope, natural, nothing, nothing, f"+14.0; +2.0 {wide}; 0 of 0", f"+10.0; +5.0 {wide}; 1 of 2+"],
+        [free, longer, f"+12.0; +9.0 {wide}; 0 of 0", *[nothing] * 3],
+        [free, natural, nothing, nothing, f"+15.0; +8.0 {wide}; 0 of 0", nothing],
     ]
     assert "\n\n".join((first, table, is_it_more, above, beside)) in readme_block(tmp_path / "none", confirmed=home)
     again = home / "replication/model-1/more"
@@ -263,12 +255,12 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     once_more = confirmed_answer(home)
     assert once_more[:3] == [first, table, is_it_more]
     assert [line[0] for line in cells_of(once_more[3]) if "`replication`, seed 1, 4,000 a benchmark" in line] == [
-        *(greedy, sampled, "`free_push`, greedy")
+        *(slope, free)
     ]
     assert f"[`model-1` in `replication`]({(again / 'README.md').as_posix()})" in once_more[4]
     assert "**On fresh" not in readme_block(tmp_path / "none", confirmed=tmp_path / "none")
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*logged[:1] * 9, *logged]))
-    assert cells_of(confirmed_answer(home)[3])[4][3] == f"+10.0; +5.0 {over}; 0 of 2"  # the eleventh time
+    assert cells_of(confirmed_answer(home)[3])[2][5] == f"+10.0; +5.0 {wide}; 0 of 2"  # the eleventh time
     least = home / "natural/model-0/new/results.csv"  # a constant that was asked of one reasoner alone is its best
     one = pd.read_csv(least)
     extra = one.query("arm == 'trained_constant'").assign(arm="slope_mean_tuned", delta=0.09)

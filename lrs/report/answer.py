@@ -13,17 +13,10 @@ _ARMS = {  # of the table of gains, and what each is
     "lrs_causal": "the same steps, up a reward that was trained through its own push",
     "lrs_slope": "up a quadratic reward trained likewise, the further the steeper it is",
     "slope_along": "as far as `lrs_slope` at each token, always in its average direction",
-    "slope_along_tuned": "the same, at a step size of its own",
-    "slope_even": "in the directions of `lrs_slope`, equally far at each token",
     "free_push": "a push that reads the state, trained likewise; no gradient of anything",
-    "free_mean_along": "as far as `free_push` at each token, always in its average direction",
     "free_along": "one vector trained likewise, whose length alone reads the state",
-    "free_gated": "one vector and a gate that reads the state, trained likewise together",
     "trained_constant": "one vector trained likewise, equally far at each token",
-    "free_constant": "one vector trained likewise, of any length, the same at each token",
-    "slope_mean": "the average push of `lrs_slope`, the same at each token",
     "random": "one vector in a random direction",
-    "negated": "`lrs_causal`, the other way",
     "cot": "no push: the prompt says how to go about it, which is known to help",
 }
 _BESIDE = {  # LRS itself where answers are sampled, the others in every decoding

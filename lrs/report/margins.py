@@ -76,21 +76,21 @@ def readable_margins(table: pd.DataFrame) -> pd.DataFrame:
 
 def margins_beside(tables: Mapping[tuple[str, str], pd.DataFrame], methods: Sequence[str]) -> pd.DataFrame:
     """For people: what each method gains with all benchmarks together, by how much it is above the control that comes
-    closest, and on how many benchmarks the margins are held; a row a method, decoding and run, a column a reasoner.
+    closest, and on how many benchmarks the margins are held; a row a method and run, a column a reasoner and decoding.
 
     Args:
         tables: of `margin_table`, by run and reasoner; rows and columns stand in this order.
     """
-    rows, reasoners = [], dict.fromkeys(f"`{name}`" for _, name in tables)
-    for method, decoding in product(methods, ("greedy", "sampled")):
-        cells: dict[str, dict[str, str]] = {}
-        for (run, name), table in tables.items():
-            own = table[(table["method"] == method) & (table["decoding"] == decoding)]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for method, ((run, name), table) in product(methods, tables.items()):
+        for how in ("greedy", "sampled"):
+            own = table[(table["method"] == method) & (table["decoding"] == how)]
             for row in records(own[own["benchmark"] == POOLED]):
-                told = f"{points(row['gain'])}; {with_interval(row, 'margin')} over `{row['closest']}`; {held_on(own)}"
-                cells.setdefault(run, {})[f"`{name}`"] = told
-        rows += [{"push": f"`{method}`, {decoding}", "run": run} | own for run, own in cells.items()]
-    return pd.DataFrame(rows).reindex(columns=["push", "run", *reasoners]).fillna("not asked")
+                told = f"{points(row['gain'])}; {with_interval(row, 'margin')}; {held_on(own)}"
+                cells.setdefault((f"`{method}`", run), {})[f"`{name}`, {how}"] = told
+    rows = [{"push": push, "run": run} | own for (push, run), own in cells.items()]
+    places = [f"`{name}`, {how}" for name in dict.fromkeys(name for _, name in tables) for how in ("greedy", "sampled")]
+    return pd.DataFrame([dict.fromkeys(("push", "run", *places), "not asked") | row for row in rows])
 
 
 def held_on(rows: pd.DataFrame) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import load_config
-from lrs.core.frames import each_group
 from lrs.report.accepted import as_markdown, of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
@@ -28,8 +27,8 @@ _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap in
 
 
 def confirmed_answer(home: Path) -> list[str]:
-    """What was confirmed on fresh problems of natural reasoners: what it comes to, a table, and a list of what to read
-    beside it; nothing if nothing was.
+    """What was confirmed on fresh problems of natural reasoners: what it comes to, tables, and what to read beside
+    them; nothing if nothing was.
 
     Args:
         home: `data/confirm`, see `lrs.bench.confirm`. The last selection of each reasoner in the log is told.
@@ -41,10 +40,8 @@ def confirmed_answer(home: Path) -> list[str]:
         return []
     places = {name: place_of(entry, home) for name, entry in confirmed.items()}
     config = load_config(_NATURAL[0])
-    results, controls = (
-        pd.concat([pd.read_csv(place / f"{name}.csv") for place in places.values()]) for name in ("results", "controls")
-    )
-    pooled, every = (table[table["benchmark"] == POOLED] for table in (results, controls))
+    results = pd.concat([pd.read_csv(place / "results.csv") for place in places.values()])
+    pooled = results[results["benchmark"] == POOLED]
     greedy = pooled[pooled["decoding"] == PRIMARY["decoding"]]
     gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(places)]
     everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
@@ -57,7 +54,6 @@ def confirmed_answer(home: Path) -> list[str]:
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
     beside = [
         _samples_against_greedy(pooled),
-        _beyond_lengths(every),
         f"The first table: {asked} problems of {results['benchmark'].nunique() - 1} benchmarks, seed {config.seed}, "
         f"{', '.join(results['device'].unique())}. Nothing is planted in these reasoners. All settings were frozen "
         f"before the problems were drawn, which were asked once: {_pages(home)}.",
@@ -66,7 +62,7 @@ def confirmed_answer(home: Path) -> list[str]:
         f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
         gains_table(pooled, significance(config.statistics.confidence_level)),
         *_above_controls(home),
-        "\n".join(f"- {sentence}" for sentence in beside if sentence),
+        " ".join(sentence for sentence in beside if sentence),
     ]
     return [part for part in parts if part]
 
@@ -83,12 +79,15 @@ def _above_controls(home: Path) -> list[str]:
             tables[run, name] = margin_table(results, controls, entry["attempt"])
     if (rows := margins_beside(tables, list(_READERS))).empty:
         return []
+    every = pd.concat(tables.values()).query("method in @_READERS and benchmark == @POOLED")
+    closest = " or ".join(f"`{name}`" for name in every["closest"].unique())
     told = (
-        "**Is it more than a direction?** Points over the unsteered model; over the control of its direction that "
-        "comes closest (a constant vector, trained likewise or its own mean; the other way; by lot); and on how many "
-        f"benchmarks it is above the former by {100 * GAIN:.0f} and above each of the latter by {100 * MARGIN:.0f}, "
-        f"each with a p below {LEVEL:g} that is Holm-adjusted, and times the confirmations a reasoner has had (+: and "
-        "on all benchmarks together). A run is trained and selected anew, and asked of fresh problems:"
+        "**Is it more than a direction?** With all benchmarks together, points over the unsteered model; over the "
+        "control of its direction that comes closest (of a constant vector, trained likewise or its own mean, the "
+        f"other way, and by lot it is {closest}); and on how many benchmarks it is above the unsteered model by "
+        f"{100 * GAIN:.0f} and above each control by {100 * MARGIN:.0f}, each with a p below {LEVEL:g} that is "
+        "Holm-adjusted, and times the confirmations a reasoner has had (+: and on all together). A run is trained and "
+        "selected anew, and asked of fresh problems:"
     )
     return [told, as_markdown(rows)]
 
@@ -129,21 +128,6 @@ def _samples_against_greedy(pooled: pd.DataFrame) -> str:
 
 def _percents(right: pd.Series, places: list[str]) -> str:
     return " / ".join(percent(right[place]) for place in places)
-
-
-def _beyond_lengths(over: pd.DataFrame) -> str:
-    """What the slope's direction is worth: its gain over pushes that go as far at each token, along its average; empty
-    where a reasoner was not asked."""
-    rows = over[(over["reference"] == "lrs_slope") & (over["arm"] == "slope_along")]
-    ways, asked = {"greedy": "greedily", "sampled": "in samples"}, over["backbone"].nunique()
-    parts = [(how, part) for how, part in each_group(rows, "decoding", sort=False) if len(part) == asked]
-    told = [f"{_each(-part['delta'])} {ways[how]}" for how, part in parts]
-    return (
-        f"`lrs_slope` less pushes that go as far at each token in one direction, its average (`slope_along`, which "
-        f"reads the state too, by its length alone), is {' and '.join(told)}."
-        if told
-        else ""
-    )
 
 
 def _each(values: pd.Series) -> str:
