@@ -61,11 +61,11 @@ def test_power_is_told_of_a_null_alone():
 
 def test_several_reasoners_are_told_one_by_one():
     told = answer(main_table(0.01, -0.01), 0.95)
-    assert told.startswith("**LRS beats the unsteered model on none of 2 reasoners.** ")
-    assert "`model-0` +1.0 [+0.0, +2.0]; `model-1` -1.0 [-2.0, +0.0]." in told
+    assert told.startswith("**Decoded greedily, LRS beats the unsteered model on none of 2 reasoners.** ")
+    assert "`model-0` +1.0 [+0.0, +2.0] (2,000 test problems of 2 benchmarks); `model-1` -1.0 [-2.0, +0.0] (2,0" in told
     assert "The smallest p after Holm's correction over these 2 is 0.5. " in told
     assert answer(main_table(0.03, -0.03, p_holm=0.01), 0.95).startswith(
-        "**LRS beats the unsteered model on `model-0`; it falls behind on `model-1`.** "
+        "**Decoded greedily, LRS beats the unsteered model on `model-0`; it falls behind on `model-1`.** "
     )
 
 
@@ -108,12 +108,15 @@ def test_the_table_of_gains_has_a_row_an_arm_and_marks_what_is_sure():
 def test_fewer_problems_of_one_reasoner_are_told():
     table = main_table(0.01, 0.02)
     table.loc[table["backbone"] == "model-1", "n"] = 400
-    assert " on 400 to 2,000 test problems of 2 benchmarks" in answer(table, 0.95)
+    table.loc[(table["backbone"] == "model-1") & (table["benchmark"] != "pooled"), "benchmark"] = "gcd"
+    told = answer(table, 0.95)
+    assert "`model-0` +1.0 [+0.0, +2.0] (2,000 test problems of 2 benchmarks); " in told
+    assert "`model-1` +2.0 [+1.0, +3.0] (400 test problems of 1 benchmark). " in told
 
 
 def test_the_level_of_confidence_is_the_profiles():
     told = answer(main_table(0.01, 0.02, p_holm=0.07), 0.9)
-    assert told.startswith("**LRS beats the unsteered model on `model-0`, `model-1`.** ")
+    assert told.startswith("**Decoded greedily, LRS beats the unsteered model on `model-0`, `model-1`.** ")
     assert "with 90% intervals: " in told
     assert answer(main_table(0.01, p_holm=0.02), 0.99).startswith("**LRS does not beat ")
 
@@ -132,7 +135,7 @@ def test_the_block_has_the_answers_that_there_are_and_one_figure(tmp_path: Path,
         (expected / profile / "model-0/delta.png").write_text("picture")
         table.to_csv(expected / profile / "main_results.csv", index=False)
     block = readme_block(expected, ("cpu", "full", "smoke"))
-    assert block.count("**LRS ") == 2
+    assert block.count("**LRS ") == block.count("**Decoded greedily, LRS ") == 1
     assert block.count("](data/expected/cpu/model-0/delta.png)") == block.count("![") == 1
     assert [f"](data/expected/{name}/results.md)" in block for name in ("cpu", "full", "smoke")] == [True, True, False]
     assert put_block(f"before {block} after", block) == f"before {block} after"
@@ -219,10 +222,10 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     (home / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in logged))
     first, table, is_it_more, above, beside = confirmed_answer(home)
     assert first == (
-        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: LRS adds +0.2 / -1.0 points. Trained on "
-        "whether the steered model's answers are right: the gradient of a quadratic reward (`lrs_slope`), +11.0 / "
-        "+14.0; a push that reads the state and is no gradient (`free_push`), +12.0 / +15.0; the best vector that is "
-        "the same at each token, +0.0 / +7.0.**"
+        "**On fresh problems, decoded greedily, `model-1` / `model-0`: LRS adds +0.2 / -1.0 points. Of what is trained "
+        "on whether the steered model's answers are right, the gradient of a quadratic reward (`lrs_slope`) adds +11.0 "
+        "/ +14.0; a push that is learned directly (`free_push`) adds +12.0 / +15.0; the best constant vector, the same "
+        "at each token, +0.0 / +7.0.**"
     )
     assert table.count("\n| `") == len(gains)
     pages = ", ".join(
@@ -230,13 +233,13 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         for name, place in (("model-1", "longer/model-1"), ("model-0", "natural/model-0"))
     )
     assert beside == (
-        "A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
-        "are right in 40.0% / 40.0%; samples, steered, in 30.0% / 30.0% (`lrs_slope`), and in 43.0% / 38.0% "
-        "(`free_push`). The first table: 900 / 900 problems of 3 benchmarks, seed 0, cpu. Nothing is planted in these "
-        f"reasoners. All settings were frozen before the problems were drawn, which were asked once: {pages}."
+        "A gain in samples counts less: a push that only makes the model surer moves them towards greedy answers. "
+        "Unsteered, these are right in 40.0% / 40.0%; samples, steered, in 30.0% / 30.0% (`lrs_slope`), and in 43.0% / "
+        "38.0% (`free_push`). The first table: 900 / 900 problems of 3 benchmarks, seed 0, cpu. Nothing is planted in "
+        f"these reasoners. All settings were frozen before the problems were drawn, which were asked once: {pages}."
     )
-    assert "the other way, and by lot it is `trained_constant` or `slope_mean`)" in is_it_more
-    assert "above the unsteered model by 5 and above each control by 3, each with a p below 0.01" in is_it_more
+    assert "and directions by lot it is `trained_constant` or `slope_mean`)" in is_it_more
+    assert "at least 5 points over the unsteered model and 3 over every control, each with a p below 0.01" in is_it_more
     slope, free, nothing, wide = "`lrs_slope`", "`free_push`", "not asked", "[-20.0, +0.0]"
     longer, natural = ("`longer`, seed 0, 500 a benchmark", "`natural`, seed 0, 500 a benchmark")
     places = [f"`model-{number}`, {how}" for number in (1, 0) for how in ("greedy", "sampled")]
@@ -265,12 +268,12 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     one = pd.read_csv(least)
     extra = one.query("arm == 'trained_constant'").assign(arm="slope_mean_tuned", delta=0.09)
     pd.concat([one, extra]).to_csv(least, index=False)
-    assert "the best vector that is the same at each token, +0.0 / +9.0.**" in confirmed_answer(home)[0]
+    assert "the best constant vector, the same at each token, +0.0 / +9.0.**" in confirmed_answer(home)[0]
     other = home / "longer/model-1/new/results.csv"
     pd.read_csv(other).query("arm != 'lrs_slope' and arm != 'lrs'").to_csv(other, index=False)
     assert confirmed_answer(home)[0].startswith(
-        "**On fresh problems, decoded greedily, on `model-1` / `model-0`: Trained on whether the steered model's "
-        "answers are right: a push that reads"
+        "**On fresh problems, decoded greedily, `model-1` / `model-0`: Of what is trained on whether the steered "
+        "model's answers are right, a push that is learned"
     )
 
 

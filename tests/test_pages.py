@@ -200,9 +200,9 @@ def test_rewards_behaviors_and_costs(page: str):
         ["pocket", "`free_push`", "80", "+2.50 [+2.00, +3.00]", "-1.00 [-2.00, -0.50]"],
     ]
     assert (
-        "Does steering promote them, the paper's second claim? No: decoded greedily on 1 reasoner, LRS as the paper "
-        "trains it makes no cognitive behavior denser, beyond chance by intervals of each. The steered arm that gains "
-        "most makes behaviors denser on 1 of 1: verification changes in 100 tokens by +2.50 with `free_push` on "
+        "Does steering promote them, the paper's second claim? Not here: decoded greedily on 1 reasoner, LRS as the "
+        "paper trains it makes no cognitive behavior denser, beyond chance by intervals of each. The steered arm that "
+        "gains most makes behaviors denser on 1 of 1: verification changes in 100 tokens by +2.50 with `free_push` on "
         "`pocket` (with a constant by at most +2.40)." in page
     )
     assert (

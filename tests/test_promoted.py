@@ -155,7 +155,7 @@ def test_the_answer_is_two_short_sentences():
     denser(table, "large", "free_push", "verification", 5.0)  # which does not win there
     denser(table, "large", "lrs", "backtracking", -1.0)
     assert promoted_answer(table) == (
-        "No: decoded greedily on 2 reasoners, LRS as the paper trains it makes no cognitive behavior denser, "
+        "Not here: decoded greedily on 2 reasoners, LRS as the paper trains it makes no cognitive behavior denser, "
         "backtracking sparser on 1, beyond chance by intervals of each. The steered arm that gains most makes "
         "behaviors denser on 1 of 2: subgoal setting changes in 100 tokens by +2.50 with `free_push` on `small` (with"
         " a constant by at most +1.25) and by +0.00 with `lrs_causal` on `large` (with a constant by at most +0.00)."

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lrs.core.frames import records
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance
-from lrs.report.sentences import count_span, level_text, p_value, percent, points, with_interval
+from lrs.report.sentences import level_text, p_value, percent, points, with_interval
 
 _ARMS = {  # of the table of gains, and what each is
     "lrs": "the paper's method: its reward learned to tell right answers from wrong ones",
@@ -43,20 +43,23 @@ def verdict(main: pd.DataFrame, confidence_level: float) -> str:
     rows = records(main[is_primary(main)])
     if not rows:
         return f"This run has no primary contrast: `{PRIMARY['arm']}` is none of its arms."
-    benchmarks = main[main["benchmark"] != POOLED]["benchmark"].nunique()
-    count = count_span([row["n"] for row in rows])
-    problems = f"{count} test problems of {benchmarks} benchmark{'s' * (benchmarks > 1)}, decoded greedily"
     better, worse = (_significant(rows, sign, significance(confidence_level)) for sign in (1, -1))
     if len(rows) == 1:
-        return _for_one(rows[0], main, problems, "beats" if better else "falls behind" if worse else "does not beat")
+        return _for_one(rows[0], main, "beats" if better else "falls behind" if worse else "does not beat")
     where = ", ".join(f"`{name}`" for name in better) or f"none of {len(rows)} reasoners"
     fallen = f"; it falls behind on {', '.join(f'`{name}`' for name in worse)}" if worse else ""
-    each = "; ".join(f"`{row['backbone']}` {with_interval(row)}" for row in rows)
+    each = "; ".join(f"`{row['backbone']}` {with_interval(row)} ({_problems(row, main)})" for row in rows)
     return (
-        f"**LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds on {problems}, with "
-        f"{level_text(confidence_level)} intervals: {each}. The smallest p after Holm's correction over these "
+        f"**Decoded greedily, LRS beats the unsteered model on {where}{fallen}.** Points of accuracy that it adds, "
+        f"with {level_text(confidence_level)} intervals: {each}. The smallest p after Holm's correction over these "
         f"{len(rows)} is {p_value(min(row['p_holm'] for row in rows))}."
     )
+
+
+def _problems(row: dict[str, Any], main: pd.DataFrame) -> str:
+    """How many problems a reasoner's pooled row is of, and of how many benchmarks."""
+    asked = main[(main["backbone"] == row["backbone"]) & (main["benchmark"] != POOLED)]["benchmark"].nunique()
+    return f"{row['n']:,} test problems of {asked} benchmark{'s' * (asked > 1)}"
 
 
 def _beside(main: pd.DataFrame, below: float) -> str:
@@ -115,12 +118,12 @@ def gains_table(main: pd.DataFrame, below: float) -> str:
     return table.rename(index="`{}`".format).rename_axis(head).reset_index().to_markdown(index=False)
 
 
-def _for_one(row: dict[str, Any], main: pd.DataFrame, problems: str, says: str) -> str:
+def _for_one(row: dict[str, Any], main: pd.DataFrame, says: str) -> str:
     base = main[(main[list(PRIMARY)] == pd.Series(PRIMARY | {"arm": "base"})).all(axis=1)]["accuracy"].item()
     sentences = [
-        f"**LRS {says} the unsteered model.** On {problems}, `{row['backbone']}` is right in {percent(base)} "
-        f"unsteered and in {percent(row['accuracy'])} with LRS: {with_interval(row)} points, {row['wins']:.0f} "
-        f"problems won and {row['losses']:.0f} lost, exact McNemar p {p_value(row['p_mcnemar'])}."
+        f"**LRS {says} the unsteered model.** On {_problems(row, main)}, decoded greedily, `{row['backbone']}` is "
+        f"right in {percent(base)} unsteered and in {percent(row['accuracy'])} with LRS: {with_interval(row)} points, "
+        f"{row['wins']:.0f} problems won and {row['losses']:.0f} lost, exact McNemar p {p_value(row['p_mcnemar'])}."
     ]
     if says == "does not beat" and row["mde"] == row["mde"]:
         sentences.append(f"A true gain of {100 * row['mde']:.1f} points would have been found four times in five.")

@@ -153,7 +153,7 @@ def promoted_answer(table: pd.DataFrame) -> str:
         found = pd.concat(paper)
         changed = {way: rows["behavior"].value_counts() for way, rows in _ways(found).items()}
         told.append(
-            f"{'Yes' if len(changed['denser']) else 'No'}: decoded greedily on {len(paper)} "
+            f"{'Yes' if len(changed['denser']) else 'Not here'}: decoded greedily on {len(paper)} "
             f"reasoner{'s' * (len(paper) > 1)}, LRS as the paper trains it makes "
             f"{'' if len(changed['denser']) else 'no cognitive behavior denser, '}"
             + "".join(

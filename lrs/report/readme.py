@@ -18,7 +18,7 @@ from lrs.report.sentences import percent, points
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _READERS = {  # of the state, in the headline
     "lrs_slope": "the gradient of a quadratic reward",
-    "free_push": "a push that reads the state and is no gradient",
+    "free_push": "a push that is learned directly",
 }
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
 _AGAIN = ("replication",)  # where these were trained once more, and asked of more problems
@@ -46,11 +46,11 @@ def confirmed_answer(home: Path) -> list[str]:
     gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(places)]
     everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
     told = [f"LRS adds {_each(everywhere['lrs'])} points"] if "lrs" in everywhere else []
-    trained = [f"{name} (`{arm}`), {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
+    trained = [f"{name} (`{arm}`) adds {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
     if constants.notna().all():
-        trained.append(f"the best vector that is the same at each token, {_each(constants)}")
+        trained.append(f"the best constant vector, the same at each token, {_each(constants)}")
     if trained:
-        told.append(f"Trained on whether the steered model's answers are right: {'; '.join(trained)}")
+        told.append(f"Of what is trained on whether the steered model's answers are right, {'; '.join(trained)}")
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
     beside = [
         _samples_against_greedy(pooled),
@@ -59,7 +59,7 @@ def confirmed_answer(home: Path) -> list[str]:
         f"before the problems were drawn, which were asked once: {_pages(home)}.",
     ]
     parts = [
-        f"**On fresh problems, decoded greedily, on {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
+        f"**On fresh problems, decoded greedily, {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
         gains_table(pooled, significance(config.statistics.confidence_level)),
         *_above_controls(home),
         " ".join(sentence for sentence in beside if sentence),
@@ -82,12 +82,12 @@ def _above_controls(home: Path) -> list[str]:
     every = pd.concat(tables.values()).query("method in @_READERS and benchmark == @POOLED")
     closest = " or ".join(f"`{name}`" for name in every["closest"].unique())
     told = (
-        "**Is it more than a direction?** With all benchmarks together, points over the unsteered model; over the "
-        "control of its direction that comes closest (of a constant vector, trained likewise or its own mean, the "
-        f"other way, and by lot it is {closest}); and on how many benchmarks it is above the unsteered model by "
-        f"{100 * GAIN:.0f} and above each control by {100 * MARGIN:.0f}, each with a p below {LEVEL:g} that is "
-        "Holm-adjusted, and times the confirmations a reasoner has had (+: and on all together). A run is trained and "
-        "selected anew, and asked of fresh problems:"
+        "**Is it more than a direction?** Each cell has the points over the unsteered model; those over the strongest "
+        "control (of constant vectors, trained likewise or the slope's mean, the slope reversed, and directions by lot "
+        f"it is {closest}); and on how many benchmarks the push *holds*: at least {100 * GAIN:.0f} points over the "
+        f"unsteered model and {100 * MARGIN:.0f} over every control, each with a p below {LEVEL:g}, Holm-adjusted and "
+        "times the confirmations a reasoner has had (+: it holds with all benchmarks together, too). A run is "
+        "trained and selected anew, and asked of fresh problems:"
     )
     return [told, as_markdown(rows)]
 
@@ -121,8 +121,9 @@ def _samples_against_greedy(pooled: pd.DataFrame) -> str:
         return ""
     each = [f"{_percents(right['sampled', arm], places)} (`{arm}`)" for arm in reading]
     return (
-        "A gain in samples counts less: a push that only makes the model surer has one too. Unsteered, greedy answers "
-        f"are right in {_percents(right['greedy', 'base'], places)}; samples, steered, in {', and in '.join(each)}."
+        "A gain in samples counts less: a push that only makes the model surer moves them towards greedy answers. "
+        f"Unsteered, these are right in {_percents(right['greedy', 'base'], places)}; samples, "
+        f"steered, in {', and in '.join(each)}."
     )
 
 
