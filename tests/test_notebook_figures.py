@@ -9,7 +9,7 @@ import pytest
 from lrs.figures import style
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = {"config", "one", "backbones[name]"}  # the names that configurations have there
+CONFIGS = {"config", "one", "backbones[name]", "load_config('cpu', 'pocket-3m')"}  # as they are named there
 NOT_OURS = {
     "method_figure",
     "paper_figure",
