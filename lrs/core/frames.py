@@ -29,3 +29,8 @@ def most(frame: pd.DataFrame, column: str) -> pd.Series:
 def least(frame: pd.DataFrame, column: str) -> pd.Series:
     """The first row of those where a column is smallest."""
     return frame.loc[[frame[column].idxmin()]].iloc[0]
+
+
+def as_markdown(frame: pd.DataFrame, layout: str = "pipe") -> str:
+    """A table of strings, as they are, for people; `layout` is of the package tabulate."""
+    return frame.to_markdown(index=False, tablefmt=layout, disable_numparse=True)

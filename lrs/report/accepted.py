@@ -78,8 +78,3 @@ def embedded(folder: Path, *stems: str, under: Path | None = None) -> list[str]:
     found = {stem: sorted(folder.rglob(f"{stem}.png")) for stem in stems}
     one = {stem: paths[0].relative_to(under).as_posix() for stem, paths in found.items() if len(paths) == 1}
     return [f"![{PICTURES[stem]}]({path})" for stem, path in one.items()]
-
-
-def as_markdown(rows: pd.DataFrame) -> str:
-    """A table of strings, as they are."""
-    return rows.to_markdown(index=False, disable_numparse=True)

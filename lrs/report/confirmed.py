@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import Config, load_config
+from lrs.core.frames import as_markdown
 from lrs.core.store import write_text
-from lrs.report.accepted import as_markdown
 from lrs.report.comparison import POOLED
 from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
 from lrs.report.tables import caption_for, readable

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrs.core.frames import records
+from lrs.core.frames import as_markdown, records
 from lrs.tasks.behaviors import BEHAVIORS
 
 
@@ -210,7 +210,7 @@ def rates_shown(rates: pd.DataFrame) -> str:
     order = pd.MultiIndex.from_frame(wide[["backbone", "arm"]].drop_duplicates())
     wide = wide.pivot(index=["backbone", "arm"], columns="behavior", values="cell")
     table = wide.loc[order, list(BEHAVIORS)].reset_index()
-    return table.rename(columns=lambda name: name.replace("_", " ")).to_markdown(index=False, disable_numparse=True)
+    return as_markdown(table.rename(columns=lambda name: name.replace("_", " ")))
 
 
 def _notebooks(item: Item) -> str:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrs.core.frames import each_group, least, most
+from lrs.core.frames import as_markdown, each_group, least, most
 from lrs.method.arms import STEERED
-from lrs.report.accepted import Accepted, as_markdown, embedded
+from lrs.report.accepted import Accepted, embedded
 from lrs.report.answer import answer
 from lrs.report.assay import ASSAY_INTRO, readable_assay
 from lrs.report.comparison import POOLED, PRIMARY, is_primary, significance

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from lrs.config import load_config
-from lrs.report.accepted import as_markdown, of_natural
+from lrs.core.frames import as_markdown
+from lrs.report.accepted import of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
 from lrs.report.confirmed import place_of, read_log

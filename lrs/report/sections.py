@@ -3,9 +3,9 @@ are empty."""
 
 import pandas as pd
 
-from lrs.core.frames import each_group, each_row, most, records
+from lrs.core.frames import as_markdown, each_group, each_row, most, records
 from lrs.method.arms import ARMS, STEERED
-from lrs.report.accepted import Accepted, as_markdown, embedded, of_natural
+from lrs.report.accepted import Accepted, embedded, of_natural
 from lrs.report.budget import budget_sentence, cap_sentence, cap_table, what_is_lost
 from lrs.report.comparison import POOLED, PRIMARY
 from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_table, readable_margins

@@ -11,6 +11,7 @@ import pandas as pd
 from tabulate import LATEX_ESCAPE_RULES
 
 from lrs.config import Config
+from lrs.core.frames import as_markdown
 from lrs.report.comparison import RESULT_COLUMNS, compare_arms
 from lrs.report.sentences import level_text, smoke_warning
 
@@ -191,10 +192,10 @@ def write_table(
     facts, rest = _split_facts(table)
     caption = f"{caption} {facts}".strip()
     cells = readable(rest)
-    latex = cells.to_markdown(index=False, tablefmt="latex_booktabs", disable_numparse=True)
+    latex = as_markdown(cells, "latex_booktabs")
     contents = {
         "csv": table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-        "md": f"{caption}\n\n{cells.to_markdown(index=False, disable_numparse=True)}\n",
+        "md": f"{caption}\n\n{as_markdown(cells)}\n",
         "tex": f"\\begin{{table}}\n\\centering\n\\caption{{{_escape_latex(caption)}}}\n{latex}\n\\end{{table}}\n",
     }
     paths = [folder / f"{name}.{suffix}" for suffix in suffixes]
@@ -209,7 +210,7 @@ def summary_text(table: pd.DataFrame) -> str:
     wanted = ["backbone", "split", "decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high"]
     wanted += ["delta", "delta_low", "delta_high", "wins", "losses", "p_holm", "steered_fraction"]
     cells = readable(rest[[column for column in wanted if column in rest]])
-    return cells.to_markdown(index=False, tablefmt="plain", disable_numparse=True)
+    return as_markdown(cells, "plain")
 
 
 def summary_of(profile: str) -> str:
