@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro smoke full planted controls natural longer replication smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-long test-extras lint clean-build
+.PHONY: help setup repro smoke full planted controls natural longer replication warm smollm paper summary check accept bench power confirm rivals transfer sweep seeds doctor status reasoner notebook docs test coverage test-slow test-long test-extras lint clean-build
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z -]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-25s %s\n' "$$name" "$$text"; done
@@ -47,7 +47,7 @@ repro: setup  ## every stage of the profile in params.yaml, then the main table
 	dvc repro
 	@python -m lrs summary
 
-smoke full planted controls natural longer replication smollm paper: setup  ## another profile, in a copy under build/profiles
+smoke full planted controls natural longer replication warm smollm paper: setup  ## another profile, in a copy under build/profiles
 	@python -m lrs run-profile $@
 
 smollm: .venv/.smollm

@@ -46,6 +46,7 @@ def test_steered_arms_and_what_they_steer_with():
         **{f"random_fresh_outside{draw}": f"fresh_outside{draw}" for draw in DRAWN},
         **{f"{name}_turned{draw}": f"random{draw}" for name in ("lrs", "causal", "slope", "free") for draw in DRAWN},
         **{"slope_mean_tuned": "slope_mean", "slope_along_tuned": "slope_mean", "slope_negated_tuned": "slope"},
+        **{"free_negated": "free", "free_mean_tuned": "free_mean"},
         **dict.fromkeys(("random_tuned", "slope_turned_tuned"), "random"),
     }
     assert {name for arm in ARMS.values() for name in arm.reads} == set(REWARDS_THERE_ARE)

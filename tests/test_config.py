@@ -52,7 +52,10 @@ def test_every_profile_loads(name):
 
 @pytest.mark.parametrize(
     ("profile", "least"),
-    [("cpu", 150), *[(name, 1000) for name in ("natural", "longer", "replication", "planted", "controls", "full")]],
+    [
+        ("cpu", 150),
+        *[(name, 1000) for name in ("natural", "longer", "replication", "warm", "planted", "controls", "full")],
+    ],
 )
 def test_every_backbone_selects_on_a_thousand_problems_but_for_the_default_in_minutes(profile, least):
     for name in load_config(profile).backbones:

@@ -95,6 +95,7 @@ _ARMS = {
         Arm("lrs_negated", "control", reward="token", gated=True, descends=True, matches="lrs"),
         Arm("negated", "control", reward="causal", descends=True, matches="lrs_causal"),
         Arm("slope_negated", "control", reward="slope", descends=True, matches="lrs_slope"),
+        Arm("free_negated", "control", reward="free", descends=True, matches="free_push"),
         # Drawn by lot, in the decoder's span; the same with the gate of another arm, and as far at each token; and in
         # what the decoder cannot write.
         *(Arm(f"random{n}", "control", reward=f"random{n}", matches="lrs_causal") for n in DRAWS),
@@ -117,7 +118,8 @@ _ARMS = {
     )
 }
 # Controls that take the steps of what they match, once more: with steps of their own choice, under the same cap.
-TUNED = tuple(f"{name}_tuned" for name in ("slope_mean", "slope_along", "slope_negated", "random", "slope_turned"))
+_TUNED = ("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean")
+TUNED = tuple(f"{name}_tuned" for name in _TUNED)
 ARMS = _ARMS | {name: _ARMS[name.removesuffix("_tuned")]._replace(name=name, matches=None) for name in TUNED}
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
 

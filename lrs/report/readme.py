@@ -22,8 +22,8 @@ _READERS = {  # of the state, in the headline
     "free_push": "a push that is learned directly",
 }
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
-_AGAIN = ("replication",)  # where these were trained once more, and asked of more problems
-_CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned"]
+_RUNS = (_NATURAL, ("replication",), ("warm",))  # each trained and confirmed anew
+_CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned", "free_mean", "free_mean_tuned"]
 _CAPTION = "accuracy minus that of the unsteered model, with paired bootstrap intervals"
 
 
@@ -72,7 +72,7 @@ def _above_controls(home: Path) -> list[str]:
     """How far pushes that read the state are above base and every control of their direction, in each run in which they
     were trained and confirmed: what the table is, and the table."""
     tables = {}
-    for profiles in (_NATURAL, _AGAIN):
+    for profiles in _RUNS:
         for name, entry in _confirmed(home, profiles).items():
             place, seed = place_of(entry, home), load_config(entry["profile"]).seed
             results, controls = (pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))
@@ -84,7 +84,7 @@ def _above_controls(home: Path) -> list[str]:
     closest = " or ".join(f"`{name}`" for name in every["closest"].unique())
     told = (
         "**Is it more than a direction?** Each cell has the points over the unsteered model; those over the strongest "
-        "control (of constant vectors, trained likewise or the slope's mean, the slope reversed, and directions by lot "
+        "control (of constant vectors, trained likewise or a push's mean, the push reversed, and directions by lot "
         f"it is {closest}); and on how many benchmarks the push *holds*: at least {100 * GAIN:.0f} points over the "
         f"unsteered model and {100 * MARGIN:.0f} over every control, each with a p below {LEVEL:g}, Holm-adjusted and "
         "times the confirmations a reasoner has had (+: it holds with all benchmarks together, too). A run is "
@@ -95,7 +95,7 @@ def _above_controls(home: Path) -> list[str]:
 
 def _pages(home: Path) -> str:
     """Where what was confirmed last is told, by reasoner and profile."""
-    entries = [entry for profiles in (_NATURAL, _AGAIN) for entry in _confirmed(home, profiles).values()]
+    entries = [entry for profiles in _RUNS for entry in _confirmed(home, profiles).values()]
     return ", ".join(
         f"[`{entry['backbone']}` in `{entry['profile']}`]({(place_of(entry, home) / 'README.md').as_posix()})"
         for entry in entries

@@ -20,6 +20,7 @@ HELD_AGAINST = {  # what differs, by arm and the one it is held against
     ("free_push", "free_rest"): "the same push, without that average",
     ("free_push", "trained_constant"): "does not read the state, steps of one length",
     **{("free_push", f"free_turned{n}"): "as far at each token, in a direction drawn by lot" for n in DRAWS},
+    ("free_push", "free_negated"): "the other way",
     ("free_push", "free_mean_along"): "as far at each token, in one direction: its own average",
     ("lrs_slope", "lrs_causal"): "up a reward that was trained alike, in steps of one length",
     ("lrs_slope", "free_along"): "one vector, of which the length alone reads the state, trained alike",
