@@ -19,10 +19,11 @@ from lrs.saved import CHANCE, SWEEP, find_measured, load_candidates
 def test_one_thing_is_changed_at_a_time():
     config = load_config("natural", "pocket-1m")
     made = list(variants(config, layers=6))
-    often = {"step": 1, "threshold": 1, "layer": 6, "latents": 4, "joint": 3, "penalty": 3, "trained": 3}
+    often = {"step": 1, "threshold": 1, "layer": 6, "latents": 4, "joint": 3, "penalty": 3}
+    often |= {"temperature": 3, "trained": 3}
     assert [one.quantity for one in made] == [quantity for quantity, times in often.items() for _ in range(times)]
-    assert len({one.config.data for one in made if one.fits}) == 19 - 5  # what the profile has is not fitted again
-    arms = {"joint": ["base", "lrs_causal"], "trained": ["base", *sweep.PUSHED]}
+    assert len({one.config.data for one in made if one.fits}) == 22 - 6  # what the profile has is not fitted again
+    arms = {"joint": ["base", "lrs_causal"], **{key: ["base", *sweep.PUSHED] for key in ("temperature", "trained")}}
     arms["penalty"] = ["base", "lrs_causal", "lrs_slope", "free_push"]
     arms["layer"] = ["base", "lrs", "lrs_causal", "lrs_slope", "trained_constant"]
     for one in made:
@@ -32,7 +33,8 @@ def test_one_thing_is_changed_at_a_time():
         kept = {"steering", "select", "sae", "causal", "backbones", "profile", "backbone_name"}
         assert one.config.model_dump(exclude=kept) == config.model_dump(exclude=kept)
         assert (one.config.sae == config.sae) or one.quantity == "latents"
-        fields = {"joint": "joint_weight", "penalty": "mean_weight", "trained": "step_size"}
+        fields = {"joint": "joint_weight", "penalty": "mean_weight", "temperature": "temperature"}
+        fields |= {"trained": "step_size"}
         for quantity, name in fields.items():
             value = one.value if one.quantity == quantity else getattr(config.causal, name)
             assert getattr(one.config.causal, name) == value
@@ -51,6 +53,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         "LATENTS": (8, 16),
         "JOINT": (0.0,),
         "PENALTY": (0.5,),
+        "TEMPERATURE": (small_power.causal.temperature,),
         "TRAINED": (1.0, small_power.causal.step_size),
         "STEPS": (1, 2),
         "SIZES": (2.0,),
@@ -87,6 +90,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
         **{("threshold", "lrs"): 2, ("threshold", "lrs_causal"): 1},  # the latter has no gate
         **{("layer", "lrs"): 2, ("layer", "lrs_causal"): 2, ("latents", "lrs"): 2, ("latents", "lrs_causal"): 2},
         **{("joint", "lrs_causal"): 1, ("penalty", "lrs_causal"): 1},
+        ("temperature", "lrs_causal"): 1,
         ("trained", "lrs_causal"): 2 * 2,  # trained and steered with either of two
     }
     assert table["rise"].notna().all()
@@ -113,7 +117,7 @@ def test_kept_rewards_and_new_ones_are_swept_on_validation_problems_alone(small_
     own = table[table["own"]].groupby(["quantity", "arm"]).size().to_dict()
     fitted = {(quantity, arm): 1 for quantity in ("layer", "latents") for arm in ("lrs", "lrs_causal")}
     steered = {("step", "lrs"): 1, ("step", "lrs_causal"): 1, ("threshold", "lrs"): 1}
-    assert own == fitted | steered | {("trained", "lrs_causal"): 1}
+    assert own == fitted | steered | {(what, "lrs_causal"): 1 for what in ("temperature", "trained")}
     assert table["shown"].all()  # one setting a place
     found = find_measured([config], SWEEP)
     path, chance = (SWEEP / f"{config.profile}-{config.backbone_name}{ending}.csv" for ending in ("", CHANCE))

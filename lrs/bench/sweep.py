@@ -6,6 +6,7 @@ layer       the layer that is read and steered, by rewards and a constant; all i
 latents     of the autoencoder; likewise
 joint       weight of the loss that keeps the causal reward a predictor; likewise
 penalty     weight of the penalty on the mean push; likewise
+temperature of the attempts that causal rewards learn from; likewise
 trained     the step size with which pushes are trained, by the one with which they steer; likewise
 
 Nothing that the pipeline uses is chosen here, and no test problem is asked.
@@ -43,9 +44,9 @@ SWEPT = ("base", "lrs", "lrs_causal")  # the paper's, and the one that is the sa
 STEPS, SIZES = (1, 2, 4), (1.0, 2.0, 4.0, 6.0)
 QUANTILES = ((0.1, 0.3, 0.6), (0.0, 0.1, 0.3))  # of rewards, of confidences
 LATENTS = (32, 64, 128, 256)
-JOINT, PENALTY = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0)
+JOINT, PENALTY, TEMPERATURE = (0.0, 0.2, 1.0), (0.0, 0.1, 1.0), (0.3, 0.7, 1.0)
 TRAINED, PUSHED = (2.0, 4.0, 6.0), ("lrs_causal", "lrs_slope", "free_push", "trained_constant")
-_OF_CAUSAL = {"joint": "joint_weight", "penalty": "mean_weight", "trained": "step_size"}  # fields of that section
+_OF_CAUSAL = {"joint": "joint_weight", "penalty": "mean_weight", "temperature": "temperature", "trained": "step_size"}
 FEW = 30  # problems of AIME 2024, and of 2025
 
 
@@ -85,6 +86,7 @@ def variants(config: Config, layers: int) -> Iterator[Variant]:
     trained: dict[str, tuple[Sequence[float], list[str]]] = {
         "joint": (JOINT, [arm for arm in named if arm != "lrs"]),
         "penalty": (PENALTY, [arm for arm in pushed if arm != "trained_constant"]),
+        "temperature": (TEMPERATURE, pushed),
         "trained": (TRAINED, pushed),
     }
     for quantity, (values, arms) in trained.items():

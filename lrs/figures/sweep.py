@@ -1,4 +1,4 @@
-"""Figure of 06_assay: what steps, thresholds, layer, latents, the joint loss, the penalty and steps in training do."""
+"""Figure of 06_assay: what steps, thresholds, layer, latents and how causal rewards are trained do."""
 
 from itertools import product
 
@@ -31,6 +31,7 @@ _NAMES = {
     "latents": "latents",
     "joint": "weight of the joint loss",
     "penalty": "penalty on the mean push",
+    "temperature": "temperature in training",
     "value": "step size in training",
 }
 _ROW, _LINE, _AROUND = 0.27, 1.0, 0.55  # inches: of a map, for a line's panel, and for the labels of either

@@ -64,7 +64,7 @@ PAPER_ITEMS = (
         ("cpu/pocket-3m/sweep.png",),
         "06_assay",
         "make sweep",
-        why="in the same figure; so will be step sizes in training and a penalty on the mean push",
+        why="in the same figure; so will be temperatures and step sizes in training and a penalty on the mean push",
     ),
     Item(
         "rewards moved to other benchmarks",

@@ -1,8 +1,9 @@
 """What the settings do that a profile fixes or searches coarsely: the table of `make sweep`, read place by place.
 
 A place is a cell of a grid (K by step size, the two quantiles of the gate, or the step size in training by the one in
-steering), a layer, a number of latents, or a weight of the joint loss or of the penalty on the mean push. Where several
-settings were tried at a place, the one stands for it that stage `select` would have taken there.
+steering), a layer, a number of latents, a weight of the joint loss or of the penalty on the mean push, or a temperature
+of training. Where several settings were tried at a place, the one stands for it that stage `select` would have taken
+there.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ GRIDS = {
     "threshold": ("reward_quantile", "confidence_quantile"),
     "trained": ("value", "step_size"),
 }
-LINES = ("layer", "latents", "joint", "penalty")  # varied alone: all is fitted anew
+LINES = ("layer", "latents", "joint", "penalty", "temperature")  # varied alone: all is fitted anew
 _AT = {
     "step": "K {row.num_steps:g}, alpha {row.step_size:g}",
     "threshold": "reward q {row.reward_quantile:g}, confidence q {row.confidence_quantile:g}",
