@@ -16,7 +16,6 @@ _ARMS = {  # of the table of gains, and what each is
     "free_push": "a push that reads the state, trained likewise; no gradient of anything",
     "free_along": "one vector trained likewise, whose length alone reads the state",
     "trained_constant": "one vector trained likewise, equally far at each token",
-    "random": "one vector in a random direction",
     "cot": "no push: the prompt says how to go about it, which is known to help",
 }
 _BESIDE = {  # LRS itself where answers are sampled, the others in every decoding

@@ -21,6 +21,7 @@ _READERS = {  # of the state, in the headline
     "lrs_slope": "the gradient of a quadratic reward",
     "free_push": "a push that is learned directly",
 }
+_HELD = ["lrs_causal", *_READERS]  # against every control of direction
 _NATURAL = ("natural", "longer")  # profiles of reasoners in which nothing is planted, with a free push and constants
 _RUNS = (_NATURAL, ("replication",), ("warm",))  # each trained and confirmed anew
 _CONSTANTS = ["trained_constant", "free_constant", "slope_mean", "slope_mean_tuned", "free_mean", "free_mean_tuned"]
@@ -78,9 +79,9 @@ def _above_controls(home: Path) -> list[str]:
             results, controls = (pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))
             run = f"`{entry['profile']}`, seed {seed}, {entry['problems']:,} a benchmark"
             tables[run, name] = margin_table(results, controls, entry["attempt"])
-    if (rows := margins_beside(tables, list(_READERS))).empty:
+    if (rows := margins_beside(tables, _HELD)).empty:
         return []
-    every = pd.concat(tables.values()).query("method in @_READERS and benchmark == @POOLED")
+    every = pd.concat(tables.values()).query("method in @_HELD and benchmark == @POOLED")
     closest = " or ".join(f"`{name}`" for name in every["closest"].unique())
     told = (
         "**Is it more than a direction?** Each cell has the points over the unsteered model; those over the strongest "
