@@ -1,6 +1,5 @@
 import json
 from itertools import product
-from string import ascii_letters
 from typing import get_args
 
 import numpy as np
@@ -24,7 +23,7 @@ GRID = SelectSection(
     dose_cap=0.1,
     dose_traces=4,
 )
-REWARDS = dict(zip(REWARDS_THERE_ARE, ascii_letters, strict=False))
+REWARDS = {name: f"digest of {name}" for name in REWARDS_THERE_ARE}
 SIGNALS = pd.DataFrame(
     {name: [0.1, 0.7] for name in REWARDS_THERE_ARE} | {signal: [0.4, 0.9] for signal in get_args(Signal)}
 )
