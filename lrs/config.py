@@ -30,7 +30,7 @@ class _Section(BaseModel):
 class BackboneSection(_Section):
     """A causal language model, and the decoder layer whose output is read and steered (counted from 0)."""
 
-    path: str = Field(description="folder with the model, or with a hub.yaml that says where it is")
+    path: str = Field(min_length=1, description="folder with the model, or with a hub.yaml that says where it is")
     layer: int = Field(ge=0)
     benchmarks: list[str] | None = Field(default=None, description="those of the profile that it is asked; null: all")
     planted: Tier | None = Field(default=None, description="of its mode: `cot` says the password of the right one")

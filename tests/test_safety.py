@@ -95,6 +95,7 @@ def places(content, before=()):
 
 
 @given(st.sampled_from(sorted(places(PLAIN))), VALUES, st.sampled_from(["replaced", "removed", "renamed", "added"]))
+@example(("backbones", "pocket-3m", "path"), "", "replaced")
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_profile_is_read_or_refused_in_one_line(tmp_path, monkeypatch, place, value, how):
     content = copy.deepcopy(PLAIN)
