@@ -118,9 +118,11 @@ _ARMS = {
     )
 }
 # Controls that take the steps of what they match, once more: with steps of their own choice, under the same cap.
-_TUNED = ("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean")
-TUNED = tuple(f"{name}_tuned" for name in _TUNED)
-ARMS = _ARMS | {name: _ARMS[name.removesuffix("_tuned")]._replace(name=name, matches=None) for name in TUNED}
+TUNED = {
+    f"{name}_tuned": name
+    for name in ("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean")
+}
+ARMS = _ARMS | {name: _ARMS[fixed]._replace(name=name, matches=None) for name, fixed in TUNED.items()}
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
 
 SHOWN = ("token", "history", "causal")  # rewards that every profile trains: its notebooks show them
