@@ -1,7 +1,10 @@
 """Judges of free answers: mathematical equality, the letter of a choice, the relation of an inequality.
 
 An answer is what stands in the last `\\boxed{}` of what a model concludes. A judge reads it within bounds, and never
-runs it; mathematical equality is math-verify's, in a process of its own that is ended when it takes too long.
+runs it; mathematical equality is math-verify's, in a process of its own that is ended when it takes too long. One such
+process is enough: a comparison takes milliseconds, and the answer that it is about took seconds.
+
+An answer that hedges is wrong.
 """
 
 import multiprocessing
@@ -13,9 +16,26 @@ _LONGEST = 400  # characters of an answer that is looked at
 _SECONDS, _TRIES = 5.0, 2  # for one comparison: once more if the process died, or the machine had other work
 _BEGINS = 120.0  # seconds in which its process must have begun
 _FEW = 20_000  # characters at the end of a text, in which a box is sought
-_EQUATION = re.compile(
-    r"(?:\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?\s*=)?([^=<>]*)"
-)  # of a name with what follows, or that alone
+_NAME = r"\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?"
+_EQUATION = re.compile(rf"(?:{_NAME}\s*=)?([^=<>]*)")  # of a name with what follows, or that alone
+_TUPLE = rf"\({_NAME}(?:\s*,\s*{_NAME})*\)"
+_WORDS = r"(?![^=]*\\(?:d?frac|sqrt|cdot|times|div)\b)(?=[^=]*[A-Za-z])[^-=+,;\\\d\s}][^-=+,;]*"  # no sum, no product
+_COMMAND = r"(?!\\(?:d?frac|sqrt)\b)\\[A-Za-z]+(?:(?!\\(?:cdot|times|div)\b)[^-=+,;])*"
+_NAMED = re.compile(  # x =, f(2) =, \angle ABC =, (x, y) =, x \approx; at the beginning, or behind another value
+    rf"(?:^|(?<=[,;}}(=])|(?<=\bor\b)|(?<=\band\b))\s*(?:{_TUPLE}|{_WORDS}|{_COMMAND})\s*(?:=|\\approx\b)"
+)
+_JOINS = "approx equiv sim to rightarrow Rightarrow implies iff lor vee land wedge mid cap sqcup setminus oplus"
+_JOIN = re.compile(  # of two values that are not one, unlike the union of what stands in brackets
+    rf"=|\\(?:{'|'.join(_JOINS.split())})(?![A-Za-z])|\\cup(?!\s*(?:\\left\s*)?(?:[(\[]|\\\{{))"
+    r"|\\\\|\\&|\s\|\s|\.\s+(?=\S)|(?<=\S)\s*\\text\s*\{[^{}]*\b(?=\d)"
+)
+_MANY = re.compile(r",|(?<!\\sqrt)\[|\\[{}]")  # a list, an interval, a set
+_CHOICE = re.compile(r"(?:\(([A-H])\)|([A-H])(?:[).:]|$))(.*)", re.DOTALL)
+_ANOTHER = re.compile(  # directly behind the first one, or bracketed behind a word that takes it back
+    r"\s*\(?[A-H]\)|\s*(?:[,;/&]|\b(?:or|and|nor|not|but)\b)\s*(?:\w+\s+)?\(?[A-H](?![A-Za-z])"
+    r"|.*\b(?:or|and|nor|not|but)\b[^()]*(?:\([A-H]\)|\b[A-H]\))",
+    re.DOTALL,
+)
 _RELATIONS = {
     "<=": (r"\leq", r"\le", "<=", "≤"),
     ">=": (r"\geq", r"\ge", ">=", "≥"),
@@ -39,11 +59,17 @@ def boxed(text: str) -> str | None:
 
 
 def same_mathematics(answer: str, reference: str) -> bool:
-    """Whether two answers are equal, as math-verify says; what takes too long is not."""
+    """Whether two answers are equal, as math-verify says; what takes too long is not. Of what it cannot read as a whole
+    it takes the last part, so that `41 \\to 42` would be 42: what is joined by a sign, and the reference is not, is
+    equal only if each part is."""
     if len(answer) > _LONGEST:
         return False
     if "".join(answer.split()) == "".join(reference.split()):
         return True
+    if "\\begin" not in answer and not _JOIN.search(reference):
+        parts = _JOIN.split(_NAMED.sub("", answer))
+        if len(parts) > 1:
+            return all(same_mathematics(part.strip(), reference) for part in parts)
     for _ in range(_TRIES):
         if (verdict := _judge().asked(answer, reference)) is not None:
             return verdict
@@ -110,8 +136,8 @@ def same_letter(answer: str, reference: str) -> bool:
     """Whether an answer names the letter of a choice: `B`, `(B)`, `\\text{B}`, `B) 3 kg`, and no other letter."""
     if len(answer) > _LONGEST:  # what is not looked at may take it back
         return False
-    found = re.fullmatch(r"\(?([A-H])(?:[).:].*)?", _plain(answer), re.DOTALL)
-    return found is not None and found[1] == reference
+    found = _CHOICE.fullmatch(_plain(answer))
+    return found is not None and reference in found.groups()[:2] and not _ANOTHER.match(found[3])
 
 
 def same_relation(answer: str, reference: str) -> bool:
@@ -130,12 +156,13 @@ def same_relation(answer: str, reference: str) -> bool:
 
 
 def same_bound(answer: str, reference: str) -> bool:
-    """Whether an answer is the bound of a reference such as `$C = 4$`: it, or an equation of one name with it."""
+    """Whether an answer is the bound of a reference such as `$C = 4$`: it, or an equation of one name with it; one
+    number, neither a set nor an interval."""
     if len(answer) > _LONGEST:
         return False
     bound = reference.strip("$ ").rpartition("=")[2].strip()
     said = _EQUATION.fullmatch(_plain(re.sub(r"\\[()\[\]]", "", answer)))
-    return said is not None and same_mathematics(said[1].strip(), bound)
+    return said is not None and not _MANY.search(said[1]) and same_mathematics(said[1].strip(), bound)
 
 
 def _plain(answer: str) -> str:
