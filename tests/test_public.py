@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from datasets import Dataset
-from small_hub import FEW_SAMPLES, SHAPE, SMALL, byte_tokenizer, half_right, sums, write_data
+from small_hub import FEW_SAMPLES, ROWS, SHAPE, SMALL, byte_tokenizer, half_right, sums, write_data
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from lrs.bench.as_published import measure_as_published, published_prompting, settings_of
@@ -250,19 +250,31 @@ def test_processes_that_look_up_at_once_lose_nothing_of_each_other(tmp_path, mon
     assert json.loads(hub.LOCK.read_text()) == {name: f"of {name}" for name in "abc"}
 
 
-@pytest.mark.parametrize("name", ["math_500", "ineq_math"])
-def test_what_the_hub_gives_is_of_the_revision_that_is_held(name, tmp_path, monkeypatch):
+def cached(home, source, revision, rows):
+    """A data set where the hub's library leaves what it has downloaded."""
+    file = source.file or f"data/{source.split}.json"
+    path = home / f"datasets--{source.path.replace('/', '--')}" / "snapshots" / revision / file
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(rows))
+    (path.parent / "validation.json").write_text(json.dumps(rows[-1:]))  # which nobody asks for
+
+
+@pytest.mark.parametrize("name", ["math_500", "ineq_math", "gpqa_diamond"])
+def test_what_was_downloaded_comes_without_a_hub_and_of_the_revision_that_is_held(name, tmp_path, monkeypatch):
+    source, (held, newer) = SOURCES[name], ("a" * 40, "b" * 40)
+    rows = ROWS[source.path]
     monkeypatch.setenv("LRS_STANDS", str(tmp_path))
     monkeypatch.delenv("LRS_DATA", raising=False)
-    monkeypatch.setattr(hub, "held_revision", {SOURCES[name].path: "abc"}.__getitem__)
-    asked = []
-    monkeypatch.setattr("datasets.load_dataset", lambda path, **how: asked.append((path, how)) or [])
-    assert list(rows_of(SOURCES[name])) == []
-    (path, how), source = asked[0], SOURCES[name]
-    assert (path, how["revision"]) == (source.path, "abc")
-    assert how.get("data_files") == source.file
-    monkeypatch.setattr("datasets.load_dataset", lambda *path, **how: 1 / 0)
-    with pytest.raises(StoreError, match=f"cannot load {path} from the hub .ZeroDivisionError.*or set LRS_DATA to"):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    cached(tmp_path / "cache", source, held, rows)
+    cached(tmp_path / "cache", source, newer, rows[:1])
+    (tmp_path / hub.LOCK).parent.mkdir(parents=True)
+    for revision, expected in ((held, rows), (newer, rows[:1])):
+        (tmp_path / hub.LOCK).write_text(json.dumps({source.path: revision}))
+        assert list(rows_of(source)) == [source.read(row) for row in expected]
+    (tmp_path / hub.LOCK).write_text(json.dumps({source.path: "c" * 40}))
+    refused = f"cannot load {source.path} from the hub .LocalEntryNotFoundError.*or set LRS_DATA to"
+    with pytest.raises(StoreError, match=refused):
         list(rows_of(source))
 
 

@@ -139,9 +139,12 @@ def _load(source: Source) -> Any:
         kind = "parquet" if files[0].suffix == ".parquet" else "json"
         return datasets.load_dataset(kind, data_files=[str(path) for path in files], split="train")
     try:
-        wanted = {"data_files": source.file} if source.file else {}
-        split = "train" if source.file else source.split
-        return datasets.load_dataset(source.path, split=split, revision=held_revision(source.path), **wanted)
+        from huggingface_hub import snapshot_download
+
+        # Into the cache of the hub's library, which is read where there is no hub; that of `datasets` mixes revisions.
+        file, revision = source.file, held_revision(source.path)
+        held = snapshot_download(source.path, repo_type="dataset", revision=revision, allow_patterns=file)
+        return datasets.load_dataset(held, data_files=file, split="train" if file else source.split)
     except Exception as error:
         why = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
         name = source.path.replace("/", "--")
