@@ -232,15 +232,19 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         f"[`{name}` in `{place.split('/')[0]}`]({(home / place / 'new/README.md').as_posix()})"
         for name, place in (("model-1", "longer/model-1"), ("model-0", "natural/model-0"))
     )
+    slope, free, nothing, wide = "`lrs_slope`", "`free_push`", "not asked", "[-20.0, +0.0]"
     assert beside == (
-        "A gain in samples counts less: a push that only makes the model surer moves them towards greedy answers. "
-        "Unsteered, these are right in 40.0% / 40.0%; samples, steered, in 30.0% / 30.0% (`lrs_slope`), and in 43.0% / "
-        "38.0% (`free_push`). The first table: 900 / 900 problems of 3 benchmarks, seed 0, cpu. Nothing is planted in "
-        f"these reasoners. All settings were frozen before the problems were drawn, which were asked once: {pages}."
+        "**Is it more than a length?** Points over the same lengths in a push's own average direction (`slope_along`, "
+        f"`free_mean_along`), greedy / sampled: in `longer` {slope} +3.0 {wide} on `model-1`; in `natural` {slope} "
+        f"+1.0 {wide} on `model-0`. "
+        "**A gain in samples counts less**: a push that only makes the model surer moves them towards greedy answers. "
+        "Right are unsteered greedy answers, samples with `lrs_slope`, samples with `free_push`: in `longer` 40.0%, "
+        "30.0%, 43.0% on `model-1`; in `natural` 40.0%, 30.0%, 38.0% on `model-0`. The first table: 900 / 900 problems "
+        "of 3 benchmarks, seed 0, cpu. Nothing is planted in these reasoners. "
+        f"All settings were frozen before the problems were drawn, which were asked once: {pages}."
     )
     assert "and directions by lot it is `trained_constant` or `slope_mean`)" in is_it_more
     assert "at least 5 points over the unsteered model and 3 over every control, each with a p below 0.01" in is_it_more
-    slope, free, nothing, wide = "`lrs_slope`", "`free_push`", "not asked", "[-20.0, +0.0]"
     longer, natural = ("`longer`, seed 0, 500 a benchmark", "`natural`, seed 0, 500 a benchmark")
     places = [f"`model-{number}`, {how}" for number in (1, 0) for how in ("greedy", "sampled")]
     assert cells_of(above) == [

@@ -72,6 +72,15 @@ def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_pow
     over = results.set_index(["benchmark", "decoding", "arm"])
     place = ("pooled", "greedy")
     assert controls.loc[(*place, "base"), "delta"] == pytest.approx(-over.loc[(*place, "lrs_causal"), "delta"])
+    samples = pd.read_csv(folder / "against_greedy.csv").set_index(["benchmark", "arm"])
+    assert set(samples["decoding"]) == {"sampled"}
+    for benchmark in set(results["benchmark"]):
+        reference = over.loc[(benchmark, "greedy", "base"), "accuracy"]
+        assert samples.loc[(benchmark, "greedy"), "accuracy"] == pytest.approx(reference)
+        for arm in small_power.steering.arms:
+            row = samples.loc[(benchmark, arm)]
+            assert row["accuracy"] == pytest.approx(over.loc[(benchmark, "sampled", arm), "accuracy"])
+            assert row["delta"] == pytest.approx(row["accuracy"] - reference)
     digest = selection_digest(small_power.data / "selection.json")
     (line,) = (tmp_path / "data/confirm/log.jsonl").read_text().splitlines()
     assert json.loads(line)["selection"] == digest == folder.name == selection_digest(folder / "selection.json")
@@ -87,6 +96,7 @@ def test_a_frozen_selection_is_confirmed_on_problems_it_could_not_know(small_pow
     page = (folder / "README.md").read_text()
     assert "on 3 problems a benchmark" in page
     assert "## Against `lrs_causal`" in page
+    assert "## Samples against the unsteered model's greedy answers" in page
 
 
 def test_problems_of_other_splits_cannot_be_drawn(config):

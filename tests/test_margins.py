@@ -5,11 +5,14 @@ import pytest
 
 from lrs.method.arms import ARMS
 from lrs.report.margins import (
+    ALONG,
     DIRECTION_CONTROLS,
     MARGIN_COLUMNS,
+    direction_controls,
     margin_sentence,
     margin_table,
     margins_beside,
+    own_lengths,
     readable_margins,
 )
 
@@ -26,7 +29,12 @@ def results(**of_arms: tuple[float, float]) -> pd.DataFrame:
 
 
 def against(method: str, sorting: float, p: float = 0.001) -> pd.DataFrame:
-    """Other arms less the method; on sorting one control comes as close as `sorting`."""
+    """Controls of direction less the method; on sorting one comes as close as `sorting`."""
+    return direction_controls(all_against(method, sorting, p))
+
+
+def all_against(method: str, sorting: float, p: float = 0.001) -> pd.DataFrame:
+    """Other arms less the method, those that read the state too."""
     deltas = {"trained_constant": -0.06, "random": -0.12, "slope_along": -0.001, "base": -0.1}
     rows = [
         {"decoding": "sampled", "benchmark": name, "arm": arm, "delta": delta, "p_holm": p}
@@ -108,9 +116,21 @@ def test_what_holds_is_told_by_decoding_of_what_all_reasoners_were_asked():
     assert margins_beside({}, ["lrs_slope"]).empty
 
 
+def test_what_goes_as_far_one_way_is_held_against_what_it_follows():
+    others = pd.concat([all_against("lrs_slope", 0.06), all_against("free_push", 0.06)])
+    table = margin_table(results(**GAINS), own_lengths(others))
+    assert table[["method", "closest"]].drop_duplicates().to_numpy().tolist() == [["lrs_slope", "slope_along"]]
+    assert table["margin"].tolist() == pytest.approx([0.001] * 3)
+    assert not table["held"].any()
+    assert {ARMS[name].matches: name for name in ALONG.values()} == ALONG
+    assert all(ARMS[name].paced and name not in DIRECTION_CONTROLS for name in ALONG.values())
+
+
 def test_without_controls_of_direction_nothing_is_said():
-    others = against("lrs_slope", sorting=0.06)
-    assert margin_table(results(**GAINS), others[others["arm"].isin(["base", "slope_along"])]).empty
+    others = all_against("lrs_slope", sorting=0.06)
+    others = others[others["arm"].isin(["base", "slope_along"])]
+    assert margin_table(results(**GAINS), direction_controls(others)).empty
+    assert margin_table(results(**GAINS), own_lengths(others[others["arm"] == "base"])).empty
 
 
 def test_controls_of_direction_are_controls():

@@ -12,6 +12,7 @@ from lrs.report.comparison import RESULT_COLUMNS, behavior_shares, compare_arms,
 from lrs.report.paper import read_paper_table
 from lrs.report.tables import (
     MAIN_COLUMNS,
+    against_greedy,
     caption_for,
     describe_rows,
     main_results,
@@ -198,6 +199,21 @@ def test_decodings_are_compared_apart(outcomes):
     table = compare_arms(pd.concat([outcomes, sampled]), STATISTICS)
     assert (table[table["decoding"] == "sampled"]["accuracy"] == 1).all()
     assert len(table) == 12
+
+
+def test_samples_are_held_against_the_one_greedy_answer_of_base_to_the_same_problem():
+    samples = [
+        outcomes_of("lrs", {"countdown": one}, seed, "sampled") for seed, one in enumerate(("1 1 0", "1 0 0"), 1)
+    ]
+    outcomes = pd.concat([outcomes_of("base", {"countdown": "0 1 0 1"}), *samples])  # the fourth was not sampled
+    table = against_greedy(outcomes, load_config("cpu"))
+    assert set(table["decoding"]) == {"sampled"}
+    row = row_of(table, "countdown", "greedy")
+    assert (row["n"], row["accuracy"]) == (3, pytest.approx(1 / 3))
+    row = row_of(table, "countdown", "lrs")
+    assert (row["n"], row["wins"], row["losses"], row["delta"]) == (3, 2, 1, pytest.approx(1 / 6))
+    assert against_greedy(outcomes_of("base", BASE), load_config("cpu")).empty
+    assert against_greedy(samples[0], load_config("cpu")).empty
 
 
 def test_faults_in_the_pairing_are_refused(outcomes):

@@ -27,8 +27,8 @@ from lrs.method.dictionary import save_dictionary
 from lrs.method.reward import save_reward
 from lrs.models.backbones import load_backbone
 from lrs.models.devices import describe_device
-from lrs.report.confirmed import CONFIRMED, confirmed_page, place_of, read_log
-from lrs.report.tables import controls_table, main_results
+from lrs.report.confirmed import AGAINST_GREEDY, CONFIRMED, confirmed_page, place_of, read_log
+from lrs.report.tables import against_greedy, controls_table, main_results
 from lrs.saved import load_selection, selection_digest, write_measured
 from lrs.tasks.benchmarks import BENCHMARKS
 from lrs.tasks.problems import Problem, draw_problems, load_problems
@@ -98,9 +98,9 @@ def confirm(
     """Evaluate the frozen selection of one backbone on `count` fresh problems a benchmark, `arms` (of the profile; all,
     if none are named) in every decoding.
 
-    Writes `results.csv` (`main_results`), `controls.csv` (`controls_table`) and what people read of them, beside the
-    selection and what was steered with (`fitted`), in a folder of `home` that is its own,
-    `<profile>/<backbone>/<digest>`, and returns that; a killed run resumes.
+    Writes `results.csv` (`main_results`), `controls.csv` (`controls_table`), `against_greedy.csv` (`against_greedy`)
+    and what people read of them, beside the selection and what was steered with (`fitted`), in a folder of `home` that
+    is its own, `<profile>/<backbone>/<digest>`, and returns that; a killed run resumes.
 
     Args:
         actors: of a Ray cluster at `address`, which evaluate: see `evaluate_cells`; None: this process does.
@@ -147,5 +147,7 @@ def confirm(
     against = controls_table(outcomes, config)
     if len(against):
         write_measured(against, "controls", folder)
+    if len(samples := against_greedy(outcomes, config)):
+        write_measured(samples, Path(AGAINST_GREEDY).stem, folder)
     write_text(folder / "README.md", confirmed_page(entry, config, home))
     return folder

@@ -10,10 +10,20 @@ from lrs.config import Config, load_config
 from lrs.core.frames import as_markdown
 from lrs.core.store import write_text
 from lrs.report.comparison import POOLED
-from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_sentence, margin_table, readable_margins
+from lrs.report.margins import (
+    GAIN,
+    LEVEL,
+    MARGIN,
+    direction_controls,
+    margin_sentence,
+    margin_table,
+    own_lengths,
+    readable_margins,
+)
 from lrs.report.tables import caption_for, readable
 
 CONFIRMED = Path("data/confirm")
+AGAINST_GREEDY = "against_greedy.csv"  # beside the tables of confirmations of today
 _SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
 _SHOWN += ["wins", "losses", "p_holm"]
 
@@ -62,19 +72,27 @@ def confirmed_page(entry: dict[str, Any], config: Config, home: Path = CONFIRMED
     ]
     if (folder / "controls.csv").exists():
         against = pd.read_csv(folder / "controls.csv")
-        parts += _margins(results, against, entry["attempt"])
+        parts += _margins(results, against, entry["attempt"]) + _own_way(results, against, entry["attempt"])
         for reference, others in against[against["benchmark"] == POOLED].groupby("reference", sort=False):
             parts += [
                 f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
                 "`p_holm` is over all contrasts with it, those of each benchmark too.",
                 as_markdown(readable(others.loc[others["arm"] != reference, _SHOWN])),
             ]
+    if (folder / AGAINST_GREEDY).exists():
+        samples = pd.read_csv(folder / AGAINST_GREEDY)
+        parts += [
+            "## Samples against the unsteered model's greedy answers",
+            "A push that only makes the model surer gains over samples, and comes no further than these. `delta`: the "
+            "samples of an arm less the greedy answers of the unsteered model to the same problems.",
+            as_markdown(readable(samples.loc[samples["arm"] != "greedy", _SHOWN])),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
 def _margins(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> list[str]:
     """How far each method is above base and above the controls of its direction."""
-    if (table := margin_table(results, against, attempts)).empty:
+    if (table := margin_table(results, direction_controls(against), attempts)).empty:
         return []
     return [
         "## Over base, and over every control of direction",
@@ -82,6 +100,19 @@ def _margins(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> lis
         f"direction that was run (one vector, the other way, by lot) by {100 * MARGIN:.0f}, each with a p below "
         f"{LEVEL:g}, Holm-adjusted over the table and then times the number of attempts ({attempts}). `told`: what the "
         "instruction gains there, where what is known to be there ends.",
+        margin_sentence(table),
+        as_markdown(readable_margins(table)),
+    ]
+
+
+def _own_way(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> list[str]:
+    """How far each method is above itself in its average direction, as far at each token."""
+    if (table := margin_table(results, own_lengths(against), attempts)).empty:
+        return []
+    return [
+        "## Over base, and over the same lengths in one direction",
+        "Held against what goes as far as the method at each token, but always in the method's average direction: by "
+        "which it gains that *the way*, too, follows from the state. By the same rule:",
         margin_sentence(table),
         as_markdown(readable_margins(table)),
     ]

@@ -2,7 +2,8 @@
 
 A control of direction goes where the state does not say: along one vector, the other way, or by lot. Pushes that go
 along one vector as far as the state says (`slope_along`, `causal_along`, `free_mean_along`, `free_along`, `free_gated`)
-are none: they read the state.
+are none: they read the state. Against the first three, each as far at each token as the push whose mean it follows,
+a method shows what reading *the way* is worth: `ALONG`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from itertools import product
 import pandas as pd
 
 from lrs.core.frames import least, records
-from lrs.method.arms import DRAWS, TUNED
+from lrs.method.arms import ARMS, DRAWS, TUNED
 from lrs.report.comparison import POOLED
 from lrs.report.sentences import p_value, points, with_interval
 
@@ -23,30 +24,41 @@ DIRECTION_CONTROLS = (
     *(f"random{where}{draw}" for where in ("", "_fresh", "_outside", "_fresh_outside") for draw in DRAWS),
     *(f"{name}_turned{draw}" for name in ("causal", "slope", "free") for draw in DRAWS),
 )
+ALONG = {ARMS[name].matches: name for name in ("causal_along", "slope_along", "free_mean_along")}
 MARGIN_COLUMNS = [
     *("decoding", "benchmark", "method", "n", "told", "gain", "gain_low", "gain_high", "gain_p"),
     *("closest", "margin", "margin_low", "margin_high", "margin_p", "held"),
 ]
 
 
-def margin_table(results: pd.DataFrame, controls: pd.DataFrame, attempts: int = 1) -> pd.DataFrame:
+def direction_controls(controls: pd.DataFrame) -> pd.DataFrame:
+    """Of every arm against each method, named in column reference, the controls of direction."""
+    return controls[controls["arm"].isin(DIRECTION_CONTROLS)]
+
+
+def own_lengths(controls: pd.DataFrame) -> pd.DataFrame:
+    """Likewise, what goes as far as the method at each token, always in the method's average direction."""
+    return controls[controls["arm"] == controls["reference"].map(ALONG)]
+
+
+def margin_table(results: pd.DataFrame, rivals: pd.DataFrame, attempts: int = 1) -> pd.DataFrame:
     """A row a decoding, benchmark (and pooled) and method that was held against other arms.
 
     Args:
         results: every arm against base, as `lrs.bench.confirm` writes them.
-        controls: every arm against each method, named in column reference.
+        rivals: of `direction_controls`, or of `own_lengths`.
         attempts: confirmations of that backbone so far, for which each p is multiplied (Bonferroni).
 
     Returns:
         columns `MARGIN_COLUMNS`, fractions: told (what the instruction gains, if it was asked), the method's gain with
-        its interval and adjusted p; the control of its direction that comes closest, by how much the method is
-        above it, and the largest adjusted p of all these controls; held: whether it is above base by `GAIN` and
-        above each of them by `MARGIN`, all p below `LEVEL`. No rows where no such control was run.
+        its interval and adjusted p; the rival that comes closest, by how much the method is above it, and the largest
+        adjusted p of all rivals; held: whether it is above base by `GAIN` and above each of them by `MARGIN`, all p
+        below `LEVEL`. No rows where no rival was run.
     """
     keys, rows = ["decoding", "benchmark"], []
-    results, controls = (of.assign(p_holm=(attempts * of["p_holm"]).clip(upper=1)) for of in (results, controls))
+    results, rivals = (of.assign(p_holm=(attempts * of["p_holm"]).clip(upper=1)) for of in (results, rivals))
     over = {(row["decoding"], row["benchmark"], row["arm"]): row for row in records(results)}
-    rivals = controls[controls["arm"].isin(DIRECTION_CONTROLS) & controls["reference"].isin(results["arm"])]
+    rivals = rivals[rivals["reference"].isin(results["arm"])]
     for (decoding, benchmark, method), group in rivals.groupby([*keys, "reference"], sort=False):
         own, told = over[decoding, benchmark, method], over.get((decoding, benchmark, "cot"))
         flipped = group.assign(margin=-group["delta"], low=-group["delta_high"], high=-group["delta_low"])

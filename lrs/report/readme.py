@@ -1,20 +1,21 @@
 """What the README says of results: what was confirmed on fresh problems, and the answers of accepted profiles."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lrs.config import load_config
-from lrs.core.frames import as_markdown
+from lrs.core.frames import as_markdown, records
 from lrs.report.accepted import of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
 from lrs.report.confirmed import place_of, read_log
-from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_table, margins_beside
+from lrs.report.margins import GAIN, LEVEL, MARGIN, direction_controls, margin_table, margins_beside, own_lengths
 from lrs.report.promoted import promoted_answer
-from lrs.report.sentences import percent, points
+from lrs.report.sentences import percent, points, with_interval
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _READERS = {  # of the state, in the headline
@@ -55,7 +56,8 @@ def confirmed_answer(home: Path) -> list[str]:
         told.append(f"Of what is trained on whether the steered model's answers are right, {'; '.join(trained)}")
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
     beside = [
-        _samples_against_greedy(pooled),
+        _over_own_length(home),
+        _samples_against_greedy(home),
         f"The first table: {asked} problems of {results['benchmark'].nunique() - 1} benchmarks, seed {config.seed}, "
         f"{', '.join(results['device'].unique())}. Nothing is planted in these reasoners. All settings were frozen "
         f"before the problems were drawn, which were asked once: {_pages(home)}.",
@@ -73,12 +75,9 @@ def _above_controls(home: Path) -> list[str]:
     """How far pushes that read the state are above base and every control of their direction, in each run in which they
     were trained and confirmed: what the table is, and the table."""
     tables = {}
-    for profiles in _RUNS:
-        for name, entry in _confirmed(home, profiles).items():
-            place, seed = place_of(entry, home), load_config(entry["profile"]).seed
-            results, controls = (pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))
-            run = f"`{entry['profile']}`, seed {seed}, {entry['problems']:,} a benchmark"
-            tables[run, name] = margin_table(results, controls, entry["attempt"])
+    for name, entry, results, controls in _runs(home):
+        run = f"`{entry['profile']}`, seed {load_config(entry['profile']).seed}, {entry['problems']:,} a benchmark"
+        tables[run, name] = margin_table(results, direction_controls(controls), entry["attempt"])
     if (rows := margins_beside(tables, _HELD)).empty:
         return []
     every = pd.concat(tables.values()).query("method in @_HELD and benchmark == @POOLED")
@@ -113,24 +112,53 @@ def _confirmed(home: Path, profiles: tuple[str, ...]) -> dict[str, dict[str, Any
     return dict(sorted(made.items(), reverse=True))
 
 
-def _samples_against_greedy(pooled: pd.DataFrame) -> str:
-    """The samples of arms that read the state beside base's greedy answers: a push that only makes the model surer
-    gains in samples too, and comes no further than these."""
-    right = pooled.set_index(["decoding", "arm", "backbone"])["accuracy"].sort_index()
-    places = list(pooled["backbone"].unique())
-    reading = [arm for arm in _READERS if all(("sampled", arm, place) in right.index for place in places)]
-    if not reading or not all(("greedy", "base", place) in right.index for place in places):
+def _over_own_length(home: Path) -> str:
+    """How far the pushes that read the state are above themselves in their average direction, as far at each token, in
+    each run that asked."""
+    told: dict[str, list[str]] = {}
+    for name, entry, results, controls in _runs(home):
+        parts = told.setdefault(entry["profile"], [])
+        table = margin_table(results, own_lengths(controls), entry["attempt"]).query("benchmark == @POOLED")
+        for method in [method for method in _READERS if method in set(table["method"])]:
+            own = table[table["method"] == method]
+            each = " / ".join(with_interval(row, "margin") for row in records(own))
+            parts.append(f"`{method}` {each} on `{name}`")
+    asked = [f"in `{profile}` {', '.join(parts)}" for profile, parts in told.items() if parts]
+    if not asked:
         return ""
-    each = [f"{_percents(right['sampled', arm], places)} (`{arm}`)" for arm in reading]
+    others = " Other runs did not ask." if len(asked) < len(told) else ""
     return (
-        "A gain in samples counts less: a push that only makes the model surer moves them towards greedy answers. "
-        f"Unsteered, these are right in {_percents(right['greedy', 'base'], places)}; samples, "
-        f"steered, in {', and in '.join(each)}."
+        "**Is it more than a length?** Points over the same lengths in a push's own average direction (`slope_along`, "
+        f"`free_mean_along`), greedy / sampled: {'; '.join(asked)}.{others}"
     )
 
 
-def _percents(right: pd.Series, places: list[str]) -> str:
-    return " / ".join(percent(right[place]) for place in places)
+def _samples_against_greedy(home: Path) -> str:
+    """The samples of arms that read the state beside base's greedy answers, run by run: a push that only makes the
+    model surer gains in samples too, and comes no further than these."""
+    told: dict[str, list[str]] = {}
+    for name, entry, results, _ in _runs(home):
+        right = results.query("benchmark == @POOLED").set_index(["decoding", "arm"])["accuracy"]
+        asked = [("greedy", "base"), *(("sampled", arm) for arm in _READERS)]
+        if all(one in right.index for one in asked):
+            each = ", ".join(percent(right[one]) for one in asked)
+            told.setdefault(entry["profile"], []).append(f"{each} on `{name}`")
+    if not told:
+        return ""
+    runs = "; ".join(f"in `{profile}` {', and '.join(parts)}" for profile, parts in told.items())
+    arms = ", ".join(f"samples with `{arm}`" for arm in _READERS)
+    return (
+        "**A gain in samples counts less**: a push that only makes the model surer moves them towards greedy answers. "
+        f"Right are unsteered greedy answers, {arms}: {runs}."
+    )
+
+
+def _runs(home: Path) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame, pd.DataFrame]]:
+    """What was confirmed of each run and reasoner: the reasoner, its line of the log, results and controls."""
+    for profiles in _RUNS:
+        for name, entry in _confirmed(home, profiles).items():
+            results, controls = (pd.read_csv(place_of(entry, home) / f"{part}.csv") for part in ("results", "controls"))
+            yield name, entry, results, controls
 
 
 def _each(values: pd.Series) -> str:

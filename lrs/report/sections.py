@@ -8,7 +8,7 @@ from lrs.method.arms import ARMS, STEERED
 from lrs.report.accepted import Accepted, embedded, of_natural
 from lrs.report.budget import budget_sentence, cap_sentence, cap_table, what_is_lost
 from lrs.report.comparison import POOLED, PRIMARY
-from lrs.report.margins import GAIN, LEVEL, MARGIN, margin_table, readable_margins
+from lrs.report.margins import GAIN, LEVEL, MARGIN, direction_controls, margin_table, readable_margins
 from lrs.report.mediation import mediation_sentence
 from lrs.report.paper import measured_alike
 from lrs.report.promoted import promoted_answer
@@ -60,8 +60,9 @@ def margins_section(accepted: Accepted) -> str:
     """How far methods are above base and above every control of their direction, of each reasoner."""
     if accepted.controls.empty:
         return ""
+    controls = direction_controls(accepted.controls)
     table = pd.concat(
-        margin_table(main, accepted.controls[accepted.controls["backbone"] == backbone]).assign(backbone=backbone)
+        margin_table(main, controls[controls["backbone"] == backbone]).assign(backbone=backbone)
         for backbone, main in each_group(accepted.main, "backbone", sort=False)
     )
     if table.empty:

@@ -37,6 +37,23 @@ def controls_table(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
     return pd.concat(tables) if tables else pd.DataFrame(columns=[*MAIN_COLUMNS, "reference"])
 
 
+def against_greedy(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The samples of every arm against the greedy answers of base to the same problems, as `main_results` compares; no
+    rows where either is missing.
+
+    Returns:
+        columns `MAIN_COLUMNS`; the reference is called `greedy`.
+    """
+    greedy = outcomes[(outcomes["decoding"] == "greedy") & (outcomes["arm"] == "base")]
+    sampled = outcomes[outcomes["decoding"] != "greedy"]
+    keys = ["backbone", "split", "benchmark", "problem_id"]
+    drawn = sampled[[*keys, "decoding", "seed"]].drop_duplicates()  # each sample has the one greedy answer beside it
+    reference = greedy.drop(columns=["decoding", "seed"]).merge(drawn, on=keys).assign(arm="greedy")
+    if reference.empty:
+        return pd.DataFrame(columns=MAIN_COLUMNS)
+    return main_results(pd.concat([reference, sampled], ignore_index=True), config, "greedy")
+
+
 def describe_rows(outcomes: pd.DataFrame, config: Config) -> str:
     """What a reader has to know of sampled rows and of few_shot's, in sentences; empty where there are neither."""
     return " ".join(filter(None, [_describe_sampling(config), _describe_shots(outcomes)]))
