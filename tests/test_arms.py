@@ -20,6 +20,7 @@ def setting(arm, **values):
 
 
 DRAWN = ("", "_2", "_3", "_4", "_5")
+PACING = {"lrs": "token", "causal": "causal", "slope": "slope", "free": "free"}
 
 
 def test_steered_arms_and_what_they_steer_with():
@@ -44,17 +45,19 @@ def test_steered_arms_and_what_they_steer_with():
         **{f"{name}{draw}": f"{name}{draw}" for name in ("random", "shuffled", "causal_shuffled") for draw in DRAWN},
         **{f"random_{name}{draw}": f"{name}{draw}" for name in ("fresh", "outside") for draw in DRAWN},
         **{f"random_fresh_outside{draw}": f"fresh_outside{draw}" for draw in DRAWN},
-        **{f"{name}_turned{draw}": f"random{draw}" for name in ("lrs", "causal", "slope", "free") for draw in DRAWN},
+        **{f"{name}_turned{draw}": f"random{draw}" for name in PACING for draw in DRAWN},
         **{"slope_mean_tuned": "slope_mean", "slope_along_tuned": "slope_mean", "slope_negated_tuned": "slope"},
-        **{"free_negated": "free", "free_mean_tuned": "free_mean"},
-        **dict.fromkeys(("random_tuned", "slope_turned_tuned"), "random"),
+        **dict.fromkeys(("free_negated", "free_negated_tuned"), "free"),
+        **{"free_mean_tuned": "free_mean", "negated_tuned": "causal", "lrs_negated_tuned": "token"},
+        **{"random_fresh_tuned": "fresh", "random_outside_tuned": "outside"},
+        **dict.fromkeys(("random_tuned", *(f"{name}_turned_tuned" for name in PACING)), "random"),
+        **{f"slope_{basis}": f"slope_{basis}" for basis in ("random_sae", "pca", "raw")},
     }
     assert {name for arm in ARMS.values() for name in arm.reads} == set(REWARDS_THERE_ARE)
     assert {name: ARMS[name].paced for name in STEERED if ARMS[name].paced} == {
         **{"slope_along": "slope", "slope_even": "slope_level", "slope_along_tuned": "slope"},
-        **{"slope_turned_tuned": "slope", "causal_along": "causal", "lrs_along": "token", "free_mean_along": "free"},
-        **{f"lrs_turned{draw}": "token" for draw in DRAWN},
-        **{f"{name}_turned{draw}": name for name in ("causal", "slope", "free") for draw in DRAWN},
+        **{"causal_along": "causal", "lrs_along": "token", "free_mean_along": "free"},
+        **{f"{name}_turned{draw}": reward for name, reward in PACING.items() for draw in (*DRAWN, "_tuned")},
     }
     dictionary = LinearDictionary()
     thresholds = {"reward_threshold": 0.4, "confidence_threshold": 0.7}

@@ -33,6 +33,9 @@ REWARDS = {
         for index, draw in enumerate(DRAWS)
     },
     "slope": RewardKind("potential", "push"),
+    "slope_random_sae": RewardKind("potential", "push", "random_sae"),
+    "slope_pca": RewardKind("potential", "push", "pca"),
+    "slope_raw": RewardKind("potential", "push", "raw"),
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
     "free_along": RewardKind("along", "push"),
@@ -112,6 +115,7 @@ _ARMS = {
         Arm("random_sae", "control", reward="random_sae", gated=True),
         Arm("pca", "control", reward="pca", gated=True),
         Arm("raw", "control", reward="raw", gated=True),  # the gradient of a value on the raw state, as in RE-Control
+        *(Arm(f"slope_{basis}", "control", reward=f"slope_{basis}") for basis in ("random_sae", "pca", "raw")),
         Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
         Arm("caa", "control", reward="raw_linear"),  # the same on the raw state: contrastive activation addition
         Arm("cast", "control", reward="raw_linear", gated="reward"),  # where the state lies low along it, as in CAST
@@ -120,7 +124,18 @@ _ARMS = {
 # Controls that take the steps of what they match, once more: with steps of their own choice, under the same cap.
 TUNED = {
     f"{name}_tuned": name
-    for name in ("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean")
+    for name in (
+        *("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean", "negated"),
+        *(
+            "lrs_negated",
+            "free_negated",
+            "random_fresh",
+            "random_outside",
+            "lrs_turned",
+            "causal_turned",
+            "free_turned",
+        ),
+    )
 }
 ARMS = _ARMS | {name: _ARMS[fixed]._replace(name=name, matches=None) for name, fixed in TUNED.items()}
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)

@@ -17,13 +17,13 @@ from lrs.report.comparison import POOLED
 from lrs.report.sentences import p_value, points, with_interval
 
 GAIN, MARGIN, LEVEL = 0.05, 0.03, 0.01  # over base, over every control (fractions), and Holm-adjusted p
-DIRECTION_CONTROLS = (
+_AS_TAKEN = (
     *("trained_constant", "free_constant", "free_mean", "slope_mean", "mean_difference", "caa"),
     *("negated", "slope_negated", "free_negated"),
-    *(name for name in TUNED if name != "slope_along_tuned"),
     *(f"random{where}{draw}" for where in ("", "_fresh", "_outside", "_fresh_outside") for draw in DRAWS),
     *(f"{name}_turned{draw}" for name in ("causal", "slope", "free") for draw in DRAWS),
 )
+DIRECTION_CONTROLS = (*_AS_TAKEN, *(name for name, fixed in TUNED.items() if fixed in _AS_TAKEN))
 ALONG = {ARMS[name].matches: name for name in ("causal_along", "slope_along", "free_mean_along")}
 MARGIN_COLUMNS = [
     *("decoding", "benchmark", "method", "n", "told", "gain", "gain_low", "gain_high", "gain_p"),
