@@ -3,8 +3,6 @@
 An answer is what stands in the last `\\boxed{}` of what a model concludes. A judge reads it within bounds, and never
 runs it; mathematical equality is math-verify's, in a process of its own that is ended when it takes too long. One such
 process is enough: a comparison takes milliseconds, and the answer that it is about took seconds.
-
-An answer that hedges is wrong.
 """
 
 import multiprocessing
@@ -16,24 +14,24 @@ _LONGEST = 400  # characters of an answer that is looked at
 _SECONDS, _TRIES = 5.0, 2  # for one comparison: once more if the process died, or the machine had other work
 _BEGINS = 120.0  # seconds in which its process must have begun
 _FEW = 20_000  # characters at the end of a text, in which a box is sought
-_NAME = r"\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?"
-_EQUATION = re.compile(rf"(?:{_NAME}\s*=)?([^=<>]*)")  # of a name with what follows, or that alone
-_TUPLE = rf"\({_NAME}(?:\s*,\s*{_NAME})*\)"
-_WORDS = r"(?![^=]*\\(?:d?frac|sqrt|cdot|times|div)\b)(?=[^=]*[A-Za-z])[^-=+,;\\\d\s}][^-=+,;]*"  # no sum, no product
-_COMMAND = r"(?!\\(?:d?frac|sqrt)\b)\\[A-Za-z]+(?:(?!\\(?:cdot|times|div)\b)[^-=+,;])*"
-_NAMED = re.compile(  # x =, f(2) =, \angle ABC =, (x, y) =, x \approx; at the beginning, or behind another value
-    rf"(?:^|(?<=[,;}}(=])|(?<=\bor\b)|(?<=\band\b))\s*(?:{_TUPLE}|{_WORDS}|{_COMMAND})\s*(?:=|\\approx\b)"
+_EQUATION = re.compile(r"(?:\\?[A-Za-z]+(?:_\{?\\?\w+\}?)?\s*=)?([^=<>]*)")  # of a name with a value, or that alone
+_SPACE = re.compile(r"(?<!\\)\\[,;:! ]|\\q?quad(?![A-Za-z])|\{,\}")
+_NUMBER = re.compile(  # no letter but of what makes one number of others
+    r"(?=.*\d)(?:\\(?:[dt]?frac|sqrt|pi|cdot|times|div|left|right)(?![A-Za-z])|[-+*/^.,(){}\[\]\s\d])+"
 )
-_JOINS = "approx equiv sim to rightarrow Rightarrow implies iff lor vee land wedge mid cap sqcup setminus oplus"
-_JOIN = re.compile(  # of two values that are not one, unlike the union of what stands in brackets
-    rf"=|\\(?:{'|'.join(_JOINS.split())})(?![A-Za-z])|\\cup(?!\s*(?:\\left\s*)?(?:[(\[]|\\\{{))"
-    r"|\\\\|\\&|\s\|\s|\.\s+(?=\S)|(?<=\S)\s*\\text\s*\{[^{}]*\b(?=\d)"
+_JOINS = "sim to implies iff lor vee land wedge mid cup cap sqcup setminus oplus then or and"
+_JOIN = re.compile(  # of several answers to one
+    rf"=|\\?(?<![A-Za-z])(?:{'|'.join(_JOINS.split())}|(?:[Ll]ong)?[Ll]?(?:eft)?[Rr]ightarrow)(?![A-Za-z])"
+    r"|,\s*\\[lc]?dots|\\\\|\\&|\s\|\s|\.\s+(?=\S)"
 )
-_MANY = re.compile(r",|(?<!\\sqrt)\[|\\[{}]")  # a list, an interval, a set
+_DENIED = re.compile(r"\\(?:neq?|not)(?![A-Za-z])|≠")
+_LIST = re.compile(  # commas in no bracket, or brackets around all of it that make it an interval or a set
+    r"[^()\[\]{}]*,[^()\[\]{}]*|(?:\\left\s*)?(?:\[|\\\{)[^\[\]]*(?:\]|\\\})"
+)
 _CHOICE = re.compile(r"(?:\(([A-H])\)|([A-H])(?:[).:]|$))(.*)", re.DOTALL)
 _ANOTHER = re.compile(  # directly behind the first one, or bracketed behind a word that takes it back
-    r"\s*\(?[A-H]\)|\s*(?:[,;/&]|\b(?:or|and|nor|not|but)\b)\s*(?:\w+\s+)?\(?[A-H](?![A-Za-z])"
-    r"|.*\b(?:or|and|nor|not|but)\b[^()]*(?:\([A-H]\)|\b[A-H]\))",
+    r"\s*\(?[A-H]\)(?!-)|\s*(?:[,;/&]|\b(?:or|and|nor|not|but)\b)\s*(?:\w+\s+){0,2}\(?[A-H](?![A-Za-z])"
+    r"|.*\b(?:or|and|nor|not|but)\b[^()]*(?:\([A-H]\)|\b[A-H]\))(?!-)",
     re.DOTALL,
 )
 _RELATIONS = {
@@ -59,22 +57,35 @@ def boxed(text: str) -> str | None:
 
 
 def same_mathematics(answer: str, reference: str) -> bool:
-    """Whether two answers are equal, as math-verify says; what takes too long is not. Of what it cannot read as a whole
-    it takes the last part, so that `41 \\to 42` would be 42: what is joined by a sign, and the reference is not, is
-    equal only if each part is."""
+    """Whether two answers are equal, as math-verify says; what takes too long is not.
+
+    Of what it cannot read as a whole math-verify takes the last part, so that `41 = 42` or `41 \\to 42` would be 42:
+    where one number is asked for, an answer that names another one beside it is wrong.
+    """
     if len(answer) > _LONGEST:
         return False
+    answer = answer.strip().removesuffix(".")
     if "".join(answer.split()) == "".join(reference.split()):
         return True
-    if "\\begin" not in answer and not _JOIN.search(reference):
-        parts = _JOIN.split(_NAMED.sub("", answer))
-        if len(parts) > 1:
-            return all(same_mathematics(part.strip(), reference) for part in parts)
+    if _is_number(reference) and "," not in reference and _hedges(answer, reference):
+        return False
     for _ in range(_TRIES):
         if (verdict := _judge().asked(answer, reference)) is not None:
             return verdict
         _judge.cache_clear()  # a new one is begun
     return False
+
+
+def _hedges(answer: str, reference: str) -> bool:
+    """Whether an answer joins a number to others that are not equal to it, or denies it."""
+    parts = [part.strip(" .,;:") for part in _JOIN.split(_SPACE.sub(" ", _plain(answer)))]
+    parts = [part.strip("( )") if part.count("(") != part.count(")") else part for part in parts]
+    others = [part for part in parts if _is_number(part)] if len(parts) > 1 else []
+    return bool(_DENIED.search(answer)) or not all(same_mathematics(part, reference) for part in others)
+
+
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _verify(answer: str, reference: str) -> bool:
@@ -136,8 +147,15 @@ def same_letter(answer: str, reference: str) -> bool:
     """Whether an answer names the letter of a choice: `B`, `(B)`, `\\text{B}`, `B) 3 kg`, and no other letter."""
     if len(answer) > _LONGEST:  # what is not looked at may take it back
         return False
-    found = _CHOICE.fullmatch(_plain(answer))
-    return found is not None and reference in found.groups()[:2] and not _ANOTHER.match(found[3])
+    return _choice(_plain(answer))[0] == reference
+
+
+def _choice(said: str) -> tuple[str | None, str]:
+    """The letter of the one choice that is named, if one is, and what follows it."""
+    found = _CHOICE.fullmatch(said)
+    if found is None or _ANOTHER.match(found[3]):
+        return None, ""
+    return found[1] or found[2], found[3]
 
 
 def same_relation(answer: str, reference: str) -> bool:
@@ -150,8 +168,9 @@ def same_relation(answer: str, reference: str) -> bool:
         return False
     letter, _, relation = reference.strip().partition(")")
     said = _plain(answer)
-    if same_letter(answer, letter.strip("( ")):
-        return _sign(said.partition(")")[2]) in (None, _sign(relation))
+    chosen, rest = _choice(said)
+    if chosen == letter.strip("( "):
+        return _sign(rest) in (None, _sign(relation))
     return _sign(said) is not None and _sign(said) == _sign(relation)
 
 
@@ -161,8 +180,11 @@ def same_bound(answer: str, reference: str) -> bool:
     if len(answer) > _LONGEST:
         return False
     bound = reference.strip("$ ").rpartition("=")[2].strip()
-    said = _EQUATION.fullmatch(_plain(re.sub(r"\\[()\[\]]", "", answer)))
-    return said is not None and not _MANY.search(said[1]) and same_mathematics(said[1].strip(), bound)
+    said = _EQUATION.fullmatch(_SPACE.sub("", _plain(re.sub(r"\\[()\[\]]", "", answer))))
+    if said is None:
+        return False
+    one = said[1].strip()
+    return one == bound or (not _LIST.fullmatch(one) and same_mathematics(one, bound))
 
 
 def _plain(answer: str) -> str:
