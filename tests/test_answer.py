@@ -211,6 +211,11 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
         new.mkdir(parents=True)
         pd.DataFrame(rows + others).to_csv(new / "results.csv", index=False)
         pd.DataFrame(against).to_csv(new / "controls.csv", index=False)
+    ends = {"benchmark": "pooled", "delta_low": 0.01, "delta_high": 0.05}
+    less = [
+        ends | {"arm": arm, "delta": delta} for arm, delta in {"greedy": None, "base": -0.1, "free_push": 0.03}.items()
+    ]
+    pd.DataFrame(less).to_csv(new / "against_greedy.csv", index=False)  # of the last one; earlier ones have none
     (home / "natural/model-0/old").mkdir()
     (home / "natural/model-0/old/controls.csv").write_text("what was confirmed before")
     confirmed = [("natural", 0, "old"), ("longer", 1, "new"), ("natural", 0, "new"), ("natural", 1, "not ended")]
@@ -235,11 +240,10 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     slope, free, nothing, wide = "`lrs_slope`", "`free_push`", "not asked", "[-20.0, +0.0]"
     assert beside == (
         "**Is it more than a length?** Points over the same lengths in a push's own average direction (`slope_along`, "
-        f"`free_mean_along`), greedy / sampled: in `longer` {slope} +3.0 {wide} on `model-1`; in `natural` {slope} "
-        f"+1.0 {wide} on `model-0`. "
-        "**A gain in samples counts less**: a push that only makes the model surer moves them towards greedy answers. "
-        "Right are unsteered greedy answers, samples with `lrs_slope`, samples with `free_push`: in `longer` 40.0%, "
-        "30.0%, 43.0% on `model-1`; in `natural` 40.0%, 30.0%, 38.0% on `model-0`. The first table: 900 / 900 problems "
+        f"`free_mean_along`): {slope} +3.0 {wide} greedy on `model-1` in `longer`; {slope} +1.0 {wide} greedy on "
+        "`model-0` in `natural`. **A gain in samples counts less**: a push that only makes the model surer moves them towards "
+        "greedy answers. Samples less the unsteered greedy answers to the same problems: -10.0 unsteered, +3.0 [+1.0, "
+        "+5.0] with `free_push` on `model-1` in `longer`. The first table: 900 / 900 problems "
         "of 3 benchmarks, seed 0, cpu. Nothing is planted in these reasoners. "
         f"All settings were frozen before the problems were drawn, which were asked once: {pages}."
     )

@@ -50,6 +50,7 @@ def test_steered_arms_and_what_they_steer_with():
         **dict.fromkeys(("free_negated", "free_negated_tuned"), "free"),
         **{"free_mean_tuned": "free_mean", "negated_tuned": "causal", "lrs_negated_tuned": "token"},
         **{"random_fresh_tuned": "fresh", "random_outside_tuned": "outside"},
+        "random_fresh_outside_tuned": "fresh_outside",
         **dict.fromkeys(("random_tuned", *(f"{name}_turned_tuned" for name in PACING)), "random"),
         **{f"slope_{basis}": f"slope_{basis}" for basis in ("random_sae", "pca", "raw")},
     }

@@ -65,6 +65,9 @@ def test_candidates_are_the_whole_grid_with_thresholds_at_the_quantiles_asked_fo
         for setting in by_arm[arm]:
             assert setting.reward_threshold == pytest.approx(setting.reward_quantile**power)
             assert setting.confidence_threshold == pytest.approx(0.5 + setting.confidence_quantile / 2)
+    lain = signals.assign(token=signals["token"] ** 3)  # what gates a turned push is the reward that it is paced by
+    turned = next(one for one in candidates(GRID, ["lrs_turned_tuned"], lain) if one.reward_quantile == 0.5)
+    assert turned.reward_threshold == pytest.approx(0.5**3)
     fired = (signals["token"] < by_arm["lrs"][0].reward_threshold).mean()
     assert fired == pytest.approx(by_arm["lrs"][0].reward_quantile, abs=0.01)
 

@@ -148,6 +148,6 @@ def confirm(
     if len(against):
         write_measured(against, "controls", folder)
     if len(samples := against_greedy(outcomes, config)):
-        write_measured(samples, Path(AGAINST_GREEDY).stem, folder)
+        write_measured(samples, AGAINST_GREEDY, folder)
     write_text(folder / "README.md", confirmed_page(entry, config, home))
     return folder

@@ -45,7 +45,7 @@ def thresholds_at(
 ) -> dict[str, float]:
     """What a setting says of a gate whose clauses lie at quantiles of the unsteered signals; one of a single clause, of
     whatever signal, fires at as many tokens as the paper's two together would, or at a share of the arm's own."""
-    reward, confidence = signals[arm.reward], signals["confidence"]
+    reward, confidence = signals[arm.paced or arm.reward], signals["confidence"]  # what its gate reads
     low = reward < reward.quantile(reward_quantile)
     share = arm.fires or float((low | (confidence < confidence.quantile(confidence_quantile))).mean())
     if arm.gated == "reward":

@@ -121,22 +121,13 @@ _ARMS = {
         Arm("cast", "control", reward="raw_linear", gated="reward"),  # where the state lies low along it, as in CAST
     )
 }
-# Controls that take the steps of what they match, once more: with steps of their own choice, under the same cap.
-TUNED = {
-    f"{name}_tuned": name
-    for name in (
-        *("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean", "negated"),
-        *(
-            "lrs_negated",
-            "free_negated",
-            "random_fresh",
-            "random_outside",
-            "lrs_turned",
-            "causal_turned",
-            "free_turned",
-        ),
-    )
-}
+# Controls that take the settings of what they match, once more: with settings of their own choice, under the same cap.
+_TO_TUNE = (
+    *("slope_mean", "slope_along", "slope_negated", "random", "slope_turned", "free_mean", "negated", "lrs_negated"),
+    *("free_negated", "random_fresh", "random_outside", "random_fresh_outside"),
+    *("lrs_turned", "causal_turned", "free_turned"),
+)
+TUNED = {f"{name}_tuned": name for name in _TO_TUNE}
 ARMS = _ARMS | {name: _ARMS[fixed]._replace(name=name, matches=None) for name, fixed in TUNED.items()}
 STEERED = tuple(name for name, arm in ARMS.items() if arm.reward)
 

@@ -23,7 +23,7 @@ from lrs.report.margins import (
 from lrs.report.tables import caption_for, readable
 
 CONFIRMED = Path("data/confirm")
-AGAINST_GREEDY = "against_greedy.csv"  # beside the tables of confirmations of today
+AGAINST_GREEDY = "against_greedy"  # a table beside those of confirmations of today
 _SHOWN = ["decoding", "benchmark", "arm", "n", "accuracy", "ci_low", "ci_high", "delta", "delta_low", "delta_high"]
 _SHOWN += ["wins", "losses", "p_holm"]
 
@@ -42,6 +42,13 @@ def read_log(home: Path = CONFIRMED) -> list[dict[str, Any]]:
 def place_of(entry: dict[str, Any], home: Path = CONFIRMED) -> Path:
     """The folder of a line of the log."""
     return home / entry["profile"] / entry["backbone"] / entry["selection"]
+
+
+def against_greedy_of(folder: Path) -> pd.DataFrame | None:
+    """The samples of each arm against the unsteered model's greedy answers; None of confirmations that have no such
+    table."""
+    path = folder / f"{AGAINST_GREEDY}.csv"
+    return pd.read_csv(path) if path.exists() else None
 
 
 def write_confirmed_pages(home: Path = CONFIRMED) -> None:
@@ -79,12 +86,12 @@ def confirmed_page(entry: dict[str, Any], config: Config, home: Path = CONFIRMED
                 "`p_holm` is over all contrasts with it, those of each benchmark too.",
                 as_markdown(readable(others.loc[others["arm"] != reference, _SHOWN])),
             ]
-    if (folder / AGAINST_GREEDY).exists():
-        samples = pd.read_csv(folder / AGAINST_GREEDY)
+    if (samples := against_greedy_of(folder)) is not None:
         parts += [
             "## Samples against the unsteered model's greedy answers",
             "A push that only makes the model surer gains over samples, and comes no further than these. `delta`: the "
-            "samples of an arm less the greedy answers of the unsteered model to the same problems.",
+            "samples of an arm less the greedy answers of the unsteered model to the same problems; `p_holm` is over "
+            "this table.",
             as_markdown(readable(samples.loc[samples["arm"] != "greedy", _SHOWN])),
         ]
     return "\n\n".join(parts) + "\n"

@@ -1,9 +1,9 @@
 """By how much a method beats base and every control of its direction, benchmark by benchmark.
 
-A control of direction goes where the state does not say: along one vector, the other way, or by lot. Pushes that go
-along one vector as far as the state says (`slope_along`, `causal_along`, `free_mean_along`, `free_along`, `free_gated`)
-are none: they read the state. Against the first three, each as far at each token as the push whose mean it follows,
-a method shows what reading *the way* is worth: `ALONG`.
+A control of direction goes where what was learned does not say: along one vector, the other way, or by lot. Pushes that
+go along one vector that was learned, as far as the state says (`slope_along`, `causal_along`, `free_mean_along`,
+`free_along`, `free_gated`), are none: they read the state. Against the first three, each as far at each token as the
+push whose mean it follows, a method shows what reading *the way* is worth: `ALONG`.
 """
 
 from collections.abc import Mapping, Sequence

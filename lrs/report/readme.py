@@ -1,9 +1,9 @@
 """What the README says of results: what was confirmed on fresh problems, and the answers of accepted profiles."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -12,10 +12,10 @@ from lrs.core.frames import as_markdown, records
 from lrs.report.accepted import of_natural
 from lrs.report.answer import gains_table, verdict
 from lrs.report.comparison import POOLED, PRIMARY, significance
-from lrs.report.confirmed import place_of, read_log
+from lrs.report.confirmed import against_greedy_of, place_of, read_log
 from lrs.report.margins import GAIN, LEVEL, MARGIN, direction_controls, margin_table, margins_beside, own_lengths
 from lrs.report.promoted import promoted_answer
-from lrs.report.sentences import percent, points, with_interval
+from lrs.report.sentences import points, with_interval
 
 _MARKS = ("<!-- results -->", "<!-- /results -->")
 _READERS = {  # of the state, in the headline
@@ -55,29 +55,52 @@ def confirmed_answer(home: Path) -> list[str]:
     if trained:
         told.append(f"Of what is trained on whether the steered model's answers are right, {'; '.join(trained)}")
     asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
+    runs = _runs(home)
     beside = [
-        _over_own_length(home),
-        _samples_against_greedy(home),
+        _over_own_length(runs),
+        _samples_against_greedy(runs),
         f"The first table: {asked} problems of {results['benchmark'].nunique() - 1} benchmarks, seed {config.seed}, "
         f"{', '.join(results['device'].unique())}. Nothing is planted in these reasoners. All settings were frozen "
-        f"before the problems were drawn, which were asked once: {_pages(home)}.",
+        f"before the problems were drawn, which were asked once: {_pages(runs)}.",
     ]
     parts = [
         f"**On fresh problems, decoded greedily, {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
         gains_table(pooled, significance(config.statistics.confidence_level)),
-        *_above_controls(home),
+        *_above_controls(runs),
         " ".join(sentence for sentence in beside if sentence),
     ]
     return [part for part in parts if part]
 
 
-def _above_controls(home: Path) -> list[str]:
+class _Run(NamedTuple):
+    """What was confirmed last of a reasoner in one of `_RUNS`."""
+
+    entry: dict[str, Any]  # of the log
+    place: Path
+    results: pd.DataFrame
+    controls: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        return f"`{self.entry['backbone']}` in `{self.entry['profile']}`"
+
+
+def _runs(home: Path) -> list[_Run]:
+    runs = []
+    for profiles in _RUNS:
+        for entry in _confirmed(home, profiles).values():
+            place = place_of(entry, home)
+            runs.append(_Run(entry, place, *(pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))))
+    return runs
+
+
+def _above_controls(runs: Sequence[_Run]) -> list[str]:
     """How far pushes that read the state are above base and every control of their direction, in each run in which they
     were trained and confirmed: what the table is, and the table."""
     tables = {}
-    for name, entry, results, controls in _runs(home):
+    for entry, _, results, controls in runs:
         run = f"`{entry['profile']}`, seed {load_config(entry['profile']).seed}, {entry['problems']:,} a benchmark"
-        tables[run, name] = margin_table(results, direction_controls(controls), entry["attempt"])
+        tables[run, entry["backbone"]] = margin_table(results, direction_controls(controls), entry["attempt"])
     if (rows := margins_beside(tables, _HELD)).empty:
         return []
     every = pd.concat(tables.values()).query("method in @_HELD and benchmark == @POOLED")
@@ -93,13 +116,9 @@ def _above_controls(home: Path) -> list[str]:
     return [told, as_markdown(rows)]
 
 
-def _pages(home: Path) -> str:
+def _pages(runs: Sequence[_Run]) -> str:
     """Where what was confirmed last is told, by reasoner and profile."""
-    entries = [entry for profiles in _RUNS for entry in _confirmed(home, profiles).values()]
-    return ", ".join(
-        f"[`{entry['backbone']}` in `{entry['profile']}`]({(place_of(entry, home) / 'README.md').as_posix()})"
-        for entry in entries
-    )
+    return ", ".join(f"[{run.name}]({(run.place / 'README.md').as_posix()})" for run in runs)
 
 
 def _confirmed(home: Path, profiles: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -112,53 +131,41 @@ def _confirmed(home: Path, profiles: tuple[str, ...]) -> dict[str, dict[str, Any
     return dict(sorted(made.items(), reverse=True))
 
 
-def _over_own_length(home: Path) -> str:
+def _over_own_length(runs: Sequence[_Run]) -> str:
     """How far the pushes that read the state are above themselves in their average direction, as far at each token, in
     each run that asked."""
-    told: dict[str, list[str]] = {}
-    for name, entry, results, controls in _runs(home):
-        parts = told.setdefault(entry["profile"], [])
-        table = margin_table(results, own_lengths(controls), entry["attempt"]).query("benchmark == @POOLED")
-        for method in [method for method in _READERS if method in set(table["method"])]:
-            own = table[table["method"] == method]
-            each = " / ".join(with_interval(row, "margin") for row in records(own))
-            parts.append(f"`{method}` {each} on `{name}`")
-    asked = [f"in `{profile}` {', '.join(parts)}" for profile, parts in told.items() if parts]
-    if not asked:
-        return ""
-    others = " Other runs did not ask." if len(asked) < len(told) else ""
-    return (
-        "**Is it more than a length?** Points over the same lengths in a push's own average direction (`slope_along`, "
-        f"`free_mean_along`), greedy / sampled: {'; '.join(asked)}.{others}"
-    )
-
-
-def _samples_against_greedy(home: Path) -> str:
-    """The samples of arms that read the state beside base's greedy answers, run by run: a push that only makes the
-    model surer gains in samples too, and comes no further than these."""
-    told: dict[str, list[str]] = {}
-    for name, entry, results, _ in _runs(home):
-        right = results.query("benchmark == @POOLED").set_index(["decoding", "arm"])["accuracy"]
-        asked = [("greedy", "base"), *(("sampled", arm) for arm in _READERS)]
-        if all(one in right.index for one in asked):
-            each = ", ".join(percent(right[one]) for one in asked)
-            told.setdefault(entry["profile"], []).append(f"{each} on `{name}`")
+    told, others = [], []
+    for run in runs:
+        table = margin_table(run.results, own_lengths(run.controls), run.entry["attempt"])
+        asked = table[(table["benchmark"] == POOLED) & table["method"].isin(_READERS)]
+        for method, rows in asked.groupby("method", sort=False):
+            each = " and ".join(f"{with_interval(row, 'margin')} {row['decoding']}" for row in records(rows))
+            told.append(f"`{method}` {each} on {run.name}")
+        others += [run.name] * asked.empty
     if not told:
         return ""
-    runs = "; ".join(f"in `{profile}` {', and '.join(parts)}" for profile, parts in told.items())
-    arms = ", ".join(f"samples with `{arm}`" for arm in _READERS)
+    missing = f" Not asked: {', '.join(others)}." if others else ""
     return (
-        "**A gain in samples counts less**: a push that only makes the model surer moves them towards greedy answers. "
-        f"Right are unsteered greedy answers, {arms}: {runs}."
+        "**Is it more than a length?** Points over the same lengths in a push's own average direction (`slope_along`, "
+        f"`free_mean_along`): {'; '.join(told)}.{missing}"
     )
 
 
-def _runs(home: Path) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame, pd.DataFrame]]:
-    """What was confirmed of each run and reasoner: the reasoner, its line of the log, results and controls."""
-    for profiles in _RUNS:
-        for name, entry in _confirmed(home, profiles).items():
-            results, controls = (pd.read_csv(place_of(entry, home) / f"{part}.csv") for part in ("results", "controls"))
-            yield name, entry, results, controls
+def _samples_against_greedy(runs: Sequence[_Run]) -> str:
+    """The samples of arms that read the state less base's greedy answers, run by run: a push that only makes the model
+    surer gains in samples too, and comes no further than these."""
+    told = []
+    for run in runs:
+        if (samples := against_greedy_of(run.place)) is not None:
+            pooled = {row["arm"]: row for row in records(samples[samples["benchmark"] == POOLED])}
+            each = [f"{with_interval(pooled[arm])} with `{arm}`" for arm in _READERS if arm in pooled]
+            told.append(f"{points(pooled['base']['delta'])} unsteered, {', '.join(each)} on {run.name}")
+    if not told:
+        return ""
+    return (
+        "**A gain in samples counts less**: a push that only makes the model surer moves them towards greedy answers. "
+        f"Samples less the unsteered greedy answers to the same problems: {'; '.join(told)}."
+    )
 
 
 def _each(values: pd.Series) -> str:

@@ -50,8 +50,8 @@ def specific_section(accepted: Accepted) -> str:
     rows["Holm p"] = table["p_holm"].map(p_value)
     intro = (
         "Each push held against others that lack one thing, on the same problems, all benchmarks pooled. Each was "
-        "tuned on its own, but for parts of a push, pushes the other way and what is drawn by lot: these take the "
-        "steps of that push."
+        "tuned on its own, but for parts of a push, pushes the other way and what is drawn by lot, unless they are "
+        "called tuned: these take the steps of that push."
     )
     return "\n\n".join(["## What a push owes to the state, to its direction and to its gate", intro, as_markdown(rows)])
 

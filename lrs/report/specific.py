@@ -1,8 +1,8 @@
 """Is it specific to the state, and to the reward? Each push is held against others that lack one thing, on the same
 problems.
 
-Each was tuned on its own, but for parts of a push, pushes the other way and what is drawn by lot: these take the steps
-of that push.
+Each was tuned on its own, but for parts of a push, pushes the other way and what is drawn by lot, unless they are
+called tuned: these take the steps of that push.
 """
 
 import pandas as pd

@@ -38,16 +38,17 @@ def controls_table(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def against_greedy(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """The samples of every arm against the greedy answers of base to the same problems, as `main_results` compares; no
-    rows where either is missing.
+    """The first sample of every arm against the greedy answer of base to the same problem, as `main_results` compares;
+    no rows where either is missing. (Of several samples a sign test would not be one of their mean.)
 
     Returns:
         columns `MAIN_COLUMNS`; the reference is called `greedy`.
     """
     greedy = outcomes[(outcomes["decoding"] == "greedy") & (outcomes["arm"] == "base")]
-    sampled = outcomes[outcomes["decoding"] != "greedy"]
     keys = ["backbone", "split", "benchmark", "problem_id"]
-    drawn = sampled[[*keys, "decoding", "seed"]].drop_duplicates()  # each sample has the one greedy answer beside it
+    sampled = outcomes[outcomes["decoding"] != "greedy"].sort_values("seed", kind="stable")
+    sampled = sampled.drop_duplicates([*keys, "decoding", "arm"]).sort_index(kind="stable")
+    drawn = sampled[[*keys, "decoding", "seed"]].drop_duplicates()
     reference = greedy.drop(columns=["decoding", "seed"]).merge(drawn, on=keys).assign(arm="greedy")
     if reference.empty:
         return pd.DataFrame(columns=MAIN_COLUMNS)
