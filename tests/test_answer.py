@@ -241,9 +241,9 @@ def test_what_was_confirmed_comes_first_with_the_margin_over_the_better_constant
     assert beside == (
         "**Is it more than a length?** Points over the same lengths in a push's own average direction (`slope_along`, "
         f"`free_mean_along`): {slope} +3.0 {wide} greedy on `model-1` in `longer`; {slope} +1.0 {wide} greedy on "
-        "`model-0` in `natural`. **A gain in samples counts less**: a push that only makes the model surer moves them towards "
-        "greedy answers. Samples less the unsteered greedy answers to the same problems: -10.0 unsteered, +3.0 [+1.0, "
-        "+5.0] with `free_push` on `model-1` in `longer`. The first table: 900 / 900 problems "
+        "`model-0` in `natural`. **A gain in samples counts less**: a push that only makes the model surer moves them "
+        "towards greedy answers. Samples less the unsteered greedy answers to the same problems: -10.0 unsteered, "
+        "+3.0 [+1.0, +5.0] with `free_push` on `model-1` in `longer`. The first table: 900 / 900 problems "
         "of 3 benchmarks, seed 0, cpu. Nothing is planted in these reasoners. "
         f"All settings were frozen before the problems were drawn, which were asked once: {pages}."
     )
