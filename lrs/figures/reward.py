@@ -168,9 +168,9 @@ def causal_figure(curves: pd.DataFrame) -> Sheet:
     Args:
         curves: columns reward, step, benchmark, n (attempts), correct (their mean).
     """
-    figure, axes = panels(1, 1, COLUMN, 2.3)
-    axis = axes[0, 0]
     looks = looks_of(curves["reward"].unique())
+    figure, axes = panels(1, 1, COLUMN, 2.3 + 0.08 * max(0, len(looks) - 8))  # beyond eight, the legend needs more
+    axis = axes[0, 0]
     for reward, part in each_group(curves, "reward", sort=False):
         right, (marker, _), color = part.groupby("step")["correct"].mean(), looks[reward], REWARD_COLORS[reward]
         axis.plot(right.index, right, marker, color=color, markersize=2.5, alpha=0.5)
