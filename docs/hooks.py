@@ -26,7 +26,8 @@ STAGED = ROOT / "build/docs"
 SOURCES = (
     *("README.md", "LICENSE", "CITATION.cff", "Makefile", "params.yaml", "dvc.yaml", "profiles/*.yaml", "docs/*.*"),
     "docs/examples/*.py",
-    *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/survey/*.csv", "data/confirm/**/*.*"),
+    *("data/expected/**/*.*", "data/paper/*.*", "data/bench/*.csv", "data/survey/*.csv", "data/sweep/*.csv"),
+    "data/confirm/**/*.*",
     *(
         "data/reasoners/**/*.md",
         "data/reasoners/**/*.csv",
