@@ -160,10 +160,13 @@ def test_letters(answer, right):
     assert same_letter(answer, "B") is right
 
 
-HEDGES = ["A or B", "A and C", "A B", "B or A", "B) or A)", "A) or B)", "(A) or (B)", "B) A)", "B, A", "(B) not (A)"]
-
-
-@pytest.mark.parametrize("hedge", [*HEDGES, "B) or rather A", "(C) / (A)", "A) 3 kg or (B) 4 kg"])
+@pytest.mark.parametrize(
+    "hedge",
+    [
+        *("A or B", "A and C", "A B", "B or A", "B) or A)", "A) or B)", "(A) or (B)", "B) A)", "B, A", "(B) not (A)"),
+        *("B) or rather A", "(C) / (A)", "A) 3 kg or (B) 4 kg"),
+    ],
+)
 def test_two_letters_are_none(hedge):
     assert not any(same_letter(hedge, letter) or same_relation(hedge, f"({letter}) $=$") for letter in "ABC")
 

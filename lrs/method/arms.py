@@ -6,6 +6,7 @@ from typing import get_args
 from lrs.method.setting import Arm, Basis, RewardKind, Signal
 
 DRAWS = ("", "_2", "_3", "_4", "_5")  # of controls that are drawn by lot: what their names end in
+OTHER_BASES: tuple[Basis, ...] = ("random_sae", "pca", "raw")  # controls for what the autoencoder adds
 
 REWARDS = {
     "token": RewardKind("token", "bce"),  # the paper's
@@ -33,9 +34,7 @@ REWARDS = {
         for index, draw in enumerate(DRAWS)
     },
     "slope": RewardKind("potential", "push"),
-    "slope_random_sae": RewardKind("potential", "push", "random_sae"),
-    "slope_pca": RewardKind("potential", "push", "pca"),
-    "slope_raw": RewardKind("potential", "push", "raw"),
+    **{f"slope_{basis}": RewardKind("potential", "push", basis) for basis in OTHER_BASES},
     "constant": RewardKind("linear", "push", begins_as="linear"),
     "free": RewardKind("free", "push"),
     "free_along": RewardKind("along", "push"),
@@ -115,7 +114,7 @@ _ARMS = {
         Arm("random_sae", "control", reward="random_sae", gated=True),
         Arm("pca", "control", reward="pca", gated=True),
         Arm("raw", "control", reward="raw", gated=True),  # the gradient of a value on the raw state, as in RE-Control
-        *(Arm(f"slope_{basis}", "control", reward=f"slope_{basis}") for basis in ("random_sae", "pca", "raw")),
+        *(Arm(f"slope_{basis}", "control", reward=f"slope_{basis}") for basis in OTHER_BASES),
         Arm("mean_difference", "control", reward="linear"),  # one constant push: right minus wrong, on average
         Arm("caa", "control", reward="raw_linear"),  # the same on the raw state: contrastive activation addition
         Arm("cast", "control", reward="raw_linear", gated="reward"),  # where the state lies low along it, as in CAST

@@ -79,7 +79,7 @@ def confirmed_page(entry: dict[str, Any], config: Config, home: Path = CONFIRMED
     ]
     if (folder / "controls.csv").exists():
         against = pd.read_csv(folder / "controls.csv")
-        parts += _margins(results, against, entry["attempt"]) + _own_way(results, against, entry["attempt"])
+        parts += _margins(results, against, entry["attempt"])
         for reference, others in against[against["benchmark"] == POOLED].groupby("reference", sort=False):
             parts += [
                 f"## Against `{reference}`\n\n`delta` is the other arm less `{reference}`: below zero, it does worse. "
@@ -98,28 +98,25 @@ def confirmed_page(entry: dict[str, Any], config: Config, home: Path = CONFIRMED
 
 
 def _margins(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> list[str]:
-    """How far each method is above base and above the controls of its direction."""
-    if (table := margin_table(results, direction_controls(against), attempts)).empty:
-        return []
-    return [
-        "## Over base, and over every control of direction",
+    """How far each method is above base and above the controls of its direction; and above itself in its average
+    direction, as far at each token."""
+    every, way = direction_controls(against), own_lengths(against)
+    rule = (
         f"A method holds on a benchmark if it is above base by {100 * GAIN:.0f} points and above every control of its "
         f"direction that was run (one vector, the other way, by lot) by {100 * MARGIN:.0f}, each with a p below "
         f"{LEVEL:g}, Holm-adjusted over the table and then times the number of attempts ({attempts}). `told`: what the "
-        "instruction gains there, where what is known to be there ends.",
-        margin_sentence(table),
-        as_markdown(readable_margins(table)),
-    ]
-
-
-def _own_way(results: pd.DataFrame, against: pd.DataFrame, attempts: int) -> list[str]:
-    """How far each method is above itself in its average direction, as far at each token."""
-    if (table := margin_table(results, own_lengths(against), attempts)).empty:
-        return []
-    return [
-        "## Over base, and over the same lengths in one direction",
+        "instruction gains there, where what is known to be there ends."
+    )
+    likewise = (
         "Held against what goes as far as the method at each token, but always in the method's average direction: by "
-        "which it gains that *the way*, too, follows from the state. By the same rule:",
-        margin_sentence(table),
-        as_markdown(readable_margins(table)),
-    ]
+        "which it gains that *the way*, too, follows from the state. By the same rule:"
+    )
+    parts = []
+    for over, intro, rivals in (
+        ("every control of direction", rule, every),
+        ("the same lengths in one direction", likewise, way),
+    ):
+        if len(table := margin_table(results, rivals, attempts)):
+            told = [intro, margin_sentence(table), as_markdown(readable_margins(table))]
+            parts += [f"## Over base, and over {over}", *told]
+    return parts

@@ -39,14 +39,14 @@ def confirmed_answer(home: Path) -> list[str]:
     Raises:
         ConfigError: a profile is no longer there.
     """
-    if not (confirmed := _confirmed(home, _NATURAL)):
+    runs = _runs(home)
+    natural = {run.entry["backbone"]: run.results for run in runs if run.entry["profile"] in _NATURAL}
+    if not natural:
         return []
-    places = {name: place_of(entry, home) for name, entry in confirmed.items()}
-    config = load_config(_NATURAL[0])
-    results = pd.concat([pd.read_csv(place / "results.csv") for place in places.values()])
+    config, results = load_config(_NATURAL[0]), pd.concat(natural.values())
     pooled = results[results["benchmark"] == POOLED]
     greedy = pooled[pooled["decoding"] == PRIMARY["decoding"]]
-    gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(places)]
+    gains = greedy.pivot(index="backbone", columns="arm", values="delta").loc[list(natural)]
     everywhere, constants = gains.dropna(axis=1), gains.reindex(columns=_CONSTANTS).max(axis=1)
     told = [f"LRS adds {_each(everywhere['lrs'])} points"] if "lrs" in everywhere else []
     trained = [f"{name} (`{arm}`) adds {_each(everywhere[arm])}" for arm, name in _READERS.items() if arm in everywhere]
@@ -54,8 +54,7 @@ def confirmed_answer(home: Path) -> list[str]:
         trained.append(f"the best constant vector, the same at each token, {_each(constants)}")
     if trained:
         told.append(f"Of what is trained on whether the steered model's answers are right, {'; '.join(trained)}")
-    asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(places)])
-    runs = _runs(home)
+    asked = " / ".join(f"{of:,}" for of in greedy.groupby("backbone")["n"].max()[list(natural)])
     beside = [
         _over_own_length(runs),
         _samples_against_greedy(runs),
@@ -64,7 +63,7 @@ def confirmed_answer(home: Path) -> list[str]:
         f"before the problems were drawn, which were asked once: {_pages(runs)}.",
     ]
     parts = [
-        f"**On fresh problems, decoded greedily, {' / '.join(f'`{name}`' for name in places)}: {'. '.join(told)}.**",
+        f"**On fresh problems, decoded greedily, {' / '.join(f'`{name}`' for name in natural)}: {'. '.join(told)}.**",
         gains_table(pooled, significance(config.statistics.confidence_level)),
         *_above_controls(runs),
         " ".join(sentence for sentence in beside if sentence),
@@ -86,9 +85,12 @@ class _Run(NamedTuple):
 
 
 def _runs(home: Path) -> list[_Run]:
+    """Those of `_RUNS` in their order; of each the last reasoner first."""
+    made = [entry for entry in read_log(home) if (place_of(entry, home) / "controls.csv").exists()]
     runs = []
     for profiles in _RUNS:
-        for entry in _confirmed(home, profiles).values():
+        last = {entry["backbone"]: entry for entry in made if entry["profile"] in profiles}
+        for _, entry in sorted(last.items(), reverse=True):
             place = place_of(entry, home)
             runs.append(_Run(entry, place, *(pd.read_csv(place / f"{part}.csv") for part in ("results", "controls"))))
     return runs
@@ -119,16 +121,6 @@ def _above_controls(runs: Sequence[_Run]) -> list[str]:
 def _pages(runs: Sequence[_Run]) -> str:
     """Where what was confirmed last is told, by reasoner and profile."""
     return ", ".join(f"[{run.name}]({(run.place / 'README.md').as_posix()})" for run in runs)
-
-
-def _confirmed(home: Path, profiles: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """The line of what was confirmed last of each reasoner of some profiles; the last reasoner first."""
-    made = {
-        entry["backbone"]: entry
-        for entry in read_log(home)
-        if entry["profile"] in profiles and (place_of(entry, home) / "controls.csv").exists()
-    }
-    return dict(sorted(made.items(), reverse=True))
 
 
 def _over_own_length(runs: Sequence[_Run]) -> str:

@@ -46,8 +46,8 @@ def against_greedy(outcomes: pd.DataFrame, config: Config) -> pd.DataFrame:
     """
     greedy = outcomes[(outcomes["decoding"] == "greedy") & (outcomes["arm"] == "base")]
     keys = ["backbone", "split", "benchmark", "problem_id"]
-    sampled = outcomes[outcomes["decoding"] != "greedy"].sort_values("seed", kind="stable")
-    sampled = sampled.drop_duplicates([*keys, "decoding", "arm"]).sort_index(kind="stable")
+    sampled = outcomes[outcomes["decoding"] != "greedy"]
+    sampled = sampled[sampled["seed"] == sampled.groupby([*keys, "decoding", "arm"])["seed"].transform("min")]
     drawn = sampled[[*keys, "decoding", "seed"]].drop_duplicates()
     reference = greedy.drop(columns=["decoding", "seed"]).merge(drawn, on=keys).assign(arm="greedy")
     if reference.empty:

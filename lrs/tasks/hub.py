@@ -131,6 +131,7 @@ def rows_of(source: Source) -> Iterator[dict[str, Any]]:
 
 def _load(source: Source) -> Any:
     import datasets
+    from huggingface_hub import snapshot_download
 
     folder = local_folder(source.path)
     if folder:
@@ -139,8 +140,6 @@ def _load(source: Source) -> Any:
         kind = "parquet" if files[0].suffix == ".parquet" else "json"
         return datasets.load_dataset(kind, data_files=[str(path) for path in files], split="train")
     try:
-        from huggingface_hub import snapshot_download
-
         # Into the cache of the hub's library, which is read where there is no hub; that of `datasets` mixes revisions.
         file, revision = source.file, held_revision(source.path)
         held = snapshot_download(source.path, repo_type="dataset", revision=revision, allow_patterns=file)
